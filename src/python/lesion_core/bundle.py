@@ -1,0 +1,206 @@
+"""The bundle: the folder that a model *is*. Training writes it, serving reads it, and nothing in it is ever executed.
+
+    bundle.json            the manifest below, with the sha256 of every other file
+    weights.safetensors    parameters of the classifier
+    reference.safetensors  statistics of the training embeddings (see ``decision.ood``)
+    card.md                model card, filled in from the run
+
+A bundle with one flipped byte, a missing file or an unlisted one is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+import cattrs
+
+from lesion_core.errors import BundleError
+from lesion_core.preprocess import PreprocessSpec
+from lesion_core.taxonomy import Taxonomy
+
+SCHEMA_VERSION = 1
+MANIFEST = "bundle.json"
+WEIGHTS = "weights.safetensors"
+REFERENCE = "reference.safetensors"
+CARD = "card.md"
+REQUIRED_FILES = (WEIGHTS, REFERENCE, CARD)
+
+
+@attrs.frozen(kw_only=True)
+class BackboneIdentity:
+    """Where the backbone came from. ``weights_origin`` names what training started from."""
+
+    name: str
+    plugin: str
+    plugin_version: str
+    code_license: str
+    weights_license: str
+    weights_origin: str
+
+
+@attrs.frozen(kw_only=True)
+class DecisionParameters:
+    """What turns logits into an answer; all fitted on the validation part.
+
+    ``temperature`` divides the logits. ``conformal_quantile`` is the nonconformity score below which a diagnosis
+    stays in the set at ``conformal_coverage``. ``ood_median`` and ``ood_threshold`` are embedding distances.
+    ``triage_threshold`` is the malignancy risk whose sensitivity was at least ``triage_sensitivity``.
+    """
+
+    temperature: float = attrs.field(validator=attrs.validators.gt(0))
+    conformal_quantile: float
+    conformal_coverage: float
+    ood_median: float
+    ood_threshold: float
+    triage_threshold: float
+    triage_sensitivity: float
+
+
+@attrs.frozen(kw_only=True)
+class Interval:
+    """A measured number with its bootstrap confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float = 0.95
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.confidence:.0%} CI {self.low:.3f}–{self.high:.3f})"
+
+
+@attrs.frozen(kw_only=True)
+class TrainingFacts:
+    """What produced the weights. ``metrics`` were measured on the validation part, except names with ``test_``."""
+
+    dataset: str
+    data_digest: str
+    split_digest: str
+    seed: int
+    git_revision: str
+    lock_digest: str
+    created_at: str
+    train_images: int
+    validation_images: int
+    metrics: dict[str, Interval]
+
+
+@attrs.frozen(kw_only=True)
+class BundleManifest:
+    """The content of ``bundle.json``."""
+
+    name: str
+    backbone: BackboneIdentity
+    taxonomy: Taxonomy
+    preprocess: PreprocessSpec
+    decision: DecisionParameters
+    training: TrainingFacts
+    files: dict[str, str] = attrs.field(factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+
+@attrs.frozen(kw_only=True)
+class Bundle:
+    """A verified bundle on disk. ``digest`` is the sha256 of its manifest and so covers every file."""
+
+    folder: Path
+    manifest: BundleManifest
+    digest: str
+
+    def read(self, name: str) -> bytes:
+        """Bytes of one file, checked against the manifest again, so that what is used is what was verified.
+
+        Raises:
+            BundleError: the file is not listed, or has changed since the bundle was loaded.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(f"{self.folder} has no file {name!r}; it has {', '.join(self.manifest.files)}.")
+        data = (self.folder / name).read_bytes()
+        if hashlib.sha256(data).hexdigest() != self.manifest.files[name]:
+            raise BundleError(f"{self.folder / name} does not match its sha256 in {MANIFEST}: it was altered.")
+        return data
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True)
+
+
+def write_bundle(folder: Path, manifest: BundleManifest, files: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle atomically: after a crash there is a whole bundle at ``folder`` or none.
+
+    Args:
+        folder: must not exist yet.
+        manifest: its ``files`` are filled in here.
+        files: content by file name; at least ``REQUIRED_FILES``.
+    Raises:
+        BundleError: ``folder`` exists, or a required file is missing.
+    """
+    missing = [name for name in REQUIRED_FILES if name not in files]
+    if missing:
+        raise BundleError(f"A bundle needs the files {', '.join(missing)}.")
+    if folder.exists():
+        raise BundleError(f"{folder} exists already; a bundle is never overwritten. Choose another folder.")
+    digests = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
+    manifest = attrs.evolve(manifest, files=digests)
+    text = json.dumps(_converter.unstructure(manifest), indent=2, sort_keys=True, ensure_ascii=False)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, content in {**files, MANIFEST: text.encode()}.items():
+            with (staging / name).open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        staging.chmod(0o755)
+        staging.rename(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return load_bundle(folder)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read and verify a bundle. Executes nothing from it.
+
+    Raises:
+        BundleError: not a bundle, another schema version, or a file missing, altered or unlisted.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}.")
+    text = path.read_bytes()
+    manifest = _read_manifest(path, text)
+    present = {item.relative_to(folder).as_posix() for item in folder.rglob("*") if not item.is_dir()} - {MANIFEST}
+    missing, unlisted = set(manifest.files) - present, present - set(manifest.files)
+    if missing or unlisted:
+        faults = [f"{name} is missing" for name in sorted(missing)]
+        faults += [f"{name} is not listed in the manifest" for name in sorted(unlisted)]
+        raise BundleError(f"{folder} is not intact: {'; '.join(faults)}.")
+    bundle = Bundle(folder=folder, manifest=manifest, digest=hashlib.sha256(text).hexdigest())
+    for name in manifest.files:
+        bundle.read(name)
+    return bundle
+
+
+def _read_manifest(path: Path, text: bytes) -> BundleManifest:
+    try:
+        data = json.loads(text)
+        version = data["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path} is not a bundle manifest: {error}.") from error
+    if version != SCHEMA_VERSION:
+        raise BundleError(f"{path} has schema version {version!r}; this release reads {SCHEMA_VERSION}.")
+    try:
+        manifest = _converter.structure(data, BundleManifest)
+    except Exception as error:
+        raise BundleError(f"{path}: {'; '.join(cattrs.transform_error(error))}.") from error
+    unsafe = [name for name in manifest.files if Path(name).is_absolute() or ".." in Path(name).parts]
+    if unsafe:
+        raise BundleError(f"{path} names files outside its folder: {', '.join(unsafe)}.")
+    return manifest

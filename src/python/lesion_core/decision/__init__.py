@@ -1,0 +1,1 @@
+"""From logits and embeddings to an answer: calibration, conformal sets, out-of-distribution, triage."""

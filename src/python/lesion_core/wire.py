@@ -1,0 +1,161 @@
+"""The wire: the JSON between engines, the serving side and the app. Both sides use these values.
+
+Schema version 1. A reader refuses another version: a silent mismatch could put a number under the wrong name.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+import cattrs.v
+from cattrs.gen import make_dict_structure_fn
+
+from lesion_core.errors import WireError
+from lesion_core.taxonomy import Malignancy
+
+SCHEMA_VERSION = 1
+
+
+@attrs.frozen(kw_only=True)
+class ClassProbability:
+    """One class of the answer. ``probability`` is calibrated, in [0, 1]; all of an answer sum to 1."""
+
+    code: str
+    name: str
+    malignancy: Malignancy
+    probability: float = attrs.field(validator=[attrs.validators.ge(0.0), attrs.validators.le(1.0)])
+    plain: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class OutOfDistribution:
+    """Does the image look like the training images? ``score`` is a distance: larger is stranger."""
+
+    score: float
+    threshold: float
+    is_outside: bool
+
+
+@attrs.frozen(kw_only=True)
+class ConformalSet:
+    """Diagnoses that cannot be ruled out at the nominal ``coverage`` (in-distribution images only)."""
+
+    codes: tuple[str, ...]
+    coverage: float
+
+
+@attrs.frozen(kw_only=True)
+class MalignancyRisk:
+    """Summed probability of the malignant classes, and the band it falls in.
+
+    ``band`` is ``"high"`` at or above ``threshold``, which was set on the validation part for ``sensitivity``.
+    """
+
+    probability: float
+    band: str = attrs.field(validator=attrs.validators.in_(("low", "high")))
+    threshold: float
+    sensitivity: float
+
+
+@attrs.frozen(kw_only=True)
+class QualityFinding:
+    """Something about the photograph that makes the answer less reliable."""
+
+    code: str
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class ModelIdentity:
+    """Which model answered. ``bundle_digest`` is the sha256 of its manifest, which covers every file."""
+
+    name: str
+    version: str
+    backbone: str
+    bundle_digest: str
+
+
+def _sum_to_one(
+    instance: Any, attribute: attrs.Attribute[Any], value: tuple[ClassProbability, ...]
+) -> None:
+    total = sum(item.probability for item in value)
+    if not abs(total - 1) < 1e-4:
+        raise ValueError(f"{attribute.name} sum to {total!r}, not to 1")
+
+
+@attrs.frozen(kw_only=True)
+class Prediction:
+    """The answer for one image. ``probabilities`` are in the taxonomy's order, *none of the above* last."""
+
+    request_id: str
+    model: ModelIdentity
+    probabilities: tuple[ClassProbability, ...] = attrs.field(validator=_sum_to_one)
+    out_of_distribution: OutOfDistribution
+    conformal_set: ConformalSet
+    risk: MalignancyRisk
+    quality: tuple[QualityFinding, ...] = ()
+    timings_ms: dict[str, float] = attrs.field(factory=dict)
+    notice: str = "Research use only. Not a medical device; not a diagnosis."
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def top(self) -> ClassProbability:
+        """The most probable class."""
+        return max(self.probabilities, key=lambda item: item.probability)
+
+
+@attrs.frozen(kw_only=True)
+class Problem:
+    """Why there is no answer: a stable ``code``, a sentence for people, and the request it belongs to."""
+
+    code: str
+    message: str
+    request_id: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True)
+for _message in (Prediction, Problem):
+    # Both messages accept keys they do not know: a newer server of the same schema version may add some.
+    _converter.register_structure_hook(
+        _message, make_dict_structure_fn(_message, _converter, _cattrs_forbid_extra_keys=False)
+    )
+Message = TypeVar("Message", Prediction, Problem)
+
+
+def to_json(message: Prediction | Problem) -> str:
+    """One message as compact JSON text."""
+    return json.dumps(_converter.unstructure(message), ensure_ascii=False, allow_nan=False)
+
+
+def from_json(text: str | bytes, kind: type[Message]) -> Message:
+    """Read one message.
+
+    Raises:
+        WireError: not JSON, another schema version, or fields missing, unknown or out of range.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise WireError(f"The answer is not JSON: {error}.") from error
+    if not isinstance(data, dict):
+        raise WireError(f"The answer is a JSON {type(data).__name__}, not an object.")
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise WireError(
+            f"The answer has schema version {version!r}; this program reads {SCHEMA_VERSION}. "
+            "Use the same release of Lesion on both sides."
+        )
+    try:
+        return _converter.structure(data, kind)
+    except Exception as error:
+        reasons = "; ".join(cattrs.transform_error(error, format_exception=_reason))
+        raise WireError(f"The answer is not a {kind.__name__}: {reasons}.") from error
+
+
+def _reason(error: BaseException, kind: type | None) -> str:
+    """Validators say themselves what is wrong; cattrs has words for the rest."""
+    return str(error) if isinstance(error, ValueError) else cattrs.v.format_exception(error, kind)

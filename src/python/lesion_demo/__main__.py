@@ -1,0 +1,5 @@
+"""``python -m lesion_demo``."""
+
+from lesion_demo.main import main
+
+main()

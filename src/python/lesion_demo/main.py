@@ -1,0 +1,155 @@
+"""The whole main job with one command: data → training → registry → archive → server → app → one prediction.
+
+Each step is the same door that a user opens by hand, started as a process of its own; this module only connects them.
+Whatever way this program ends, the processes that it started end too.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+from cyclopts import App, Parameter
+from lesion_core.datasets import read_dataset
+from lesion_core.datasets.synthetic import write_synthetic_dataset
+from lesion_core.errors import LesionError
+from lesion_core.processes import ChildProcess, require_free_port
+from lesion_core.workspace import MLFLOW_PORT, SERVE_PORT, UI_PORT, Workspace
+from lesion_demo import __version__
+from lesion_demo.steps import answers, predict_one, run_step
+
+app = App(name="demo", version=__version__, help_format="plaintext")
+
+SYNTHETIC_OPTIONS = ("--epochs", "4", "--input-size-px", "96")
+
+
+@app.default
+def demo(
+    *,
+    data: Path | None = None,
+    once: bool = False,
+    mlflow_port: int = MLFLOW_PORT,
+    serve_port: int = SERVE_PORT,
+    ui_port: int = UI_PORT,
+    home: Path | None = None,
+    train_options: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
+) -> None:
+    """Run the whole main job: train, register, pack, serve, open the app, predict one image. Research use only.
+
+    Parameters
+    ----------
+    data
+        Real images: a folder in the ISIC 2019 layout, or of class folders. Drawn, SYNTHETIC images by default.
+    once
+        Exit after the prediction instead of staying up until Ctrl-C.
+    mlflow_port
+        Port of the MLflow server.
+    serve_port
+        Port of TorchServe.
+    ui_port
+        Port of the app.
+    home
+        Folder for all that is made: .lesion/demo by default. It can be deleted at any time.
+    train_options
+        Options for 'lesion-train fit', in one string, for example "--epochs 3".
+    """
+    started = time.monotonic()
+    workspace = Workspace(home or Workspace.default().root / "demo")
+    for port, purpose, option in (
+        (mlflow_port, "MLflow server", "--mlflow-port"),
+        (serve_port, "TorchServe", "--serve-port"),
+        (ui_port, "app", "--ui-port"),
+    ):
+        require_free_port(port, purpose, option)
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    os.environ["LESION_HOME"] = str(workspace.root)
+    folder = data if data is not None else synthetic_data(workspace)
+    read_dataset(folder)  # a bad folder is named now, not after the servers are up
+    options = shlex.split(train_options) or (SYNTHETIC_OPTIONS if data is None else ())
+    children: list[ChildProcess] = []
+    try:
+        mlflow = door("MLflow server", "lesion_train", "mlflow", "--port", str(mlflow_port), workspace=workspace)
+        children.append(mlflow)
+        mlflow_url = f"http://127.0.0.1:{mlflow_port}"
+        mlflow.wait_until(lambda: answers(f"{mlflow_url}/health"), timeout_s=180)
+        say(started, f"MLflow server is up: {mlflow_url}")
+        say(started, f"Training on {'real images' if data else 'SYNTHETIC images'} in {folder}")
+        run_step("lesion_train", "fit", "--data", str(folder), "--tracking-uri", mlflow_url, *options)
+        archive = workspace.serving / "skin_vit.mar"
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        source = "models:/skin-lesion@challenger"
+        say(started, f"Packing {source}")
+        run_step("lesion_serve", "archive", source, "--out", str(archive), "--tracking-uri", mlflow_url)
+        server = door("TorchServe", "lesion_serve", "start", str(archive), "--port", str(serve_port), workspace=workspace)
+        children.append(server)
+        server.wait_until(lambda: workspace.endpoint.is_file(), timeout_s=180)
+        say(started, f"TorchServe is up: http://127.0.0.1:{serve_port}/predictions/skin_vit")
+        page = door("app", "lesion_ui", "--port", str(ui_port), workspace=workspace)
+        children.append(page)
+        page.wait_until(lambda: answers(f"http://127.0.0.1:{ui_port}/_stcore/health"), timeout_s=120)
+        say(started, f"App is up: http://127.0.0.1:{ui_port}")
+        print(predict_one(folder, workspace.endpoint), flush=True)
+        say(started, "Done.")
+        print(
+            f"\n  App         http://127.0.0.1:{ui_port}\n  MLflow      {mlflow_url}\n"
+            f"  TorchServe  http://127.0.0.1:{serve_port}/predictions/skin_vit\n",
+            flush=True,
+        )
+        if not once:
+            print("Everything stays up until Ctrl-C.", flush=True)
+            watch(children)
+    finally:
+        for child in reversed(children):
+            child.stop()
+
+
+def synthetic_data(workspace: Workspace) -> Path:
+    """Write the demo's drawn images anew; a run that was killed half-way may have left a part."""
+    return write_synthetic_dataset(workspace.root / "synthetic-data", images_per_class=40)
+
+
+def door(name: str, module: str, *arguments: str, workspace: Workspace) -> ChildProcess:
+    """Start one of the doors in the background; its output goes to a log file."""
+    log_path = workspace.root / f"{name.lower().replace(' ', '-')}.log"
+    log_path.unlink(missing_ok=True)
+    return ChildProcess.start(name, [sys.executable, "-m", module, *arguments], log_path=log_path)
+
+
+def watch(children: list[ChildProcess]) -> NoReturn:
+    """Wait for Ctrl-C.
+
+    Raises:
+        LesionError: one of the servers ended by itself; quotes its log.
+    """
+    while True:
+        for child in children:
+            if child.exit_code is not None:
+                raise LesionError(f"{child.name} ended by itself. The end of its log:\n{child.log_tail()}")
+        time.sleep(0.5)
+
+
+def say(started: float, text: str) -> None:
+    """One line of progress, with the seconds since the start."""
+    print(f"[{time.monotonic() - started:5.0f} s] {text}", flush=True)
+
+
+def main() -> None:
+    """Run the demo; 0 is success, 2 a named error, 130 Ctrl-C before it was done."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        app()
+    except LesionError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nStopped: all that was started has ended.")
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""``python -m lesion_train``."""
+
+from lesion_train.cli import main
+
+main()

@@ -1,0 +1,174 @@
+"""The door of training: ``lesion-train``, or ``./pants run src/python/lesion_train:train -- …``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from lesion_core.errors import LesionError
+from lesion_core.logs import configure_logging
+from lesion_core.workspace import MLFLOW_PORT, REGISTERED_NAME, Workspace
+from lesion_train import __version__
+from lesion_train.config import TrainConfig
+
+app = App(
+    name="lesion-train",
+    help=(
+        "Train, measure and register skin lesion classifiers. Research use only.\n\n"
+        "Start with 'lesion-train synthetic DIR' for drawn images, then 'lesion-train fit --data DIR'."
+    ),
+    version=__version__,
+    help_format="plaintext",
+)
+
+
+@app.command
+def fit(
+    config: Annotated[TrainConfig, Parameter(name="*")],
+    *,
+    tracking_uri: str | None = None,
+    log_json: bool = False,
+) -> None:
+    """Fine-tune a backbone on a folder of images and register the result.
+
+    Example: lesion-train fit --data ISIC_2019 --epochs 12
+
+    The run is recorded in .lesion/runs (LESION_HOME changes .lesion), mirrored to MLflow, and its bundle becomes the
+    newest version of model 'skin-lesion' with alias 'challenger', and 'champion' where there is none yet.
+
+    Parameters
+    ----------
+    tracking_uri
+        MLflow server or database; the local database in .lesion by default, which 'lesion-train mlflow' shows.
+    log_json
+        Log as JSON lines, for machines.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(config.threads))
+    from lesion_train.evaluate import summary
+    from lesion_train.fit import fit as run_fit
+
+    configure_logging(as_json=log_json)
+    result = run_fit(config, Workspace.default(), tracking_uri=tracking_uri)
+    print(summary(result.metrics, "val", "Validation part (split by lesion; it also set the temperature)"))
+    if "test_bma" in result.metrics:
+        print(summary(result.metrics, "test", "Test part (nothing was fitted on it)"))
+    print(f"Bundle: {result.bundle.folder}\n  digest {result.bundle.digest}")
+    if result.registered is None:
+        print(f"Not registered. Once MLflow answers: lesion-train register {result.record.folder}")
+        sys.exit(3)
+    aliases = " and ".join(result.registered.aliases)
+    print(f"Registered: models:/{result.registered.name}/{result.registered.version} as {aliases}")
+
+
+@app.command
+def register(run: Path, *, name: str = REGISTERED_NAME, tracking_uri: str | None = None) -> None:
+    """Send a recorded run to MLflow and register its bundle; safe to repeat.
+
+    Example: lesion-train register .lesion/runs/20260102-101500-efficientnet_lite0
+
+    Parameters
+    ----------
+    run
+        Folder of the run, as 'lesion-train fit' printed it.
+    name
+        Name of the registered model.
+    tracking_uri
+        MLflow server or database; the local database by default.
+    """
+    from lesion_train.record import RunRecord
+    from lesion_train.tracking import Mirror
+
+    if not (run / "run.json").is_file():
+        raise LesionError(f"{run} is not a recorded run: it has no run.json. Runs are in .lesion/runs.")
+    workspace = Workspace.default()
+    made = Mirror(RunRecord(run.resolve()), tracking_uri or workspace.mlflow_database, workspace).register(name)
+    given = f" as {' and '.join(made.aliases)}" if made.aliases else " (it was registered before)"
+    print(f"Registered: models:/{made.name}/{made.version}{given}")
+
+
+@app.command
+def mlflow(*, port: int = MLFLOW_PORT) -> None:
+    """Start the MLflow server on the local database, at http://127.0.0.1:PORT; stays up until Ctrl-C.
+
+    Parameters
+    ----------
+    port
+        TCP port on loopback.
+    """
+    from lesion_train.mlflow_server import start_mlflow
+
+    server = start_mlflow(Workspace.default(), port)
+    print(f"MLflow: http://127.0.0.1:{port}  (Ctrl-C stops it)", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        print("Stopping MLflow.")
+    finally:
+        server.stop()
+
+
+@app.command
+def backbones(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+    """List the registered backbones, and the plugins that were rejected.
+
+    Parameters
+    ----------
+    as_json
+        Print JSON.
+    """
+    from lesion_plugins.registry import BackboneRegistry
+
+    registry = BackboneRegistry.load()
+    specs = [registry.get(name) for name in registry.names()]
+    if as_json:
+        rows = [{"name": s.name, "family": s.family, "feature_dim": s.feature_dim} for s in specs]
+        print(json.dumps(rows, indent=2))
+        return
+    for spec in specs:
+        offline = "bundled weights" if spec.bundled is not None else ""
+        print(f"{spec.name:22} {spec.family:14} {spec.feature_dim:5} features   {offline}")
+    for rejected in registry.rejected:
+        print(f"rejected: {rejected}", file=sys.stderr)
+
+
+@app.command
+def synthetic(folder: Path, *, images_per_class: int = 30, seed: int = 0) -> None:
+    """Write drawn, dermoscopy-like images in the ISIC 2019 layout, for a first try without data.
+
+    A score on them says that the software works, nothing about skin.
+
+    Parameters
+    ----------
+    folder
+        Where to write; made where it is missing.
+    images_per_class
+        Images of each of the 8 classes, two a lesion.
+    seed
+        Equal seeds give equal images.
+    """
+    from lesion_core.datasets.synthetic import write_synthetic_dataset
+
+    write_synthetic_dataset(folder, images_per_class=images_per_class, seed=seed)
+    print(f"Wrote {8 * images_per_class} SYNTHETIC images to {folder}. Next: lesion-train fit --data {folder}")
+
+
+def main() -> None:
+    """Run the command line; a named error is one sentence and exit code 2."""
+    try:
+        app()
+    except LesionError as error:
+        print(f"lesion-train: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("lesion-train: stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What a training run is asked to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+from attrs.validators import ge, gt, in_, le
+
+
+@attrs.frozen(kw_only=True)
+class TrainConfig:
+    """Settings of one run. All of them are logged, and a run with equal settings and data gives equal weights.
+
+    Attributes:
+        data: Folder in the ISIC 2019 layout, or of class folders (Train/<diagnosis>/..., Test/<diagnosis>/...).
+        backbone: Name of a registered backbone; see 'lesion-train backbones'.
+        pretrained: Where its weights start: bundled (ImageNet, offline), hub (downloads), none, or a .safetensors file.
+        input_size_px: Side of the square that the network sees, in pixels.
+        epochs: Passes over the training part.
+        batch_size: Images a step.
+        learning_rate: Peak learning rate of the backbone (AdamW, warm-up then cosine).
+        head_learning_rate: Peak learning rate of the new head.
+        weight_decay: AdamW's decoupled weight decay.
+        label_smoothing: Share of each label given to the other classes.
+        balance: 0 weighs images equally, 1 weighs classes equally, in between by a power of the class count.
+        dropout: Dropout before the head.
+        ema_decay: Decay a step of the averaged weights that are kept; shortened for short runs.
+        validation_fraction: Share of the lesions held out for validation.
+        seed: Seed of the split, the head, the order of the images and their augmentation.
+        threads: Threads of the network on the CPU.
+        device: auto takes a GPU where there is one.
+    """
+
+    data: Path
+    backbone: str = "efficientnet_lite0"
+    pretrained: str = "bundled"
+    input_size_px: int = attrs.field(default=128, validator=[ge(32), le(1024)])
+    epochs: int = attrs.field(default=12, validator=ge(1))
+    batch_size: int = attrs.field(default=32, validator=ge(2))
+    learning_rate: float = attrs.field(default=1e-3, validator=gt(0))
+    head_learning_rate: float = attrs.field(default=3e-3, validator=gt(0))
+    weight_decay: float = attrs.field(default=0.02, validator=ge(0))
+    label_smoothing: float = attrs.field(default=0.05, validator=[ge(0), le(0.5)])
+    balance: float = attrs.field(default=0.7, validator=[ge(0), le(1)])
+    dropout: float = attrs.field(default=0.2, validator=[ge(0), le(0.9)])
+    ema_decay: float = attrs.field(default=0.995, validator=[ge(0), le(0.99999)])
+    validation_fraction: float = attrs.field(default=0.2, validator=[gt(0), le(0.5)])
+    seed: int = attrs.field(default=0, validator=ge(0))
+    threads: int = attrs.field(default=2, validator=ge(1))
+    device: str = attrs.field(default="auto", validator=in_(("auto", "cpu", "cuda")))

@@ -1,0 +1,187 @@
+"""From a folder of images to a registered bundle: the steps of one run, in order."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import subprocess
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+
+import attrs
+import structlog
+import torch
+from lesion_core.bundle import CARD, REFERENCE, WEIGHTS, Bundle, BundleManifest, Interval, TrainingFacts, write_bundle
+from lesion_core.datasets import read_dataset
+from lesion_core.decision.calibration import calibrated_probabilities
+from lesion_core.decision.decide import fit_decision
+from lesion_core.decision.ood import fit_reference
+from lesion_core.preprocess import PreprocessSpec
+from lesion_core.records import Dataset, ImageRecord, data_digest, labels_of, lesions_of
+from lesion_core.splits import Split, require_disjoint, split_by_lesion
+from lesion_core.workspace import REGISTERED_NAME, Workspace
+from lesion_plugins.classifier import build_classifier
+from lesion_plugins.registry import BackboneRegistry
+from lesion_plugins.weights import weights_to_bytes
+from lesion_train.card import render_card
+from lesion_train.config import TrainConfig
+from lesion_train.data import decode_squares
+from lesion_train.evaluate import measure
+from lesion_train.loop import Outputs, Part, run_network, train_classifier
+from lesion_train.plots import plot_confusion, plot_learning_curves, plot_reliability, plot_roc
+from lesion_train.record import RunRecord
+from lesion_train.tracking import Mirror, RegisteredVersion, TrackingError
+
+log = structlog.get_logger()
+
+
+@attrs.frozen(kw_only=True)
+class FitResult:
+    """What a run made. ``registered`` is ``None`` where MLflow could not be reached."""
+
+    record: RunRecord
+    bundle: Bundle
+    metrics: dict[str, Interval]
+    registered: RegisteredVersion | None
+
+
+def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None = None) -> FitResult:
+    """Fine-tune a backbone and register the result.
+
+    Args:
+        config: the settings.
+        workspace: where the run is recorded.
+        tracking_uri: of MLflow; the workspace's own database where it is ``None``.
+    Raises:
+        LesionError: a named problem with the data, the backbone or the settings, before any training.
+    """
+    dataset = read_dataset(config.data)
+    split = split_by_lesion(
+        dataset.records, dataset.taxonomy, validation_fraction=config.validation_fraction, seed=config.seed
+    )
+    require_disjoint(dataset.records, dataset.test)
+    registry = BackboneRegistry.load()
+    backbone = registry.get(config.backbone)
+    torch.manual_seed(config.seed)
+    taxonomy = dataset.taxonomy
+    model, weights_origin = build_classifier(
+        backbone,
+        classes=len(taxonomy.trained),
+        input_size_px=config.input_size_px,
+        pretrained=config.pretrained,
+        dropout=config.dropout,
+    )
+    spec = attrs.evolve(backbone.preprocess, input_size_px=config.input_size_px)
+    facts = {
+        "dataset": dataset.name,
+        "data_digest": data_digest((*dataset.records, *dataset.test)),
+        "split_digest": split.digest,
+        "git_revision": _git_revision(),
+        "lock_digest": _environment_digest(),
+        "weights_origin": weights_origin,
+    }
+    record = RunRecord.create(workspace.runs, config.backbone, _settings(config), facts)
+    mirror = Mirror(record, tracking_uri or workspace.mlflow_database, workspace)
+    log.info(
+        "run_started", folder=str(record.folder), weights=weights_origin,
+        train_images=len(split.train), validation_images=len(split.validation), test_images=len(dataset.test),
+    )
+
+    def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
+        record.add_epoch(epoch, metrics)
+        shown = {key: float(f"{value:.4g}") for key, value in metrics.items()}
+        log.info("epoch_done", epoch=epoch, of=config.epochs, **shown)
+        try:
+            mirror.sync_epochs()
+        except TrackingError as error:
+            log.warning("tracking_failed", reason=error.message)
+
+    with tempfile.TemporaryDirectory(prefix="lesion-squares-") as scratch:
+        parts = _decode_parts(dataset, split, spec, Path(scratch), config.threads)
+        model = train_classifier(model, parts["train"], parts["val"], spec, config, on_epoch=on_epoch)
+        outputs = {name: run_network(model, part.squares, spec) for name, part in parts.items()}
+    reference = fit_reference(outputs["train"].embeddings, parts["train"].labels)
+    decision = fit_decision(
+        outputs["val"].logits, outputs["val"].embeddings, parts["val"].labels, reference=reference, taxonomy=taxonomy
+    )
+    metrics: dict[str, Interval] = {}
+    for name, records in (("val", split.validation), ("test", dataset.test)):
+        if records:
+            probabilities = calibrated_probabilities(outputs[name].logits, decision.temperature)
+            metrics |= measure(probabilities, parts[name].labels, lesions_of(records), taxonomy, prefix=name)
+    _plot(record, outputs["val"], parts["val"], decision.temperature, dataset)
+    manifest = BundleManifest(
+        name=REGISTERED_NAME,
+        backbone=registry.identity(config.backbone, weights_origin),
+        taxonomy=taxonomy,
+        preprocess=spec,
+        decision=decision,
+        training=TrainingFacts(
+            dataset=facts["dataset"],
+            data_digest=facts["data_digest"],
+            split_digest=facts["split_digest"],
+            seed=config.seed,
+            git_revision=facts["git_revision"],
+            lock_digest=facts["lock_digest"],
+            created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            train_images=len(split.train),
+            validation_images=len(split.validation),
+            metrics=metrics,
+        ),
+    )
+    files = {
+        WEIGHTS: weights_to_bytes(model.cpu()),
+        REFERENCE: reference.to_bytes(),
+        CARD: render_card(manifest).encode(),
+    }
+    bundle = write_bundle(record.bundle, manifest, files)
+    registered = None
+    try:
+        registered = mirror.register(REGISTERED_NAME)
+    except TrackingError as error:
+        log.warning("registration_failed", reason=error.message)
+    return FitResult(record=record, bundle=bundle, metrics=metrics, registered=registered)
+
+
+def _decode_parts(
+    dataset: Dataset, split: Split, spec: PreprocessSpec, scratch: Path, threads: int
+) -> dict[str, Part]:
+    parts: dict[str, tuple[ImageRecord, ...]] = {"train": split.train, "val": split.validation, "test": dataset.test}
+    return {
+        name: Part(
+            squares=decode_squares(records, spec, scratch / f"{name}.npy", threads=threads),
+            labels=labels_of(records, dataset.taxonomy),
+        )
+        for name, records in parts.items()
+        if records
+    }
+
+
+def _plot(record: RunRecord, outputs: Outputs, part: Part, temperature: float, dataset: Dataset) -> None:
+    probabilities = calibrated_probabilities(outputs.logits, temperature)
+    plot_learning_curves(record.epochs, record.plots / "learning_curves.png")
+    plot_confusion(probabilities, part.labels, dataset.taxonomy, record.plots / "confusion.png")
+    plot_roc(probabilities, part.labels, dataset.taxonomy, record.plots / "roc.png")
+    plot_reliability(probabilities, part.labels, record.plots / "reliability.png")
+
+
+def _settings(config: TrainConfig) -> dict[str, object]:
+    settings = attrs.asdict(config)
+    settings["data"] = config.data.name  # a full path may name a person
+    return settings
+
+
+def _git_revision() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def _environment_digest() -> str:
+    """sha256 over the names and versions of all installed distributions."""
+    found = {f"{item.name.lower()}=={item.version}" for item in importlib.metadata.distributions() if item.name}
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()

@@ -1,0 +1,157 @@
+"""The training loop, read from top to bottom."""
+
+# N images · K trained classes · D features
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+import structlog
+import torch
+from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
+from lesion_core.preprocess import PreprocessSpec
+from lesion_plugins.classifier import Classifier
+from lesion_train.augment import Augmentation
+from lesion_train.config import TrainConfig
+from lesion_train.data import plain_batches, train_batches
+from numpy.typing import NDArray
+from scipy.special import softmax
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+log = structlog.get_logger()
+
+WARM_UP_SHARE = 0.1
+CLIP_NORM = 2.0
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Part:
+    """One part of the data: stored squares uint8 ``(N, P, P, 3)`` and labels int64 ``(N,)``."""
+
+    squares: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Outputs:
+    """What a network says of a part: ``logits`` float32 ``(N, K)``, ``embeddings`` float32 ``(N, D)``."""
+
+    logits: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+
+
+def train_classifier(
+    model: Classifier,
+    train: Part,
+    validation: Part,
+    spec: PreprocessSpec,
+    config: TrainConfig,
+    *,
+    on_epoch: Callable[[int, dict[str, float]], None],
+) -> Classifier:
+    """Fine-tune ``model`` and return the exponential moving average of its weights, in eval mode.
+
+    Nothing is selected on the validation part: it is only watched.
+
+    Args:
+        on_epoch: called with the epoch, counted from 1, and its metrics.
+    """
+    device = resolve_device(config.device)
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    random = np.random.default_rng(config.seed)
+    model = model.to(device, memory_format=torch.channels_last)
+    steps_an_epoch = len(train.labels) // config.batch_size
+    steps = config.epochs * steps_an_epoch
+    ema_decay = min(config.ema_decay, 1 - 3 / max(steps, 4))  # a short run averages over a third of itself at most
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True)
+    loss_of = torch.nn.CrossEntropyLoss(
+        weight=class_weights(train.labels, model.head.out_features, config.balance).to(device),
+        label_smoothing=config.label_smoothing,
+    )
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": list(model.backbone_parameters()), "lr": config.learning_rate},
+            {"params": list(model.head_parameters()), "lr": config.head_learning_rate},
+        ],
+        weight_decay=config.weight_decay,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
+    augmentation = Augmentation()
+    bar = tqdm(total=steps, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+    for epoch in range(1, config.epochs + 1):
+        started, losses = time.monotonic(), []
+        model.train()
+        batches = train_batches(
+            train.squares, train.labels, spec, augmentation, batch_size=config.batch_size, random=random
+        )
+        for images, labels in batches:
+            images = images.to(device, memory_format=torch.channels_last)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+                loss = loss_of(model(images).logits, labels.to(device))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+            optimizer.step()
+            schedule.step()
+            averaged.update_parameters(model)
+            losses.append(loss.detach())
+            bar.update()
+        seconds = time.monotonic() - started
+        outputs = run_network(averaged.module, validation.squares, spec)
+        probabilities = softmax(outputs.logits.astype(np.float64), axis=1)
+        metrics = {
+            "train_loss": float(torch.stack(losses).mean()),
+            "learning_rate": float(schedule.get_last_lr()[0]),
+            "images_per_s": len(losses) * config.batch_size / seconds,
+            "val_bma": balanced_multiclass_accuracy(probabilities, validation.labels),
+            "val_macro_auroc": macro_auroc(probabilities, validation.labels),
+        }
+        if not math.isfinite(metrics["train_loss"]):
+            raise FloatingPointError(f"The loss became {metrics['train_loss']} in epoch {epoch}: lower --learning-rate.")
+        bar.set_postfix(loss=f"{metrics['train_loss']:.3f}", val_bma=f"{metrics['val_bma']:.3f}")
+        on_epoch(epoch, metrics)
+    bar.close()
+    return averaged.module.eval()
+
+
+def run_network(model: Classifier, squares: NDArray[np.uint8], spec: PreprocessSpec) -> Outputs:
+    """Outputs for stored squares uint8 ``(N, P, P, 3)``, in order, without any augmentation."""
+    device = next(model.parameters()).device
+    model.eval()
+    logits, embeddings = [], []
+    with torch.inference_mode():
+        for images in plain_batches(squares, spec, batch_size=64):
+            output = model(images.to(device, memory_format=torch.channels_last))
+            logits.append(output.logits.float().cpu().numpy())
+            embeddings.append(output.embedding.float().cpu().numpy())
+    return Outputs(logits=np.concatenate(logits), embeddings=np.concatenate(embeddings))
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` → a GPU where there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def class_weights(labels: NDArray[np.int64], classes: int, balance: float) -> torch.Tensor:
+    """Weights of the loss, float32 ``(K,)``: proportional to ``count ** -balance``, 1 for the average image."""
+    counts = np.bincount(labels, minlength=classes).clip(min=1)
+    weights = counts.astype(np.float64) ** -balance
+    weights /= weights[labels].mean()
+    return torch.as_tensor(weights, dtype=torch.float32)
+
+
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Linear warm-up over the first tenth, then a cosine to zero: in [0, 1]."""
+    warm_up = max(1, round(steps * WARM_UP_SHARE))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, steps - warm_up))))

@@ -1,0 +1,80 @@
+"""The JSON between server and app."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lesion_core.errors import WireError
+from lesion_core.taxonomy import ISIC_2019
+from lesion_core.wire import (
+    ClassProbability,
+    ConformalSet,
+    MalignancyRisk,
+    ModelIdentity,
+    OutOfDistribution,
+    Prediction,
+    Problem,
+    QualityFinding,
+    from_json,
+    to_json,
+)
+
+
+def prediction(weights: list[float]) -> Prediction:
+    total = sum(weights)
+    return Prediction(
+        request_id="r-1",
+        model=ModelIdentity(name="skin-lesion", version="3", backbone="tiny", bundle_digest="ab" * 32),
+        probabilities=tuple(
+            ClassProbability(code=d.code, name=d.name, malignancy=d.malignancy, probability=w / total, plain=d.plain)
+            for d, w in zip(ISIC_2019.diagnoses, weights, strict=True)
+        ),
+        out_of_distribution=OutOfDistribution(score=1.5, threshold=2.0, is_outside=False),
+        conformal_set=ConformalSet(codes=("MEL", "NV"), coverage=0.9),
+        risk=MalignancyRisk(probability=0.4, band="high", threshold=0.1, sensitivity=0.95),
+        quality=(QualityFinding(code="too_dark", message="Dark."),),
+        timings_ms={"decode": 1.25},
+    )
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=9, max_size=9))
+def test_a_prediction_survives_the_wire(weights: list[float]) -> None:
+    """Every field, at any probabilities."""
+    value = prediction(weights)
+
+    assert from_json(to_json(value), Prediction) == value
+
+
+def test_the_top_diagnosis_is_the_most_probable() -> None:
+    """NV here."""
+
+    assert prediction([1, 9, 1, 1, 1, 1, 1, 1, 1]).top.code == "NV"
+
+
+def test_probabilities_that_do_not_sum_to_one_are_refused() -> None:
+    """On either side of the wire."""
+    text = to_json(prediction([1.0] * 9)).replace("0.1111111111111111", "0.2", 1)
+
+    with pytest.raises(WireError, match="sum to"):
+        from_json(text, Prediction)
+
+
+def test_a_newer_server_may_add_a_key() -> None:
+    """Within one schema version."""
+    value = Problem(code="busy", message="Try again.")
+    data = {**json.loads(to_json(value)), "hint": "new"}
+
+    assert from_json(json.dumps(data), Problem) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", "nonsense", '{"schema_version": 2}', '{"schema_version": 1, "code": "x"}', b"\xff\xfe", "null"],
+)
+def test_what_is_no_message_is_a_named_error(text: str | bytes) -> None:
+    """Nothing else is raised."""
+    with pytest.raises(WireError):
+        from_json(text, Problem)
