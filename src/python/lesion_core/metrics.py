@@ -119,6 +119,4 @@ def bootstrap_interval(
         values.append(metric(probabilities[drawn], labels[drawn]))
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail])
-    return Interval(
-        value=metric(probabilities, labels), low=float(low), high=float(high), confidence=confidence
-    )
+    return Interval(value=metric(probabilities, labels), low=float(low), high=float(high), confidence=confidence)

@@ -7,6 +7,8 @@ The specification travels in the bundle, so a model always sees the pixels it wa
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,10 @@ from PIL import Image
 from lesion_core.imaging import DEFAULT_LIMITS, DecodeLimits, decode_image
 
 _Triple = tuple[float, float, float]
+
+
+def _triple(values: Iterable[float]) -> _Triple:
+    return tuple(values)  # type: ignore[return-value]  # the validator counts them
 
 
 def _three_positive(instance: object, attribute: attrs.Attribute[_Triple], value: _Triple) -> None:
@@ -31,8 +37,8 @@ class PreprocessSpec:
     """
 
     input_size_px: int = attrs.field(validator=[attrs.validators.ge(16), attrs.validators.le(2048)])
-    mean: _Triple = attrs.field(default=(0.5, 0.5, 0.5), converter=tuple, validator=_three_positive)
-    std: _Triple = attrs.field(default=(0.5, 0.5, 0.5), converter=tuple, validator=_three_positive)
+    mean: _Triple = attrs.field(default=(0.5, 0.5, 0.5), converter=_triple, validator=_three_positive)
+    std: _Triple = attrs.field(default=(0.5, 0.5, 0.5), converter=_triple, validator=_three_positive)
     crop_fraction: float = attrs.field(default=1.0, validator=[attrs.validators.gt(0), attrs.validators.le(1)])
 
 

@@ -1,6 +1,6 @@
 """What about a photograph makes an answer less reliable: resolution and exposure.
 
-Thresholds were set so that about one in a hundred dermoscopic images of HAM10000 is named;
+Thresholds were set so that fewer than one in a hundred ordinary dermoscopic images is named;
 ``benchmarks/quality_rates.py`` prints the rates.
 """
 
@@ -31,7 +31,9 @@ def assess_quality(image: NDArray[np.uint8]) -> tuple[QualityFinding, ...]:
             )
         )
     if mean < DARK_MEAN:
-        findings.append(QualityFinding(code="too_dark", message="The image is very dark. Take it again with more light."))
+        findings.append(
+            QualityFinding(code="too_dark", message="The image is very dark. Take it again with more light.")
+        )
     if mean > BRIGHT_MEAN:
         findings.append(
             QualityFinding(code="too_bright", message="The image is overexposed. Take it again with less light.")

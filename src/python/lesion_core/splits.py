@@ -83,5 +83,7 @@ def _require_lesions(records: Sequence[ImageRecord], parts: int) -> None:
 
 
 def _digest(train: Sequence[ImageRecord], validation: Sequence[ImageRecord]) -> str:
-    lines = [f"{part}\t{record.isic_id}" for part, rows in (("train", train), ("validation", validation)) for record in rows]
+    lines = [
+        f"{part}\t{record.isic_id}" for part, rows in (("train", train), ("validation", validation)) for record in rows
+    ]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from enum import Enum
+from enum import StrEnum
 
 import attrs
 
 from lesion_core.errors import UnknownDiagnosisError
 
 
-class Malignancy(str, Enum):
+class Malignancy(StrEnum):
     """What a diagnosis means for urgency."""
 
     BENIGN = "benign"

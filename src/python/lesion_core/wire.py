@@ -78,9 +78,7 @@ class ModelIdentity:
     bundle_digest: str
 
 
-def _sum_to_one(
-    instance: Any, attribute: attrs.Attribute[Any], value: tuple[ClassProbability, ...]
-) -> None:
+def _sum_to_one(instance: Any, attribute: attrs.Attribute[Any], value: tuple[ClassProbability, ...]) -> None:
     total = sum(item.probability for item in value)
     if not abs(total - 1) < 1e-4:
         raise ValueError(f"{attribute.name} sum to {total!r}, not to 1")

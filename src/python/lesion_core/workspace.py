@@ -48,11 +48,15 @@ class Endpoint:
             ) from error
 
 
+def _absolute(path: Path) -> Path:
+    return path.resolve()
+
+
 @attrs.frozen
 class Workspace:
     """Paths inside the folder. Nothing is created before it is needed."""
 
-    root: Path = attrs.field(converter=lambda value: Path(value).resolve())
+    root: Path = attrs.field(converter=_absolute)
 
     @classmethod
     def default(cls) -> Workspace:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
+
 from lesion_core.datasets import read_dataset
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import LesionError
@@ -85,7 +86,9 @@ def demo(
         source = "models:/skin-lesion@challenger"
         say(started, f"Packing {source}")
         run_step("lesion_serve", "archive", source, "--out", str(archive), "--tracking-uri", mlflow_url)
-        server = door("TorchServe", "lesion_serve", "start", str(archive), "--port", str(serve_port), workspace=workspace)
+        server = door(
+            "TorchServe", "lesion_serve", "start", str(archive), "--port", str(serve_port), workspace=workspace
+        )
         children.append(server)
         server.wait_until(lambda: workspace.endpoint.is_file(), timeout_s=180)
         say(started, f"TorchServe is up: http://127.0.0.1:{serve_port}/predictions/skin_vit")

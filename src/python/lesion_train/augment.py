@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from lesion_plugins import torchvision_remedy
 from numpy.typing import NDArray
+
+from lesion_plugins import torchvision_remedy
 
 torchvision_remedy.apply()
 

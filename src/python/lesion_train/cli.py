@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
 from lesion_core.workspace import MLFLOW_PORT, REGISTERED_NAME, Workspace

@@ -11,11 +11,12 @@ from pathlib import Path
 import attrs
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from lesion_core.errors import DatasetError, ImageError
 from lesion_core.preprocess import PreprocessSpec, load_square, normalise, resize_square
 from lesion_core.records import ImageRecord
 from lesion_train.augment import Augmentation
-from numpy.typing import NDArray
 
 CROP_MARGIN = 1.15  # squares are stored a little larger than the input, so that a random crop loses no sharpness
 
@@ -66,9 +67,7 @@ def train_batches(
         yield torch.from_numpy(normalise(pixels, spec)), torch.from_numpy(labels[rows])
 
 
-def plain_batches(
-    squares: NDArray[np.uint8], spec: PreprocessSpec, *, batch_size: int
-) -> Iterator[torch.Tensor]:
+def plain_batches(squares: NDArray[np.uint8], spec: PreprocessSpec, *, batch_size: int) -> Iterator[torch.Tensor]:
     """The images in order, scaled to the input size: float32 ``(B, 3, S, S)``."""
     for start in range(0, len(squares), batch_size):
         pixels = np.stack([resize_square(square, spec) for square in squares[start : start + batch_size]])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import NDArray
+
 from lesion_core.bundle import Interval
 from lesion_core.metrics import (
     Labels,
@@ -14,7 +18,6 @@ from lesion_core.metrics import (
     recall_per_class,
 )
 from lesion_core.taxonomy import Taxonomy
-from numpy.typing import NDArray
 
 
 def measure(
@@ -46,7 +49,7 @@ def measure(
     for index in sorted(set(labels.tolist())):
         code = taxonomy.trained_codes[index]
         scores[f"{prefix}_sensitivity_{code}"] = bootstrap_interval(
-            lambda p, y, i=index: recall_per_class(p, y).get(i, float("nan")),
+            sensitivity_of(index),
             probabilities,
             labels,
             lesions,
@@ -55,10 +58,13 @@ def measure(
     return scores
 
 
+def sensitivity_of(index: int) -> Callable[[Probabilities, Labels], float]:
+    """A metric: the recall of one class."""
+    return lambda probabilities, labels: recall_per_class(probabilities, labels).get(index, float("nan"))
+
+
 def summary(scores: dict[str, Interval], prefix: str, part: str) -> str:
     """The scores of one part as lines for a terminal."""
     names = {"bma": "BMA", "macro_auroc": "macro AUROC", "ece": "ECE"}
     lines = [f"  {label:12} {scores[f'{prefix}_{name}']}" for name, label in names.items()]
     return "\n".join([f"{part}:", *lines])
-
-

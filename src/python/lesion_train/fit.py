@@ -6,12 +6,13 @@ import hashlib
 import importlib.metadata
 import subprocess
 import tempfile
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
 import structlog
 import torch
+
 from lesion_core.bundle import CARD, REFERENCE, WEIGHTS, Bundle, BundleManifest, Interval, TrainingFacts, write_bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.decision.calibration import calibrated_probabilities
@@ -84,8 +85,12 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
     record = RunRecord.create(workspace.runs, config.backbone, _settings(config), facts)
     mirror = Mirror(record, tracking_uri or workspace.mlflow_database, workspace)
     log.info(
-        "run_started", folder=str(record.folder), weights=weights_origin,
-        train_images=len(split.train), validation_images=len(split.validation), test_images=len(dataset.test),
+        "run_started",
+        folder=str(record.folder),
+        weights=weights_origin,
+        train_images=len(split.train),
+        validation_images=len(split.validation),
+        test_images=len(dataset.test),
     )
 
     def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
@@ -124,7 +129,7 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
             seed=config.seed,
             git_revision=facts["git_revision"],
             lock_digest=facts["lock_digest"],
-            created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             train_images=len(split.train),
             validation_images=len(split.validation),
             metrics=metrics,
@@ -144,9 +149,7 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
     return FitResult(record=record, bundle=bundle, metrics=metrics, registered=registered)
 
 
-def _decode_parts(
-    dataset: Dataset, split: Split, spec: PreprocessSpec, scratch: Path, threads: int
-) -> dict[str, Part]:
+def _decode_parts(dataset: Dataset, split: Split, spec: PreprocessSpec, scratch: Path, threads: int) -> dict[str, Part]:
     parts: dict[str, tuple[ImageRecord, ...]] = {"train": split.train, "val": split.validation, "test": dataset.test}
     return {
         name: Part(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 import time
@@ -13,16 +14,16 @@ import attrs
 import numpy as np
 import structlog
 import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+from tqdm import tqdm
+
 from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
 from lesion_core.preprocess import PreprocessSpec
 from lesion_plugins.classifier import Classifier
 from lesion_train.augment import Augmentation
 from lesion_train.config import TrainConfig
 from lesion_train.data import plain_batches, train_batches
-from numpy.typing import NDArray
-from scipy.special import softmax
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 log = structlog.get_logger()
 
@@ -66,11 +67,11 @@ def train_classifier(
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     random = np.random.default_rng(config.seed)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits it
     steps_an_epoch = len(train.labels) // config.batch_size
     steps = config.epochs * steps_an_epoch
     ema_decay = min(config.ema_decay, 1 - 3 / max(steps, 4))  # a short run averages over a third of itself at most
-    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True)
+    averaged = copy.deepcopy(model)
     loss_of = torch.nn.CrossEntropyLoss(
         weight=class_weights(train.labels, model.head.out_features, config.balance).to(device),
         label_smoothing=config.label_smoothing,
@@ -100,11 +101,11 @@ def train_classifier(
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
             optimizer.step()
             schedule.step()
-            averaged.update_parameters(model)
+            move_average(averaged, model, decay=ema_decay)
             losses.append(loss.detach())
             bar.update()
         seconds = time.monotonic() - started
-        outputs = run_network(averaged.module, validation.squares, spec)
+        outputs = run_network(averaged, validation.squares, spec)
         probabilities = softmax(outputs.logits.astype(np.float64), axis=1)
         metrics = {
             "train_loss": float(torch.stack(losses).mean()),
@@ -114,11 +115,13 @@ def train_classifier(
             "val_macro_auroc": macro_auroc(probabilities, validation.labels),
         }
         if not math.isfinite(metrics["train_loss"]):
-            raise FloatingPointError(f"The loss became {metrics['train_loss']} in epoch {epoch}: lower --learning-rate.")
+            raise FloatingPointError(
+                f"The loss became {metrics['train_loss']} in epoch {epoch}: lower --learning-rate."
+            )
         bar.set_postfix(loss=f"{metrics['train_loss']:.3f}", val_bma=f"{metrics['val_bma']:.3f}")
         on_epoch(epoch, metrics)
     bar.close()
-    return averaged.module.eval()
+    return averaged.eval()
 
 
 def run_network(model: Classifier, squares: NDArray[np.uint8], spec: PreprocessSpec) -> Outputs:
@@ -132,6 +135,16 @@ def run_network(model: Classifier, squares: NDArray[np.uint8], spec: PreprocessS
             logits.append(output.logits.float().cpu().numpy())
             embeddings.append(output.embedding.float().cpu().numpy())
     return Outputs(logits=np.concatenate(logits), embeddings=np.concatenate(embeddings))
+
+
+@torch.no_grad()
+def move_average(averaged: Classifier, model: Classifier, *, decay: float) -> None:
+    """Move ``averaged`` towards ``model`` by ``1 - decay``, parameters and batch statistics alike."""
+    for kept, new in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)
 
 
 def resolve_device(name: str) -> torch.device:

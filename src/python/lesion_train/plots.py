@@ -6,12 +6,13 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+
 from lesion_core.metrics import Labels, Probabilities
 from lesion_core.taxonomy import Taxonomy
 
 matplotlib.use("Agg")
 
-from matplotlib.figure import Figure  # noqa: E402  (needs the backend first)
+from matplotlib.figure import Figure
 
 
 def plot_learning_curves(epochs: list[dict[str, float]], path: Path) -> None:

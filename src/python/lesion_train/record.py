@@ -1,9 +1,9 @@
 """The local record of a run: written first and always; MLflow only mirrors it.
 
-    run.json        name, settings, facts
-    epochs.jsonl    metrics, one line an epoch
-    plots/*.png     learning curves, confusion, ROC, reliability
-    bundle/         the model
+run.json        name, settings, facts
+epochs.jsonl    metrics, one line an epoch
+plots/*.png     learning curves, confusion, ROC, reliability
+bundle/         the model
 """
 
 from __future__ import annotations

@@ -16,14 +16,15 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
-import attrs  # noqa: E402  (mlflow reads the environment when it is imported)
-from lesion_core.bundle import load_bundle  # noqa: E402
-from lesion_core.errors import LesionError  # noqa: E402
-from lesion_core.workspace import Workspace  # noqa: E402
-from lesion_train.record import RunRecord  # noqa: E402
-from mlflow.entities import Metric, Param, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.tracking import MlflowClient  # noqa: E402
+import attrs
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from lesion_core.bundle import load_bundle
+from lesion_core.errors import LesionError
+from lesion_core.workspace import Workspace
+from lesion_train.record import RunRecord
 
 EXPERIMENT = "lesion"
 CHAMPION, CHALLENGER = "champion", "challenger"

@@ -9,6 +9,7 @@ import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from lesion_core.bundle import (
     MANIFEST,
     BackboneIdentity,

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from lesion_core.datasets import read_dataset
 from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES, METADATA
 from lesion_core.datasets.synthetic import draw_lesion, write_synthetic_dataset
 from lesion_core.errors import DatasetError
 from lesion_core.records import data_digest
-from PIL import Image
 
 
 @pytest.fixture

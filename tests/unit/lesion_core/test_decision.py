@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lesion_core.decision.calibration import calibrated_probabilities, fit_temperature
 from lesion_core.decision.conformal import conformal_sets, fit_conformal_quantile
 from lesion_core.decision.decide import decide, fit_decision

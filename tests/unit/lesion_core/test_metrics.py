@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
 from lesion_core.metrics import (
     balanced_multiclass_accuracy,
     bootstrap_interval,
@@ -13,7 +15,6 @@ from lesion_core.metrics import (
     macro_auroc,
     recall_per_class,
 )
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 
 def random_case(seed: int, images: int = 200, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:

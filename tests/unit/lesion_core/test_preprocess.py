@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lesion_core.preprocess import PreprocessSpec, load_square, normalise, resize_square
 from PIL import Image
+
+from lesion_core.preprocess import PreprocessSpec, load_square, normalise, resize_square
 
 SPEC = PreprocessSpec(input_size_px=64)
 
@@ -69,7 +70,9 @@ def test_reduced_decoding_changes_the_pixels_little() -> None:
     assert np.abs(reduced - whole).mean() < 2
 
 
-@pytest.mark.parametrize("change", [{"input_size_px": 4}, {"std": (0, 1, 1)}, {"mean": (0.5, 0.5)}, {"crop_fraction": 0}])
+@pytest.mark.parametrize(
+    "change", [{"input_size_px": 4}, {"std": (0, 1, 1)}, {"mean": (0.5, 0.5)}, {"crop_fraction": 0}]
+)
 def test_a_senseless_specification_is_refused(change: dict[str, object]) -> None:
     """Values are checked when they are made."""
     with pytest.raises(ValueError, match=next(iter(change))):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from lesion_core.errors import LesionError, PortTakenError
 from lesion_core.processes import ChildProcess, child_environment, free_port, require_free_port
 

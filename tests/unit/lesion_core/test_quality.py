@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from lesion_core.datasets.synthetic import draw_lesion
 from lesion_core.quality import assess_quality
 

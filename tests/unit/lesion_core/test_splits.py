@@ -8,6 +8,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lesion_core.errors import SplitError
 from lesion_core.records import ImageRecord
 from lesion_core.splits import require_disjoint, split_by_lesion
@@ -71,5 +72,5 @@ def test_too_few_lesions_of_a_class_are_named() -> None:
 
 def test_a_fraction_out_of_range_is_refused() -> None:
     """More validation than training is a mistake."""
-    with pytest.raises(SplitError, match="0.9"):
+    with pytest.raises(SplitError, match=r"0\.9"):
         split_by_lesion(records_with(1, 5), ISIC_2019, validation_fraction=0.9, seed=0)

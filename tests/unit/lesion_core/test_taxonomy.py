@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lesion_core.errors import UnknownDiagnosisError
 from lesion_core.taxonomy import ISIC_2019, Malignancy
 

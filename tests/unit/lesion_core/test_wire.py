@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lesion_core.errors import WireError
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import (

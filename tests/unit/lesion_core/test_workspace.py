@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from lesion_core.errors import LesionError
 from lesion_core.workspace import Endpoint, Workspace
 

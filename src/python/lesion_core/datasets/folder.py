@@ -63,8 +63,6 @@ def _read_part(folder: Path, taxonomy: Taxonomy, problems: list[str], *, prefix:
         for path in images:
             image_id = f"{prefix}{class_folder.name}/{path.name}"
             records.append(
-                ImageRecord(
-                    isic_id=image_id, path=path, diagnosis=diagnosis.code, lesion_id=f"image:{image_id}"
-                )
+                ImageRecord(isic_id=image_id, path=path, diagnosis=diagnosis.code, lesion_id=f"image:{image_id}")
             )
     return records

@@ -48,14 +48,12 @@ def draw_lesion(code: str, *, seed: int, side_px: int = 150) -> NDArray[np.uint8
     """Draw one image of a trained ISIC 2019 class: uint8 ``(S, S, 3)``; equal seeds give equal images."""
     random = np.random.default_rng([seed, ISIC_2019.index(code)])
     look = _LOOKS[code]
-    skin = np.array([224, 178, 155]) + random.normal(0, 10, 3)
-    image = Image.fromarray(
-        (skin + random.normal(0, 5, (side_px, side_px, 3))).clip(0, 255).astype(np.uint8)
-    )
+    skin = np.array([224, 178, 155]) + random.normal(0, 14) + random.normal(0, 5, 3)
+    image = Image.fromarray((skin + random.normal(0, 5, (side_px, side_px, 3))).clip(0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(image)
     centre = side_px * (0.5 + random.uniform(-0.06, 0.06, 2))
     outline = _outline(random, centre, side_px * look.size * random.uniform(0.85, 1.15), look.irregularity)
-    tint = tuple(int(v) for v in (np.array(look.colour) + random.normal(0, 10, 3)).clip(0, 255))
+    tint = tuple(int(v) for v in (np.array(look.colour) + random.normal(0, 25) + random.normal(0, 9, 3)).clip(0, 255))
     pen.polygon(outline, fill=tint)
     for _ in range(look.dots):
         spot = centre + random.normal(0, side_px * look.size * 0.35, 2)
@@ -80,12 +78,12 @@ def _outline(
     for harmonic in range(2, 7):
         wobble += irregularity / harmonic * random.normal() * np.cos(harmonic * angles + random.uniform(0, 6.3))
     radii = radius * wobble.clip(0.4, 1.6)
-    return [(float(centre[0] + r * np.cos(a)), float(centre[1] + r * np.sin(a))) for r, a in zip(radii, angles, strict=True)]
+    return [
+        (float(centre[0] + r * np.cos(a)), float(centre[1] + r * np.sin(a))) for r, a in zip(radii, angles, strict=True)
+    ]
 
 
-def write_synthetic_dataset(
-    folder: Path, *, images_per_class: int = 30, side_px: int = 150, seed: int = 0
-) -> Path:
+def write_synthetic_dataset(folder: Path, *, images_per_class: int = 30, side_px: int = 150, seed: int = 0) -> Path:
     """Write a data set in the ISIC 2019 layout, two images a lesion; returns ``folder``, readable by ``read_dataset``.
 
     Data card:
@@ -104,9 +102,7 @@ def write_synthetic_dataset(
             truth_rows.append([name, *(float(code == other) for other in codes), 0.0])
             metadata_rows.append([name, 30 + number % 50, "", f"SYNTHETIC_{code}_L{number // 2:04d}", ""])
     _write_csv(folder / GROUND_TRUTH, ["image", *codes, "UNK"], truth_rows)
-    _write_csv(
-        folder / METADATA, ["image", "age_approx", "anatom_site_general", "lesion_id", "sex"], metadata_rows
-    )
+    _write_csv(folder / METADATA, ["image", "age_approx", "anatom_site_general", "lesion_id", "sex"], metadata_rows)
     return folder
 
 

@@ -45,9 +45,9 @@ def decide(
     """Apply a bundle's decision parameters: float ``(N, K)`` and ``(N, D)`` → decisions."""
     trained = calibrated_probabilities(logits, parameters.temperature)
     distance = distances(embeddings, reference)
-    none = none_of_the_above_probability(
-        distance, median=parameters.ood_median, threshold=parameters.ood_threshold
-    )[:, None]
+    none = none_of_the_above_probability(distance, median=parameters.ood_median, threshold=parameters.ood_threshold)[
+        :, None
+    ]
     return Decisions(
         probabilities=np.concatenate([trained * (1.0 - none), none], axis=1),
         conformal=conformal_sets(trained, parameters.conformal_quantile),

@@ -1,0 +1,15 @@
+"""Built-in backbones: a plugin like any other, found by an entry point in the group ``lesion``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lesion_plugins.backbone import BackboneSpec
+from lesion_plugins.backbones import convnext, efficientnet, vit
+from lesion_plugins.hookspecs import hookimpl
+
+
+@hookimpl
+def lesion_register_backbones() -> Iterable[BackboneSpec]:
+    """Offer the built-in backbones."""
+    return (*vit.BACKBONES, *convnext.BACKBONES, *efficientnet.BACKBONES)

@@ -1,0 +1,56 @@
+"""Named errors of backbones, their weights and their plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lesion_core.errors import LesionError
+
+
+class UnknownBackboneError(LesionError):
+    """A backbone that no plugin offers; ``closest`` is the name that may have been meant, or ``None``."""
+
+    code = "unknown_backbone"
+
+    def __init__(self, name: str, closest: str | None, rejected: Sequence[str] = ()) -> None:
+        hint = f" Did you mean {closest!r}?" if closest else ""
+        also = f" Rejected plugins: {'; '.join(rejected)}." if rejected else ""
+        super().__init__(f"No backbone named {name!r}.{hint} See 'lesion-train backbones'.{also}")
+        self.name = name
+        self.closest = closest
+
+
+class InputSizeError(LesionError):
+    """An input size that a backbone cannot take; ``nearest_px`` is one that it can."""
+
+    code = "bad_input_size"
+
+    def __init__(self, name: str, input_size_px: int, *, smallest_px: int, multiple_px: int) -> None:
+        nearest_px = max(smallest_px, round(input_size_px / multiple_px) * multiple_px)
+        steps = f" in multiples of {multiple_px} px" if multiple_px > 1 else ""
+        super().__init__(
+            f"{name} cannot take images of {input_size_px} px: it takes {smallest_px} px or more{steps}. "
+            f"The nearest size is {nearest_px} px."
+        )
+        self.input_size_px = input_size_px
+        self.nearest_px = nearest_px
+
+
+class WeightsError(LesionError):
+    """Pretrained weights that do not exist, cannot be had here, or do not fit.
+
+    Codes: ``unknown_weights``, ``no_such_weights``, ``weights_unavailable``, ``weights_do_not_fit``.
+    """
+
+    code = "weights_unavailable"
+
+
+class ConformanceError(LesionError):
+    """A backbone that breaks the contract; ``reason`` says which part, and how far it is off."""
+
+    code = "backbone_not_conformant"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"Backbone {name!r} does not keep the contract: {reason}.")
+        self.name = name
+        self.reason = reason

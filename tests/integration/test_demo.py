@@ -1,0 +1,102 @@
+"""The demo: one command, real servers, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lesion_core.processes import child_environment, free_port
+
+
+def demo_command(home: Path, *arguments: str) -> list[str]:
+    ports = [("--mlflow-port", free_port()), ("--serve-port", free_port()), ("--ui-port", free_port())]
+    options = [text for name, port in ports for text in (name, str(port))]
+    return [sys.executable, "-m", "lesion_demo", "--home", str(home), *options, *arguments]
+
+
+def test_once_prints_a_prediction_and_leaves_no_process(tmp_path: Path) -> None:
+    """Exit code 0, nine probabilities, three addresses."""
+    command = demo_command(tmp_path, "--once", "--train-options", "--epochs 1 --input-size-px 64 --threads 1")
+
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "BMA" in done.stdout
+    assert done.stdout.count("%  ") >= 9
+    for address in ("App ", "MLflow ", "TorchServe "):
+        assert f"  {address}" in done.stdout
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("after", ["MLflow server is up", "Training on"])
+def test_a_killed_demo_leaves_no_process(tmp_path: Path, after: str) -> None:
+    """SIGKILL in the middle of the work."""
+    log = tmp_path / "log"
+    with log.open("wb") as stream:
+        demo = subprocess.Popen(
+            demo_command(tmp_path, "--once"),
+            env=child_environment(),
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    wait_for(lambda: after in log.read_text() or demo.poll() is not None)
+    assert demo.poll() is None, log.read_text()
+
+    os.killpg(demo.pid, signal.SIGKILL)
+    demo.wait()
+
+    wait_for(lambda: not processes_of(tmp_path))
+
+
+def test_a_taken_port_is_named_with_its_option(tmp_path: Path) -> None:
+    """Before anything is started."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
+        command = [*demo_command(tmp_path, "--once"), "--ui-port", port]
+        command[command.index("--ui-port") : command.index("--ui-port") + 2] = []
+        done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert f"Port {port} (app)" in done.stderr
+    assert "--ui-port" in done.stderr
+
+
+def test_a_folder_without_images_is_named_before_anything_starts(tmp_path: Path) -> None:
+    """Exit code 2 and a sentence."""
+    command = demo_command(tmp_path / "home", "--once", "--data", str(tmp_path))
+
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "Train/<diagnosis>" in done.stderr
+
+
+def processes_of(home: Path) -> list[str]:
+    """Processes whose command line or environment names this test's folder; the tests themselves do not."""
+    found = []
+    for process in psutil.process_iter(["pid"]):
+        try:
+            words = [*process.cmdline(), process.environ().get("LESION_HOME", "")]
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and any(str(home) in word for word in words):
+            found.append(" ".join(process.cmdline()))
+    return found
+
+
+def wait_for(condition: object, timeout_s: float = 240) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.2)

@@ -1,0 +1,132 @@
+"""One run from a folder of images to a registered bundle, with a real MLflow database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from lesion_core.bundle import load_bundle
+from lesion_core.datasets.isic import IMAGES
+from lesion_core.datasets.synthetic import write_synthetic_dataset
+from lesion_core.errors import DatasetError, LesionError
+from lesion_core.workspace import Workspace
+from lesion_train.config import TrainConfig
+from lesion_train.fit import FitResult, fit
+from lesion_train.record import RunRecord
+from lesion_train.tracking import Mirror, TrackingError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_synthetic_dataset(tmp_path_factory.mktemp("data"), images_per_class=10, side_px=80)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("home"))
+
+
+def settings(data: Path, **changes: object) -> TrainConfig:
+    defaults = {"data": data, "epochs": 2, "input_size_px": 64, "threads": 1, "pretrained": "none", "batch_size": 16}
+    return TrainConfig(**{**defaults, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def result(data: Path, workspace: Workspace) -> FitResult:
+    return fit(settings(data), workspace)
+
+
+def client(workspace: Workspace) -> MlflowClient:
+    return MlflowClient(tracking_uri=workspace.mlflow_database, registry_uri=workspace.mlflow_database)
+
+
+def test_a_run_writes_an_intact_bundle_with_its_facts(result: FitResult) -> None:
+    """Digests, seed, sizes and scores with intervals."""
+    facts = load_bundle(result.record.bundle).manifest.training
+
+    assert facts.train_images + facts.validation_images == 80
+    assert len(facts.data_digest) == len(facts.split_digest) == 64
+    assert facts.metrics["val_bma"].low <= facts.metrics["val_bma"].value <= facts.metrics["val_bma"].high
+    card = result.bundle.read("card.md").decode()
+    assert "Research use only" in card
+    assert facts.data_digest in card
+
+
+def test_mlflow_holds_settings_epochs_digest_and_plots(result: FitResult, workspace: Workspace) -> None:
+    """As a person looks for them on the run's page."""
+    assert result.registered is not None
+    store = client(workspace)
+    version = store.get_model_version("skin-lesion", result.registered.version)
+    run = store.get_run(version.run_id)
+
+    assert run.data.params["backbone"] == "efficientnet_lite0"
+    assert run.data.params["data"] == result.record.description["settings"]["data"]
+    assert run.data.tags["data_digest"] == result.bundle.manifest.training.data_digest
+    assert [metric.step for metric in store.get_metric_history(version.run_id, "train_loss")] == [1, 2]
+    plots = {item.path for item in store.list_artifacts(version.run_id, "plots")}
+    assert plots == {f"plots/{name}.png" for name in ("confusion", "learning_curves", "reliability", "roc")}
+    assert run.info.status == "FINISHED"
+
+
+def test_the_first_version_is_champion_and_a_second_only_challenger(
+    data: Path, workspace: Workspace, result: FitResult
+) -> None:
+    """A new model never takes over by itself."""
+    second = fit(settings(data, seed=1, epochs=1), workspace)
+
+    assert result.registered is not None
+    assert second.registered is not None
+    assert set(result.registered.aliases) == {"champion", "challenger"}
+    assert second.registered.aliases == ("challenger",)
+    store = client(workspace)
+    assert str(store.get_model_version_by_alias("skin-lesion", "champion").version) == result.registered.version
+    assert str(store.get_model_version_by_alias("skin-lesion", "challenger").version) == second.registered.version
+
+
+def test_registering_a_run_again_makes_no_second_version(result: FitResult, workspace: Workspace) -> None:
+    """The command is safe to repeat."""
+    again = Mirror(result.record, workspace.mlflow_database, workspace).register("skin-lesion")
+
+    assert result.registered is not None
+    assert again.version == result.registered.version
+
+
+def test_an_mlflow_that_is_down_stops_nothing_and_can_catch_up(data: Path, tmp_path: Path) -> None:
+    """The record and the bundle are complete; registering later works."""
+    workspace = Workspace(tmp_path)
+
+    offline = fit(settings(data, epochs=1), workspace, tracking_uri="http://127.0.0.1:9")
+
+    assert offline.registered is None
+    assert load_bundle(offline.record.bundle).digest == offline.bundle.digest
+    with pytest.raises(TrackingError, match="lesion-train register"):
+        Mirror(offline.record, "http://127.0.0.1:9", workspace).sync_epochs()
+    made = Mirror(RunRecord(offline.record.folder), workspace.mlflow_database, workspace).register("skin-lesion")
+    assert made.version == "1"
+    run_id = client(workspace).get_model_version("skin-lesion", "1").run_id
+    assert client(workspace).get_metric_history(run_id, "val_bma")
+
+
+def test_a_damaged_image_is_named_before_training(tmp_path: Path) -> None:
+    """All of them at once."""
+    folder = write_synthetic_dataset(tmp_path / "data", images_per_class=10, side_px=64)
+    for name in ("SYNTHETIC_MEL_0000.jpg", "SYNTHETIC_NV_0003.jpg"):
+        (folder / IMAGES / name).write_bytes(b"\xff\xd8\xff broken")
+
+    with pytest.raises(DatasetError) as caught:
+        fit(settings(folder), Workspace(tmp_path / "home"))
+
+    assert {Path(problem.split(":")[0]).name for problem in caught.value.problems} == {
+        "SYNTHETIC_MEL_0000.jpg",
+        "SYNTHETIC_NV_0003.jpg",
+    }
+
+
+def test_an_unknown_backbone_names_the_closest(data: Path, tmp_path: Path) -> None:
+    """Before anything is written."""
+    with pytest.raises(LesionError, match="Did you mean 'efficientnet_lite0'"):
+        fit(settings(data, backbone="eficientnet_lite0"), Workspace(tmp_path / "home"))
+
+    assert not (tmp_path / "home" / "runs").exists()

@@ -1,0 +1,167 @@
+"""The training loop, on a few drawn images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lesion_core.datasets.synthetic import draw_lesion
+from lesion_core.taxonomy import ISIC_2019
+from lesion_plugins.classifier import Classifier, build_classifier
+from lesion_plugins.registry import BackboneRegistry
+from lesion_plugins.weights import weights_to_bytes
+from lesion_train.augment import Augmentation
+from lesion_train.config import TrainConfig
+from lesion_train.data import plain_batches, train_batches
+from lesion_train.loop import Part, class_weights, learning_rate_factor, run_network, train_classifier
+
+SIDE = 64
+
+
+def part(seed: int, images_per_class: int) -> Part:
+    codes = [code for code in ISIC_2019.trained_codes for _ in range(images_per_class)]
+    squares = [draw_lesion(code, seed=seed + n, side_px=74) for n, code in enumerate(codes)]
+    return Part(squares=np.stack(squares), labels=np.array([ISIC_2019.index(code) for code in codes]))
+
+
+def fresh_model(config: TrainConfig) -> Classifier:
+    torch.manual_seed(config.seed)
+    spec = BackboneRegistry.load().get(config.backbone)
+    model, _ = build_classifier(spec, classes=8, input_size_px=SIDE, pretrained=config.pretrained)
+    return model
+
+
+def config(**changes: object) -> TrainConfig:
+    from pathlib import Path
+
+    defaults = {"data": Path("unused"), "epochs": 3, "batch_size": 16, "threads": 1, "input_size_px": SIDE}
+    return TrainConfig(**{**defaults, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def spec() -> object:
+    import attrs
+
+    return attrs.evolve(BackboneRegistry.load().get("efficientnet_lite0").preprocess, input_size_px=SIDE)
+
+
+def test_a_few_epochs_learn_drawn_lesions_from_imagenet_weights(spec: object) -> None:
+    """Far better than chance (0.125) on images that were not trained on."""
+    epochs: list[dict[str, float]] = []
+    settings = config(epochs=5)
+
+    model = train_classifier(
+        fresh_model(settings),
+        part(0, 12),
+        part(1000, 4),
+        spec,  # type: ignore[arg-type]
+        settings,
+        on_epoch=lambda epoch, metrics: epochs.append({"epoch": epoch, **metrics}),
+    )
+
+    assert [row["epoch"] for row in epochs] == [1, 2, 3, 4, 5]
+    assert epochs[-1]["train_loss"] < epochs[0]["train_loss"]
+    assert epochs[-1]["val_bma"] > 0.4
+    assert not model.training
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not(spec: object) -> None:
+    """To the last bit, on one thread."""
+
+    def train(seed: int) -> bytes:
+        settings = config(epochs=1, pretrained="none", seed=seed)
+        model = train_classifier(
+            fresh_model(settings),
+            part(0, 4),
+            part(1000, 2),
+            spec,  # type: ignore[arg-type]
+            settings,
+            on_epoch=lambda *_: None,
+        )
+        return weights_to_bytes(model)
+
+    first = train(0)
+
+    assert train(0) == first
+    assert train(1) != first
+
+
+def test_outputs_come_in_the_order_of_the_images(spec: object) -> None:
+    """The network sees batches; the caller sees rows."""
+    settings = config(pretrained="none")
+    model, squares = fresh_model(settings), part(0, 9).squares
+
+    whole = run_network(model, squares, spec)  # type: ignore[arg-type]
+    single = run_network(model, squares[70:71], spec)  # type: ignore[arg-type]
+
+    assert whole.logits.shape == (72, 8)
+    np.testing.assert_allclose(whole.logits[70], single.logits[0], atol=1e-4)
+    np.testing.assert_allclose(whole.embeddings[70], single.embeddings[0], atol=1e-3)
+
+
+def test_an_epoch_shows_each_image_once_in_another_order(spec: object) -> None:
+    """Labels stay with their images."""
+    data = part(0, 4)
+
+    batches = list(
+        train_batches(
+            data.squares,
+            np.arange(32),
+            spec,  # type: ignore[arg-type]
+            Augmentation(),
+            batch_size=8,
+            random=np.random.default_rng(0),
+        )
+    )
+
+    seen = torch.cat([rows for _, rows in batches]).tolist()
+    assert sorted(seen) == list(range(32))
+    assert seen != list(range(32))
+    assert all(images.shape == (8, 3, SIDE, SIDE) for images, _ in batches)
+
+
+def test_evaluation_sees_no_augmentation(spec: object) -> None:
+    """Twice the same."""
+    squares = part(0, 1).squares
+
+    first, second = (torch.cat(list(plain_batches(squares, spec, batch_size=3))) for _ in range(2))  # type: ignore[arg-type]
+
+    assert torch.equal(first, second)
+
+
+def test_augmentation_keeps_shape_type_and_roughly_the_colours() -> None:
+    """Every image is changed on its own."""
+    torch.manual_seed(0)
+    squares = np.stack([draw_lesion("NV", seed=1, side_px=74)] * 6)
+
+    changed = Augmentation()(squares, SIDE)
+
+    assert changed.shape == (6, SIDE, SIDE, 3)
+    assert changed.dtype == np.uint8
+    assert len({image.tobytes() for image in changed}) == 6
+    assert abs(changed.mean() - squares.mean()) < 30
+
+
+def test_balance_chooses_between_equal_images_and_equal_classes() -> None:
+    """At 1 each class has the same total weight, at 0 each image."""
+    labels = np.array([0] * 90 + [1] * 10)
+
+    assert class_weights(labels, 2, 0.0).tolist() == [1.0, 1.0]
+    equal = class_weights(labels, 2, 1.0)
+    assert float(equal[0] * 90) == pytest.approx(float(equal[1] * 10))
+    assert float(equal[torch.from_numpy(labels)].mean()) == pytest.approx(1)
+
+
+@given(st.integers(2, 5000))
+def test_learning_rate_rises_to_its_peak_and_falls_to_zero(steps: int) -> None:
+    """Whatever the length of the run."""
+    factors = [learning_rate_factor(step, steps) for step in range(steps + 1)]
+    peak = factors.index(max(factors))
+
+    assert max(factors) == pytest.approx(1)
+    assert factors[: peak + 1] == sorted(factors[: peak + 1])
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+    assert factors[-1] == pytest.approx(0, abs=1e-9)
