@@ -1,0 +1,5 @@
+"""``python -m lesion_serve``."""
+
+from lesion_serve.cli import main
+
+main()

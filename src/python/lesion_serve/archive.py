@@ -1,0 +1,168 @@
+"""The archive (.mar): a bundle with the code that serves it, in TorchServe's format.
+
+Reproducible: the same bundle and code give the same bytes. Hermetic: our packages travel inside, so a worker runs the
+code that the archive was made with; nothing is installed when it is loaded.
+
+    MAR-INF/MANIFEST.json     as the official archiver writes it
+    lesion_handler.py         what TorchServe imports
+    lesion.json               registered name and version, digest of the bundle, threads a worker
+    bundle/                   the bundle
+    lesion_core/ …            our packages
+    lesion_plugins-<version>.dist-info/   the entry point of the built-in backbones
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import attrs
+
+import lesion_core
+import lesion_plugins
+import lesion_serve
+from lesion_core.bundle import Bundle, load_bundle
+from lesion_core.errors import LesionError
+from lesion_core.workspace import SERVING_NAME
+
+ARCHIVED_BUNDLE = "bundle"
+ARCHIVED_FACTS = "lesion.json"
+MANIFEST = "MAR-INF/MANIFEST.json"
+SUFFIX = ".mar"
+
+_HANDLER = '''"""What TorchServe imports: one class, defined here."""
+
+from lesion_serve.handler import Handler
+
+
+class LesionHandler(Handler):
+    """See ``lesion_serve.handler``."""
+'''
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class ArchiveError(LesionError):
+    """A file that is not an archive of ours."""
+
+    code = "bad_archive"
+
+
+@attrs.frozen(kw_only=True)
+class ArchiveInfo:
+    """What an archive says of itself. ``sha256`` is of the whole file."""
+
+    path: Path
+    serving_name: str
+    model_name: str
+    version: str
+    bundle_digest: str
+    sha256: str
+    files: tuple[str, ...]
+
+
+def build_archive(
+    bundle_folder: Path, out_path: Path, *, version: str, serving_name: str = SERVING_NAME, threads: int = 1
+) -> ArchiveInfo:
+    """Pack a bundle; an archive that exists at ``out_path`` is replaced at once, never half.
+
+    Args:
+        bundle_folder: verified before it is packed.
+        out_path: ends in ``.mar``.
+        version: the registered version, as answers shall name it.
+        serving_name: the last part of ``/predictions/<name>``.
+        threads: of the network in each worker.
+    Raises:
+        BundleError: the bundle is not intact.
+        ArchiveError: ``out_path`` or ``serving_name`` cannot be.
+    """
+    if out_path.suffix != SUFFIX:
+        raise ArchiveError(f"An archive's name ends in {SUFFIX}, got {out_path.name!r}.")
+    if not serving_name.replace("_", "").replace("-", "").isalnum():
+        raise ArchiveError(f"A serving name has letters, digits, '-' and '_' only, got {serving_name!r}.")
+    bundle = load_bundle(bundle_folder)
+    facts = {
+        "name": bundle.manifest.name,
+        "version": version,
+        "bundle_digest": bundle.digest,
+        "threads": threads,
+    }
+    entries = {
+        MANIFEST: _json(_torchserve_manifest(bundle, serving_name, version)),
+        "lesion_handler.py": _HANDLER.encode(),
+        ARCHIVED_FACTS: _json(facts),
+        **{f"{ARCHIVED_BUNDLE}/{name}": content for name, content in _bundle_files(bundle)},
+        **dict(_code_files()),
+    }
+    out_path.parent.mkdir(parents=True, exist_ok=True)
+    staging = out_path.with_name(f".{out_path.name}.{os.getpid()}")
+    try:
+        with zipfile.ZipFile(staging, "w", zipfile.ZIP_STORED) as archive:
+            for name in sorted(entries):
+                info = zipfile.ZipInfo(name, date_time=_EPOCH)
+                info.external_attr = 0o644 << 16
+                archive.writestr(info, entries[name])
+        staging.replace(out_path)
+    finally:
+        staging.unlink(missing_ok=True)
+    return read_archive(out_path)
+
+
+def read_archive(path: Path) -> ArchiveInfo:
+    """Describe an archive of ours.
+
+    Raises:
+        ArchiveError: not an archive, or not one of ours.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = json.loads(archive.read(MANIFEST))
+            facts = json.loads(archive.read(ARCHIVED_FACTS))
+            files = tuple(archive.namelist())
+        return ArchiveInfo(
+            path=path,
+            serving_name=manifest["model"]["modelName"],
+            model_name=facts["name"],
+            version=facts["version"],
+            bundle_digest=facts["bundle_digest"],
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            files=files,
+        )
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+        raise ArchiveError(f"{path} is not an archive made by 'lesion-serve archive' ({error}).") from error
+
+
+def _torchserve_manifest(bundle: Bundle, serving_name: str, version: str) -> dict[str, object]:
+    """Same keys as ``model_archiver``; the time is the bundle's own, so that two builds are equal."""
+    created = datetime.fromisoformat(bundle.manifest.training.created_at)
+    return {
+        "createdOn": created.strftime("%d/%m/%Y %H:%M:%S"),
+        "runtime": "python",
+        "model": {"modelName": serving_name, "handler": "lesion_handler.py", "modelVersion": version},
+        "archiverVersion": f"lesion-serve {lesion_serve.__version__}",
+    }
+
+
+def _bundle_files(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
+    yield "bundle.json", (bundle.folder / "bundle.json").read_bytes()
+    for name in bundle.manifest.files:
+        yield name, bundle.read(name)
+
+
+def _code_files() -> Iterator[tuple[str, bytes]]:
+    for package in (lesion_core, lesion_plugins, lesion_serve):
+        folder = Path(str(package.__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            yield path.relative_to(folder.parent).as_posix(), path.read_bytes()
+    metadata = f"lesion_plugins-{lesion_plugins.__version__}.dist-info"
+    text = f"Metadata-Version: 2.1\nName: lesion-plugins\nVersion: {lesion_plugins.__version__}\n"
+    yield f"{metadata}/METADATA", text.encode()
+    yield f"{metadata}/entry_points.txt", b"[lesion]\nbuiltin = lesion_plugins.backbones\n"
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, indent=2, sort_keys=True).encode()

@@ -1,0 +1,1 @@
+"""Engines: what runs predictors behind an address."""

@@ -1,0 +1,143 @@
+"""The predictor: bytes of an image → a prediction. The one class behind every way of serving."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lesion_core.bundle import REFERENCE, Bundle, load_bundle
+from lesion_core.decision.decide import Decisions, decide
+from lesion_core.decision.ood import EmbeddingReference
+from lesion_core.imaging import decode_image
+from lesion_core.preprocess import normalise, resize_square
+from lesion_core.quality import MIN_SIDE_PX, assess_quality
+from lesion_core.wire import (
+    ClassProbability,
+    ConformalSet,
+    MalignancyRisk,
+    ModelIdentity,
+    OutOfDistribution,
+    Prediction,
+    QualityFinding,
+)
+from lesion_plugins.classifier import classifier_from_bundle
+from lesion_plugins.registry import BackboneRegistry
+
+
+class Predictor:
+    """A loaded bundle that answers. Not for several threads at once: one predictor a worker."""
+
+    def __init__(self, bundle: Bundle, registry: BackboneRegistry, *, version: str, threads: int = 1) -> None:
+        torch.set_num_threads(threads)
+        manifest = bundle.manifest
+        self._manifest = manifest
+        self._classifier = classifier_from_bundle(bundle, registry).to(memory_format=torch.channels_last)
+        self._reference = EmbeddingReference.from_bytes(bundle.read(REFERENCE))
+        self.identity = ModelIdentity(
+            name=manifest.name, version=version, backbone=manifest.backbone.name, bundle_digest=bundle.digest
+        )
+
+    @classmethod
+    def load(cls, folder: Path, *, version: str, threads: int = 1) -> Predictor:
+        """Verify and load the bundle in ``folder``.
+
+        Args:
+            folder: a bundle.
+            version: the registered version, as answers shall name it.
+            threads: of the network on the CPU.
+        Raises:
+            BundleError: the bundle is not intact.
+            UnknownBackboneError: no installed plugin offers its backbone.
+        """
+        return cls(load_bundle(folder), BackboneRegistry.load(), version=version, threads=threads)
+
+    def warm_up(self) -> None:
+        """Run the network once, so that the first request is as fast as the others."""
+        side = self._manifest.preprocess.input_size_px
+        self._run(np.zeros((side, side, 3), np.uint8))
+
+    def predict(self, data: bytes, *, request_id: str | None = None) -> Prediction:
+        """Answer for one image.
+
+        Args:
+            data: bytes of a JPEG or PNG file.
+            request_id: named in the answer; a new one where it is ``None``.
+        Raises:
+            ImageError: the bytes are not an acceptable image.
+        """
+        timings: dict[str, float] = {}
+        spec = self._manifest.preprocess
+        with _timed(timings, "decode"):
+            # Decoding may halve a large JPEG, but never to below what the quality check needs to see.
+            needed_px = max(round(spec.input_size_px / spec.crop_fraction), MIN_SIDE_PX)
+            image = decode_image(data, shortest_side_px=needed_px)
+        with _timed(timings, "quality"):
+            quality = assess_quality(image)
+        with _timed(timings, "preprocess"):
+            square = resize_square(image, spec)
+        with _timed(timings, "network"):
+            logits, embeddings = self._run(square)
+        with _timed(timings, "decision"):
+            decisions = decide(
+                logits,
+                embeddings,
+                parameters=self._manifest.decision,
+                reference=self._reference,
+                taxonomy=self._manifest.taxonomy,
+            )
+        return self._answer(decisions, quality, timings, request_id or uuid.uuid4().hex)
+
+    def _run(self, square: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        images = torch.from_numpy(normalise(square[None], self._manifest.preprocess))
+        with torch.inference_mode():
+            output = self._classifier(images.to(memory_format=torch.channels_last))
+        return output.logits.numpy(), output.embedding.numpy()
+
+    def _answer(
+        self, decisions: Decisions, quality: tuple[QualityFinding, ...], timings: dict[str, float], request_id: str
+    ) -> Prediction:
+        taxonomy, parameters = self._manifest.taxonomy, self._manifest.decision
+        distance, risk = float(decisions.ood_distance[0]), float(decisions.risk[0])
+        members = zip(taxonomy.trained_codes, decisions.conformal[0], strict=True)
+        return Prediction(
+            request_id=request_id,
+            model=self.identity,
+            probabilities=tuple(
+                ClassProbability(
+                    code=diagnosis.code,
+                    name=diagnosis.name,
+                    malignancy=diagnosis.malignancy,
+                    probability=float(probability),
+                    plain=diagnosis.plain,
+                )
+                for diagnosis, probability in zip(taxonomy.diagnoses, decisions.probabilities[0], strict=True)
+            ),
+            out_of_distribution=OutOfDistribution(
+                score=distance, threshold=parameters.ood_threshold, is_outside=distance > parameters.ood_threshold
+            ),
+            conformal_set=ConformalSet(
+                codes=tuple(code for code, is_member in members if is_member), coverage=parameters.conformal_coverage
+            ),
+            risk=MalignancyRisk(
+                probability=risk,
+                band="high" if risk >= parameters.triage_threshold else "low",
+                threshold=parameters.triage_threshold,
+                sensitivity=parameters.triage_sensitivity,
+            ),
+            quality=quality,
+            timings_ms=timings,
+        )
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    timings[stage] = round(1000 * (time.perf_counter() - started), 3)
