@@ -257,9 +257,7 @@ def test_an_unknown_name_mentions_the_plugins_that_were_rejected(make_plugin):
 
     registry = BackboneRegistry.load(plugins=[make_plugin(42)])
 
-    with pytest.raises(
-        UnknownBackboneError, match=r"Rejected plugins: acme_plugin \(acme_plugin unknown\): "
-    ):
+    with pytest.raises(UnknownBackboneError, match=r"Rejected plugins: acme_plugin \(acme_plugin unknown\): "):
         registry.get("acme_net")
 
 

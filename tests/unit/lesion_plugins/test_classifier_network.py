@@ -97,9 +97,7 @@ def test_a_batch_equals_batches_of_one(make_spec, batch, seed):
 
     together = classifier(images).logits
 
-    assert torch.allclose(
-        together, torch.cat([classifier(image[None]).logits for image in images]), atol=1e-5
-    )
+    assert torch.allclose(together, torch.cat([classifier(image[None]).logits for image in images]), atol=1e-5)
 
 
 def test_memory_format_does_not_change_the_answer(make_spec):

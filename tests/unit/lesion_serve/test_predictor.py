@@ -1,0 +1,111 @@
+"""Bytes in, a prediction out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lesion_core.bundle import REFERENCE
+from lesion_core.decision.decide import decide
+from lesion_core.decision.ood import EmbeddingReference
+from lesion_core.errors import BundleError, ImageError
+from lesion_core.preprocess import load_square, normalise
+from lesion_core.taxonomy import ISIC_2019
+from lesion_core.wire import Prediction, from_json, to_json
+from lesion_plugins.classifier import classifier_from_bundle
+from lesion_plugins.registry import BackboneRegistry
+from lesion_serve.predictor import Predictor
+from support.bundles import make_tiny_bundle
+from support.images import encoded_lesion
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> object:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b")
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle: object) -> Predictor:
+    predictor = Predictor.load(bundle.folder, version="7")  # type: ignore[attr-defined]
+    predictor.warm_up()
+    return predictor
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("side_px", [64, 150, 500])
+def test_a_prediction_equals_the_parts_called_one_by_one(
+    bundle: object, predictor: Predictor, kind: str, side_px: int
+) -> None:
+    """The predictor adds nothing of its own."""
+    data = encoded_lesion(kind, side_px=side_px)
+    manifest = bundle.manifest  # type: ignore[attr-defined]
+    model = classifier_from_bundle(bundle, BackboneRegistry.load())  # type: ignore[arg-type]
+    with torch.inference_mode():
+        square = load_square(data, manifest.preprocess)
+        output = model(torch.from_numpy(normalise(square[None], manifest.preprocess)))
+    expected = decide(
+        output.logits.numpy(),
+        output.embedding.numpy(),
+        parameters=manifest.decision,
+        reference=EmbeddingReference.from_bytes(bundle.read(REFERENCE)),  # type: ignore[attr-defined]
+        taxonomy=ISIC_2019,
+    )
+
+    prediction = predictor.predict(data)
+
+    shown = [item.probability for item in prediction.probabilities]
+    np.testing.assert_allclose(shown, expected.probabilities[0], atol=2e-3 if side_px == 500 else 1e-6)
+    assert prediction.out_of_distribution.score == pytest.approx(expected.ood_distance[0], rel=1e-2)
+
+
+def test_the_answer_names_the_model_and_the_request(bundle: object, predictor: Predictor) -> None:
+    """And survives the wire."""
+    prediction = predictor.predict(encoded_lesion(), request_id="r-42")
+
+    assert prediction.request_id == "r-42"
+    assert prediction.model.version == "7"
+    assert prediction.model.bundle_digest == bundle.digest  # type: ignore[attr-defined]
+    assert set(prediction.timings_ms) == {"decode", "quality", "preprocess", "network", "decision"}
+    assert from_json(to_json(prediction), Prediction) == prediction
+
+
+def test_equal_bytes_give_equal_probabilities(predictor: Predictor) -> None:
+    """Nothing random is left in the network."""
+    first, second = (predictor.predict(encoded_lesion()) for _ in range(2))
+
+    assert first.probabilities == second.probabilities
+
+
+def test_a_small_image_is_named_and_an_ordinary_one_is_not(predictor: Predictor) -> None:
+    """Reduced decoding does not make a large image look small."""
+
+    def codes(side_px: int) -> set[str]:
+        return {finding.code for finding in predictor.predict(encoded_lesion(side_px=side_px)).quality}
+
+    assert "low_resolution" in codes(80)
+    assert "low_resolution" not in codes(150)
+    assert "low_resolution" not in codes(1500)
+
+
+@pytest.mark.parametrize("data", [b"", b"text", encoded_lesion()[:400], encoded_lesion("PNG")[:200]])
+def test_what_is_no_image_is_a_named_error(predictor: Predictor, data: bytes) -> None:
+    """And the predictor lives on."""
+    with pytest.raises(ImageError):
+        predictor.predict(data)
+
+    assert predictor.predict(encoded_lesion())
+
+
+def test_an_altered_bundle_is_refused(tmp_path: Path) -> None:
+    """One byte is enough."""
+    bundle = make_tiny_bundle(tmp_path / "b")
+    path = bundle.folder / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+
+    with pytest.raises(BundleError, match="altered"):
+        Predictor.load(bundle.folder, version="1")
