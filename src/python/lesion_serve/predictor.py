@@ -38,7 +38,7 @@ class Predictor:
         torch.set_num_threads(threads)
         manifest = bundle.manifest
         self._manifest = manifest
-        self._classifier = classifier_from_bundle(bundle, registry).to(memory_format=torch.channels_last)
+        self._classifier = classifier_from_bundle(bundle, registry)
         self._reference = EmbeddingReference.from_bytes(bundle.read(REFERENCE))
         self.identity = ModelIdentity(
             name=manifest.name, version=version, backbone=manifest.backbone.name, bundle_digest=bundle.digest
@@ -97,7 +97,7 @@ class Predictor:
     def _run(self, square: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         images = torch.from_numpy(normalise(square[None], self._manifest.preprocess))
         with torch.inference_mode():
-            output = self._classifier(images.to(memory_format=torch.channels_last))
+            output = self._classifier(images)
         return output.logits.numpy(), output.embedding.numpy()
 
     def _answer(

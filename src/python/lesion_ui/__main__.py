@@ -1,0 +1,5 @@
+"""``python -m lesion_ui``."""
+
+from lesion_ui.cli import main
+
+main()

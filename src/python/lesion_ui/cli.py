@@ -1,0 +1,118 @@
+"""The door of the app: ``lesion-ui``, or ``./pants run src/python/lesion_ui:ui -- …``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from cyclopts import App
+
+from lesion_core.errors import LesionError
+from lesion_core.logs import configure_logging
+from lesion_core.processes import require_free_port
+from lesion_core.workspace import UI_PORT
+from lesion_ui import __version__
+from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE
+
+HOST = "127.0.0.1"
+
+app = App(name="lesion-ui", version=__version__, help_format="plaintext")
+
+
+@app.default
+def start(*, port: int = UI_PORT, endpoint_url: str | None = None, token_file: Path | None = None) -> None:
+    """Start the app for clinicians and researchers, at http://127.0.0.1:PORT; stays up until Ctrl-C.
+
+    Research use only. Without options it asks the service that 'lesion-serve start' has started in the same folder
+    (.lesion/endpoint.json; LESION_HOME changes .lesion), now or later.
+
+    Example: lesion-ui --endpoint-url http://127.0.0.1:8080/predictions/skin_vit --token-file token.txt
+
+    Parameters
+    ----------
+    port
+        TCP port on loopback.
+    endpoint_url
+        Address that takes image bytes by POST; also LESION_ENDPOINT_URL.
+    token_file
+        File whose only content is the token for that address; else LESION_ENDPOINT_TOKEN.
+    """
+    require_free_port(port, "app", "--port")
+    if token_file is not None:
+        os.environ[TOKEN_VARIABLE] = _read_token(token_file)
+    if endpoint_url is not None:
+        os.environ[URL_VARIABLE] = endpoint_url
+    configure_logging()
+    _serve(port)
+
+
+def _read_token(path: Path) -> str:
+    try:
+        token = path.read_text().strip()
+    except (OSError, ValueError) as error:
+        raise LesionError(f"{path} cannot be read as a token file: {error}.", code="bad_token_file") from error
+    if not token or len(token.split()) != 1:
+        raise LesionError(f"{path} should hold one token and nothing else.", code="bad_token_file")
+    return token
+
+
+def streamlit_options(port: int) -> dict[str, object]:
+    """Streamlit's settings: loopback, no telemetry, nothing for developers, our colours. They win over any file."""
+    return {
+        "server.address": HOST,
+        "server.port": port,
+        "server.allowedHosts": [HOST, "localhost"],  # against DNS rebinding
+        "server.headless": True,
+        "server.fileWatcherType": "none",
+        "server.maxUploadSize": 20,
+        "browser.gatherUsageStats": False,
+        "browser.serverAddress": HOST,
+        "client.toolbarMode": "minimal",
+        "client.showErrorDetails": "none",
+        "client.showErrorLinks": False,
+        "runner.magicEnabled": False,
+        "logger.hideWelcomeMessage": True,
+        "global.developmentMode": False,  # guessed from the installation path, wrongly in a pex
+        "theme.light.primaryColor": "#1B6B80",
+        "theme.light.secondaryBackgroundColor": "#EEF4F6",
+        "theme.light.textColor": "#1A2B31",
+        "theme.light.yellowTextColor": "#614700",  # of warnings; the default is faint
+        "theme.light.blueTextColor": "#153E75",
+        "theme.dark.primaryColor": "#5DB3C9",
+        "theme.dark.backgroundColor": "#11191C",
+        "theme.dark.secondaryBackgroundColor": "#1C282D",
+        "theme.dark.textColor": "#EEF3F5",
+        "theme.baseRadius": "small",
+        "theme.headingFontSizes": ["2.2rem", "1.9rem", "1.4rem", "1.2rem", "1.05rem", "1rem"],
+    }
+
+
+def _serve(port: int) -> None:
+    """Run Streamlit in this process until Ctrl-C or SIGTERM."""
+    # Streamlit answers both signals by itself once it is up; until then Python's own exit does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    import lesion_ui.app
+    from streamlit.web import bootstrap
+
+    options = streamlit_options(port)
+    bootstrap.load_config_options(options)
+    print(f"Lesion app: http://{HOST}:{port}  (Ctrl-C stops it)", flush=True)
+    bootstrap.run(str(Path(lesion_ui.app.__file__).resolve()), False, [], options)
+
+
+def main() -> None:
+    """Run the command line; a named error is one sentence and exit code 2."""
+    try:
+        app()
+    except LesionError as error:
+        print(f"lesion-ui: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("lesion-ui: stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+"""What is to be shown: pure functions from a ``Prediction`` to the words and numbers of the page."""
+
+# The wording is a part of the product: it states what the numbers mean and what they do not.
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import attrs
+
+from lesion_core.errors import ImageError, LesionError
+from lesion_core.taxonomy import Malignancy
+from lesion_core.wire import ClassProbability, ConformalSet, MalignancyRisk, Prediction
+
+NOTICE = "Research use only. Not a medical device; not a diagnosis."
+SYMBOLS = {Malignancy.MALIGNANT: "▲", Malignancy.INDETERMINATE: "◆", Malignancy.BENIGN: "●"}
+NONE_SYMBOL = "○"
+_SPACE = "\u00a0"  # no line break between a number and its unit
+LEGEND = " · ".join(
+    text.replace(" ", _SPACE)
+    for text in ("▲ malignant", "◆ precursor of a malignant lesion", "● benign", "○ none of the above")
+)
+
+
+@attrs.frozen(kw_only=True)
+class Bar:
+    """One class as shown. ``probability`` in [0, 1]; ``text`` is how it reads; ``label`` bears ``symbol``."""
+
+    code: str
+    name: str
+    symbol: str
+    grouping: str
+    probability: float
+    text: str
+    malignancy: Malignancy
+    is_none_of_the_above: bool
+
+    @property
+    def label(self) -> str:
+        """Name with the symbol of its group, so that colour is never the only sign."""
+        return f"{self.symbol} {self.name}"
+
+
+@attrs.frozen(kw_only=True)
+class Headline:
+    """The first thing to read: ``kicker`` over ``name``, then ``probability_text`` and one ``plain`` sentence."""
+
+    kicker: str
+    name: str
+    probability_text: str
+    plain: str
+    is_none_of_the_above: bool
+
+
+@attrs.frozen(kw_only=True)
+class RiskText:
+    """The triage band in words."""
+
+    title: str
+    sentence: str
+    is_high: bool
+
+
+@attrs.frozen(kw_only=True)
+class AnswerView:
+    """Everything that the page shows for one prediction. ``alert`` comes before all else where it is not ``None``."""
+
+    alert: str | None
+    headline: Headline
+    risk: RiskText
+    bars: tuple[Bar, ...]
+    chart_text: str
+    conformal: str
+    distance: str
+    quality: tuple[str, ...]
+    model: str
+    notice: str
+
+
+@attrs.frozen(kw_only=True)
+class ProblemView:
+    """An error as shown: what happened in ``title``, why and what to do next in ``message``."""
+
+    title: str
+    message: str
+    can_retry: bool
+
+
+def percent(value: float, *, digits: int = 0) -> str:
+    """A probability as people read it; never 0 % or 100 % unless it is exactly that.
+
+    Args:
+        value: in [0, 1].
+        digits: after the decimal point.
+    Returns:
+        For example ``"62 %"``, ``"<1 %"``, ``">99 %"``, with a no-break space.
+    """
+    if value <= 0.0 or value >= 1.0:
+        return f"{0 if value <= 0.0 else 100}{_SPACE}%"
+    smallest = 10.0 ** -(digits + 2)
+    if value < smallest:
+        return f"<{100 * smallest:.{digits}f}{_SPACE}%"
+    if value > 1.0 - smallest:
+        return f">{100 - 100 * smallest:.{digits}f}{_SPACE}%"
+    return f"{100 * value:.{digits}f}{_SPACE}%"
+
+
+def percent_pair(first: float, second: float) -> tuple[str, str]:
+    """Two probabilities with as many digits as it takes (at most three) to tell them apart."""
+    for digits in range(4):
+        texts = percent(first, digits=digits), percent(second, digits=digits)
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
+def markdown_text(text: str) -> str:
+    """Text from elsewhere, so that Streamlit shows it letter by letter: no links, images, formulas or markup."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+\-!|$:~&^=])", r"\\\1", " ".join(text.split()))
+
+
+def join_names(names: Sequence[str]) -> str:
+    """``A``, ``A and B``, ``A, B and C``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def answer_view(prediction: Prediction) -> AnswerView:
+    """Put a prediction into words."""
+    none = prediction.probabilities[-1]  # the wire's order: none of the above is last
+    is_outside = prediction.out_of_distribution.is_outside
+    is_none = is_outside or prediction.top is none
+    bars = _bars(prediction, none_first=is_none)
+    return AnswerView(
+        alert=_alert(is_outside) if is_none else None,
+        headline=_headline(none if is_none else prediction.top, len(bars), is_none=is_none),
+        risk=_risk(prediction.risk, prediction.probabilities, is_outside=is_outside),
+        bars=bars,
+        chart_text="Probabilities: " + ", ".join(f"{bar.name} {bar.text}" for bar in bars) + ".",
+        conformal=_conformal(prediction.conformal_set, prediction.probabilities[:-1], is_outside=is_outside),
+        distance=_distance(prediction),
+        quality=tuple(finding.message for finding in prediction.quality),
+        model=_model(prediction),
+        notice=prediction.notice,
+    )
+
+
+def _bars(prediction: Prediction, *, none_first: bool) -> tuple[Bar, ...]:
+    """Most probable first, ties in the taxonomy's order; none of the above before all where it applies."""
+    none = prediction.probabilities[-1]
+    ordered = sorted(
+        prediction.probabilities, key=lambda item: (not (none_first and item is none), -item.probability)
+    )
+    return tuple(
+        Bar(
+            code=item.code,
+            name=item.name,
+            symbol=NONE_SYMBOL if item is none else SYMBOLS[item.malignancy],
+            grouping="–" if item is none else item.malignancy.value,
+            probability=item.probability,
+            text=percent(item.probability),
+            malignancy=item.malignancy,
+            is_none_of_the_above=item is none,
+        )
+        for item in ordered
+    )
+
+
+def _alert(is_outside: bool) -> str:
+    if is_outside:
+        return (
+            "This image is unlike the images that the model learned from. Do not rely on the probabilities below. "
+            "Check that it shows one lesion, in focus and filling much of the frame."
+        )
+    return "None of the trained diagnoses fits this image well. Read the probabilities below with care."
+
+
+def _headline(item: ClassProbability, classes: int, *, is_none: bool) -> Headline:
+    if is_none:
+        return Headline(
+            kicker="No trained diagnosis applies",
+            name=item.name,
+            probability_text=f"{percent(item.probability)} – how unlike the training images it is",
+            plain=item.plain,
+            is_none_of_the_above=True,
+        )
+    return Headline(
+        kicker=f"Most probable of {classes} classes",
+        name=item.name,
+        probability_text=f"{percent(item.probability)} probability · {SYMBOLS[item.malignancy]} {_group(item)}",
+        plain=item.plain,
+        is_none_of_the_above=False,
+    )
+
+
+def _group(item: ClassProbability) -> str:
+    return "precursor" if item.malignancy is Malignancy.INDETERMINATE else item.malignancy.value
+
+
+def _risk(risk: MalignancyRisk, probabilities: Sequence[ClassProbability], *, is_outside: bool) -> RiskText:
+    is_high = risk.band == "high"
+    probability, threshold = percent_pair(risk.probability, risk.threshold)
+    names = [item.name for item in probabilities if item.malignancy is Malignancy.MALIGNANT]
+    summed = f"Summed over {join_names(names)}. " if names else ""
+    side = "At or above" if is_high else "Below"
+    sentence = (
+        f"{summed}{side} the threshold of {threshold}, which was set for {percent(risk.sensitivity)} sensitivity on "
+        "the validation part."
+    )
+    if not is_high and risk.sensitivity < 1.0:
+        missed = percent(1.0 - risk.sensitivity)
+        sentence += f" Up to {missed} of the malignant lesions there were below it too: a low band rules nothing out."
+    if is_outside:
+        sentence += " For an image unlike the training images the band is not reliable."
+    return RiskText(
+        title=f"Malignancy risk {probability} – {'high' if is_high else 'low'} band",
+        sentence=sentence,
+        is_high=is_high,
+    )
+
+
+def _conformal(conformal: ConformalSet, trained: Sequence[ClassProbability], *, is_outside: bool) -> str:
+    coverage = percent(conformal.coverage)
+    if is_outside:
+        return "Not given: it holds only for images like those that the model was measured on."
+    names = {item.code: item.name for item in trained}
+    members = [names.get(code, code) for code in conformal.codes]
+    if not members:
+        return f"No diagnosis fits at {coverage} coverage."
+    if set(names) <= set(conformal.codes):
+        return f"All {len(members)} trained diagnoses: the image does not narrow them down at {coverage} coverage."
+    return (
+        f"{join_names(members)}. For images like those of the validation part, such a set holds the true diagnosis "
+        f"{coverage} of the time."
+    )
+
+
+def _distance(prediction: Prediction) -> str:
+    score, limit = prediction.out_of_distribution.score, prediction.out_of_distribution.threshold
+    verdict = "unlike" if prediction.out_of_distribution.is_outside else "like"
+    return f"Distance to the training images {score:.2f}, limit {limit:.2f}: {verdict} the training images."
+
+
+def _model(prediction: Prediction) -> str:
+    model = prediction.model
+    return (
+        f"Model {model.name}, version {model.version} · backbone {model.backbone} · "
+        f"bundle {model.bundle_digest[:12]} · request {prediction.request_id}"
+    )
+
+
+_TITLES = {
+    "unreachable": "The prediction service cannot be reached",
+    "timed_out": "The prediction service did not answer in time",
+    "busy": "The prediction service is busy",
+    "refused": "The app is not allowed to use the prediction service",
+    "rejected": "This image was not accepted",
+    "no_endpoint": "The app is not connected to a prediction service",
+    "bad_endpoint": "The app is not connected to a prediction service",
+    "no_model": "The app is not connected to a model",
+    "not_understood": "The answer could not be read",
+    "failed": "The prediction service failed",
+}
+_FINAL = frozenset({"rejected", "bad_endpoint"})  # trying the same again cannot help
+
+
+def problem_view(error: LesionError) -> ProblemView:
+    """Put an error into words; no number is shown with it."""
+    if isinstance(error, ImageError):
+        return ProblemView(title="This image cannot be read", message=error.message, can_retry=False)
+    return ProblemView(
+        title=_TITLES.get(error.code, "There is no answer"),
+        message=error.message,
+        can_retry=error.code not in _FINAL,
+    )
+
+
+UNEXPECTED = ProblemView(
+    title="Something went wrong in the app",
+    message="There is no answer for this image. Try again; if it stays so, ask whoever runs Lesion here: "
+    "the reason is in the log of the app.",
+    can_retry=True,
+)
