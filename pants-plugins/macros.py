@@ -7,8 +7,9 @@ do `check` and `test` of the target (`lint` does not). The others save repetitio
 """
 
 # Where code may see everything: programs and tests that put the packages together.
-_WHOLE = ["//:*", "//tests/integration/**", "//tests/browser/**", "//tests/contract/**", "//benchmarks/**"]
-_TESTS = ["//tests/**", "//benchmarks/**", "//examples/**"]
+_WHOLE = ("//:*", "//tests/integration/**", "//tests/browser/**", "//tests/contract/**", "//benchmarks/**")
+EVERYTHING = ("lesion_core", "lesion_plugins", "lesion_train", "lesion_serve", "lesion_ui", "lesion_demo")
+_TESTS = ("//tests/**", "//benchmarks/**", "//examples/**")
 
 
 def _in(packages):
@@ -19,8 +20,8 @@ def _in(packages):
 def lesion_package(may_use=(), used_by=(), example_of_use=False):
     """State the rules of the package in this folder, in both directions, and collect its modules.
 
-    `may_use`: the packages of ours that it may import. `used_by`: the packages that may import it. Its own tests and the
-    tests that put packages together may always import it; `example_of_use=True` lets examples/ import it too.
+    `may_use`: the packages of ours that it may import. `used_by`: the packages that may import it. Its own tests and
+    the tests that put packages together may always import it; `example_of_use=True` lets examples/ import it too.
     """
     package = build_file_dir().name
     __dependencies_rules__(("*", "/**", *_in([*may_use, f"{package}.dist-info"]), "//3rdparty/**", "!*"))

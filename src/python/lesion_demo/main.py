@@ -16,13 +16,12 @@ from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
 
-from lesion_core.datasets import read_dataset
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import LesionError
 from lesion_core.processes import ChildProcess, require_free_port
 from lesion_core.workspace import MLFLOW_PORT, SERVE_PORT, UI_PORT, Workspace
 from lesion_demo import __version__
-from lesion_demo.steps import answers, predict_one, run_step
+from lesion_demo.steps import answers, choose_image, predict_one, run_step
 
 app = App(name="demo", version=__version__, help_format="plaintext")
 
@@ -33,6 +32,7 @@ SYNTHETIC_OPTIONS = ("--epochs", "4", "--input-size-px", "96")
 def demo(
     *,
     data: Path | None = None,
+    image: Path | None = None,
     once: bool = False,
     mlflow_port: int = MLFLOW_PORT,
     serve_port: int = SERVE_PORT,
@@ -46,6 +46,8 @@ def demo(
     ----------
     data
         Real images: a folder in the ISIC 2019 layout, or of class folders. Drawn, SYNTHETIC images by default.
+    image
+        The image to predict in the end; by default one of the data, or of a folder 'fullsize' beside it.
     once
         Exit after the prediction instead of staying up until Ctrl-C.
     mlflow_port
@@ -70,7 +72,9 @@ def demo(
     workspace.root.mkdir(parents=True, exist_ok=True)
     os.environ["LESION_HOME"] = str(workspace.root)
     folder = data if data is not None else synthetic_data(workspace)
-    read_dataset(folder)  # a bad folder is named now, not after the servers are up
+    asked, label = choose_image(folder, image)  # reads the data: a bad folder is named now, not after training
+    if not asked.is_file():
+        raise LesionError(f"{asked} is not a file: give --image the path of a JPEG or PNG.")
     options = shlex.split(train_options) or (SYNTHETIC_OPTIONS if data is None else ())
     children: list[ChildProcess] = []
     try:
@@ -96,7 +100,7 @@ def demo(
         children.append(page)
         page.wait_until(lambda: answers(f"http://127.0.0.1:{ui_port}/_stcore/health"), timeout_s=120)
         say(started, f"App is up: http://127.0.0.1:{ui_port}")
-        print(predict_one(folder, workspace.endpoint), flush=True)
+        print(predict_one(asked, label, workspace.endpoint), flush=True)
         say(started, "Done.")
         print(
             f"\n  App         http://127.0.0.1:{ui_port}\n  MLflow      {mlflow_url}\n"

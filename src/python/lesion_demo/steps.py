@@ -37,26 +37,37 @@ def answers(url: str) -> bool:
         return bool(answer.status == 200)
 
 
-def predict_one(folder: Path, endpoint_file: Path) -> str:
-    """Ask the server about the first image of the data; returns the answer as lines for a terminal.
+def choose_image(folder: Path, named: Path | None) -> tuple[Path, str]:
+    """The image to ask about, and its label where it is known.
+
+    The one that is named; else the first of a folder ``fullsize`` beside the data, where there are originals to the
+    small images; else the first of the data.
+    """
+    labels = {record.path.stem: record.diagnosis for record in read_dataset(folder).records}
+    originals = sorted((folder.resolve().parent / "fullsize").glob("*.jpg"))
+    path = named or next(iter(originals), None) or read_dataset(folder).records[0].path
+    return path, labels.get(path.stem, "unknown")
+
+
+def predict_one(path: Path, label: str, endpoint_file: Path) -> str:
+    """Ask the server about one image; returns the answer as lines for a terminal.
 
     Raises:
         LesionError: there was no answer, or it was a refusal.
     """
-    record = read_dataset(folder).records[0]
     endpoint = Endpoint.load(endpoint_file)
     request = urllib.request.Request(
         endpoint.url,
-        data=record.path.read_bytes(),
-        headers={"Authorization": f"Bearer {endpoint.token}", "Content-Type": "image/jpeg"},
+        data=path.read_bytes(),
+        headers={"Authorization": f"Bearer {endpoint.token}", "Content-Type": "application/octet-stream"},
     )
     try:
         with _direct.open(request, timeout=60) as answer:
             prediction = from_json(answer.read(), Prediction)
     except urllib.error.HTTPError as error:
         problem = from_json(error.read(), Problem)
-        raise LesionError(f"{record.path.name} was refused: {problem.message}", code=problem.code) from error
-    return describe(record.path.name, record.diagnosis, prediction)
+        raise LesionError(f"{path.name} was refused: {problem.message}", code=problem.code) from error
+    return describe(path.name, label, prediction)
 
 
 def describe(name: str, truth: str, prediction: Prediction) -> str:

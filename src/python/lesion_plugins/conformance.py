@@ -74,9 +74,7 @@ def _check_batch(spec: BackboneSpec, module: nn.Module, images: Tensor, features
         raise ConformanceError(spec.name, f"a batch of 2 differs from two batches of 1 by {gap:.2g}")
 
 
-def _check_weights(
-    spec: BackboneSpec, module: nn.Module, images: Tensor, features: Tensor, size_px: int
-) -> None:
+def _check_weights(spec: BackboneSpec, module: nn.Module, images: Tensor, features: Tensor, size_px: int) -> None:
     restored = _build(spec, size_px)
     try:
         load_weights(restored, weights_to_bytes(module))
@@ -84,9 +82,7 @@ def _check_weights(
         raise ConformanceError(spec.name, f"its weights do not survive safetensors: {error}") from error
     gap = float((features - _features(spec, restored, images)).abs().max())
     if gap > TOLERANCE:
-        raise ConformanceError(
-            spec.name, f"after saving and loading its weights, features differ by {gap:.2g}"
-        )
+        raise ConformanceError(spec.name, f"after saving and loading its weights, features differ by {gap:.2g}")
 
 
 def _check_training(spec: BackboneSpec, module: nn.Module, images: Tensor) -> None:

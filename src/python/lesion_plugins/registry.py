@@ -63,16 +63,12 @@ def new_plugin_manager() -> pluggy.PluginManager:
 class BackboneRegistry:
     """Backbones by name. Make one with ``load``; a test makes its own from plugin objects."""
 
-    def __init__(
-        self, backbones: Mapping[str, RegisteredBackbone], rejected: Iterable[RejectedPlugin] = ()
-    ) -> None:
+    def __init__(self, backbones: Mapping[str, RegisteredBackbone], rejected: Iterable[RejectedPlugin] = ()) -> None:
         self._backbones = dict(backbones)
         self.rejected = tuple(rejected)
 
     @classmethod
-    def load(
-        cls, *, blocked: Iterable[str] = (), plugins: Iterable[object] | None = None
-    ) -> BackboneRegistry:
+    def load(cls, *, blocked: Iterable[str] = (), plugins: Iterable[object] | None = None) -> BackboneRegistry:
         """Collect the backbones of every plugin; a broken one is skipped, logged and listed in ``rejected``.
 
         Args:
@@ -129,9 +125,7 @@ class BackboneRegistry:
     def _find(self, name: str) -> RegisteredBackbone:
         if name not in self._backbones:
             closest = difflib.get_close_matches(name, self._backbones, n=1, cutoff=0.6)
-            raise UnknownBackboneError(
-                name, next(iter(closest), None), [str(plugin) for plugin in self.rejected]
-            )
+            raise UnknownBackboneError(name, next(iter(closest), None), [str(plugin) for plugin in self.rejected])
         return self._backbones[name]
 
 
@@ -146,9 +140,7 @@ def _installed() -> Iterator[_Candidate]:
     """Entry points in a stable order: ours first, so that no stranger takes a built-in name."""
     found = []
     for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        name, version = (
-            (str(entry.dist.name), str(entry.dist.version)) if entry.dist else ("unknown", "unknown")
-        )
+        name, version = (str(entry.dist.name), str(entry.dist.version)) if entry.dist else ("unknown", "unknown")
         source = PluginSource(plugin=entry.name, distribution=name, version=version)
         found.append((entry.value != BUILT_IN, name, entry.name, source, entry.load))
     for _, _, _, source, load in sorted(found, key=lambda item: item[:3]):

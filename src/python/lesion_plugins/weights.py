@@ -99,10 +99,7 @@ def weights_to_bytes(module: nn.Module) -> bytes:
     """Weights as safetensors: equal weights give equal bytes, in any memory format and on any device."""
     state = module.state_dict()
     return safetensors.torch.save(
-        {
-            name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name in sorted(state)
-        }
+        {name: state[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in sorted(state)}
     )
 
 

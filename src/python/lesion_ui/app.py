@@ -36,7 +36,7 @@ SHOWN_SIDE_PX = 1200
 log = structlog.get_logger(__name__)
 
 HOW_TO_READ = """
-- **Probabilities** of the trained diagnoses are calibrated: among validation images given 70 %, about 70 in 100 had
+- **Probabilities** of the trained diagnoses are calibrated: among validation images given 70 %, about 70 in 100 had
   that diagnosis. **None of the above** says how unlike the training images this one is; it is not such a frequency.
 - **Malignancy risk** is the sum over the malignant diagnoses before any share goes to none of the above, so that an
   unusual image does not look safer for being unusual.
@@ -161,7 +161,7 @@ def _show_answer(answer: AnswerView) -> None:
         st.markdown(f":small[{LEGEND}]")
     with st.expander("The same numbers as a table"):
         rows = [
-            {"Diagnosis": bar.label, "Code": bar.code, "Group": bar.grouping, "Probability": bar.text}
+            {"Diagnosis": f"{bar.label} ({bar.code})", "Probability": bar.text, "Group": bar.grouping}
             for bar in answer.bars
         ]
         st.table(rows, hide_index=True, border="horizontal")

@@ -93,8 +93,9 @@ def _serve(port: int) -> None:
     """Run Streamlit in this process until Ctrl-C or SIGTERM."""
     # Streamlit answers both signals by itself once it is up; until then Python's own exit does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    import lesion_ui.app
     from streamlit.web import bootstrap
+
+    import lesion_ui.app
 
     options = streamlit_options(port)
     bootstrap.load_config_options(options)

@@ -29,9 +29,7 @@ class ServiceError(LesionError):
 
     code = "failed"
 
-    def __init__(
-        self, message: str, *, code: str, status: int | None = None, problem: Problem | None = None
-    ) -> None:
+    def __init__(self, message: str, *, code: str, status: int | None = None, problem: Problem | None = None) -> None:
         super().__init__(message, code=code)
         self.status = status
         self.problem = problem
@@ -100,7 +98,7 @@ def _require_usable(endpoint: Endpoint) -> None:
     """Name an address or a token that no request can be made with."""
     try:
         url = httpx.URL(endpoint.url)
-        usable = url.scheme in ("http", "https") and bool(url.host)
+        usable = url.scheme in ("http", "https") and bool(url.host) and 0 < (url.port or 80) < 2**16
     except (httpx.InvalidURL, ValueError, TypeError):
         usable = False
     if not usable:

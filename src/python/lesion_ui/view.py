@@ -148,9 +148,7 @@ def answer_view(prediction: Prediction) -> AnswerView:
 def _bars(prediction: Prediction, *, none_first: bool) -> tuple[Bar, ...]:
     """Most probable first, ties in the taxonomy's order; none of the above before all where it applies."""
     none = prediction.probabilities[-1]
-    ordered = sorted(
-        prediction.probabilities, key=lambda item: (not (none_first and item is none), -item.probability)
-    )
+    ordered = sorted(prediction.probabilities, key=lambda item: (not (none_first and item is none), -item.probability))
     return tuple(
         Bar(
             code=item.code,
@@ -222,13 +220,13 @@ def _risk(risk: MalignancyRisk, probabilities: Sequence[ClassProbability], *, is
 def _conformal(conformal: ConformalSet, trained: Sequence[ClassProbability], *, is_outside: bool) -> str:
     coverage = percent(conformal.coverage)
     if is_outside:
-        return "Not given: it holds only for images like those that the model was measured on."
+        return "any diagnosis. A set is given only for images like those that the model was measured on."
     names = {item.code: item.name for item in trained}
     members = [names.get(code, code) for code in conformal.codes]
     if not members:
-        return f"No diagnosis fits at {coverage} coverage."
+        return f"none of the trained diagnoses fits at {coverage} coverage."
     if set(names) <= set(conformal.codes):
-        return f"All {len(members)} trained diagnoses: the image does not narrow them down at {coverage} coverage."
+        return f"all {len(members)} trained diagnoses. The image does not narrow them down at {coverage} coverage."
     return (
         f"{join_names(members)}. For images like those of the validation part, such a set holds the true diagnosis "
         f"{coverage} of the time."

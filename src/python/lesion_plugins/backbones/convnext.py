@@ -9,9 +9,7 @@ from lesion_plugins.timm_backbone import IMAGENET_224, timm_backbone
 _convnext = partial(timm_backbone, family="convnext", preprocess=IMAGENET_224)
 
 BACKBONES = (
-    _convnext(
-        name="convnext_atto", model="convnext_atto.d2_in1k", feature_dim=320, weights_license="Apache-2.0"
-    ),
+    _convnext(name="convnext_atto", model="convnext_atto.d2_in1k", feature_dim=320, weights_license="Apache-2.0"),
     _convnext(
         name="convnext_tiny",
         model="convnext_tiny.fb_in22k_ft_in1k",

@@ -1,0 +1,59 @@
+"""The chart of the page."""
+
+from __future__ import annotations
+
+import pytest
+
+from lesion_core.taxonomy import Malignancy
+from lesion_ui.charts import COLOURS, NONE_COLOUR, probability_chart
+from lesion_ui.view import answer_view
+from unit.lesion_ui.fake_service import make_prediction, outside_prediction
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of ``#RRGGBB``. Source: WCAG 2.2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(first: str, second: str) -> float:
+    lighter, darker = sorted((luminance(first), luminance(second)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_each_bar_has_its_number_and_its_length() -> None:
+    """Nine bars, the first on top."""
+    bars = answer_view(make_prediction()).bars
+    figure = probability_chart(bars)
+
+    assert list(figure.data[1].text) == [bar.text for bar in bars]
+    assert list(figure.data[1].x) == [100 * bar.probability for bar in bars]
+    assert list(figure.layout.yaxis.ticktext) == [bar.label for bar in bars]
+    assert figure.layout.yaxis.autorange == "reversed"
+
+
+def test_malignant_classes_are_marked_by_more_than_colour() -> None:
+    """A symbol in the label and a pattern in the bar, which no other group has."""
+    bars = answer_view(make_prediction()).bars
+    figure = probability_chart(bars)
+
+    for bar, pattern in zip(bars, figure.data[1].marker.pattern.shape, strict=True):
+        is_malignant = bar.malignancy is Malignancy.MALIGNANT
+        assert (pattern == "/") == is_malignant
+        assert bar.label.startswith("▲") == is_malignant
+
+
+def test_none_of_the_above_looks_like_no_diagnosis() -> None:
+    """On top and grey for an image unlike the training images."""
+    figure = probability_chart(answer_view(outside_prediction()).bars)
+
+    assert figure.layout.yaxis.ticktext[0] == "○ None of the above"
+    assert figure.data[1].marker.color[0] == NONE_COLOUR
+
+
+@pytest.mark.parametrize("background", ["#FFFFFF", "#11191C"])
+def test_bars_stand_out_in_light_and_dark(background: str) -> None:
+    """Contrast of at least 3:1 (WCAG 2.2, 1.4.11)."""
+
+    assert all(contrast(colour, background) >= 3 for colour in [*COLOURS.values(), NONE_COLOUR])

@@ -1,0 +1,159 @@
+"""The page, run by Streamlit's own test harness against the fake service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import lesion_ui.app
+from lesion_core.wire import Problem, QualityFinding
+from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE
+from unit.lesion_ui.fake_service import FakeService, make_prediction, outside_prediction
+
+
+def open_page() -> AppTest:
+    return AppTest.from_file(lesion_ui.app.__file__, default_timeout=60).run()
+
+
+def upload(page: AppTest, data: bytes, name: str = "SYNTHETIC.png") -> AppTest:
+    page.file_uploader[0].upload(name, data, "image/png").run()
+    return page
+
+
+def text(page: AppTest) -> str:
+    """Everything that can be read outside the chart and the table."""
+    assert not page.exception
+    kinds = (page.title, page.markdown, page.caption, page.info, page.warning, page.error)
+    return "\n".join(str(item.value) for kind in kinds for item in kind).replace("\\", "").replace("\u00a0", " ")
+
+
+def test_an_uploaded_image_gets_its_diagnosis(connected: FakeService, image: bytes) -> None:
+    """Name, number, plain words, chart, table and model."""
+    page = upload(open_page(), image)
+
+    shown = text(page)
+    assert "## Melanoma" in shown
+    assert "62 % probability" in shown
+    assert "A cancer of the pigment-making cells" in shown
+    assert "efficientnet_lite0" in shown
+    assert len(page.get("plotly_chart")) == 1
+    assert list(page.table[0].value["Diagnosis"])[0] == "▲ Melanoma (MEL)"
+    assert connected.requests == [image]
+
+
+def test_the_notice_is_on_every_state_of_the_page(connected: FakeService, image: bytes) -> None:
+    """Empty, answered, failed."""
+    page = open_page()
+    empty = text(page)
+    answered = text(upload(page, image))
+    failed = text(upload(page, b"no image"))
+
+    assert all("Research use only. Not a medical device" in shown for shown in (empty, answered, failed))
+
+
+def test_an_empty_page_says_what_to_do(connected: FakeService) -> None:
+    """And asks nobody."""
+    page = open_page()
+
+    assert "Choose an image to begin." in text(page)
+    assert not page.get("plotly_chart")
+    assert connected.requests == []
+
+
+def test_drawing_the_page_again_asks_only_once(connected: FakeService, image: bytes) -> None:
+    """A second upload asks again."""
+    page = upload(open_page(), image)
+    page.run()
+    assert len(connected.requests) == 1
+
+    connected.answer(make_prediction({"NV": 1.0}))
+    assert "## Melanocytic nevus" in text(upload(page, image, "other.png"))
+    assert len(connected.requests) == 2
+
+
+def test_an_image_unlike_the_training_images_gets_a_warning_first(connected: FakeService, image: bytes) -> None:
+    """And what is wrong with the photograph."""
+    connected.answer(outside_prediction())
+    page = upload(open_page(), image)
+
+    shown = text(page)
+    assert "## None of the above" in shown
+    assert "Do not rely on the probabilities" in shown
+    assert "The image is very dark." in shown
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG\r\n\x1a\nbroken", b"\xff\xd8\xff\xe0broken"])
+def test_a_bad_file_is_a_message_and_is_not_sent(connected: FakeService, data: bytes) -> None:
+    """In words; no number, no chart."""
+    page = upload(open_page(), data)
+
+    assert "This image cannot be read" in text(page)
+    assert not page.get("plotly_chart")
+    assert not page.button
+    assert connected.requests == []
+
+
+def test_a_service_that_is_down_is_a_message_until_it_is_up(connected: FakeService, image: bytes) -> None:
+    """Trying again then shows the answer, not the old message."""
+    connected.status, connected.body = 503, ""
+    page = upload(open_page(), image)
+    assert "The prediction service is busy" in text(page)
+
+    connected.answer(make_prediction())
+    page.button[0].click().run()
+
+    assert "## Melanoma" in text(page)
+    assert not page.error
+
+
+def test_nothing_of_the_last_answer_stays_beside_an_error(connected: FakeService, image: bytes) -> None:
+    """A diagnosis under another image would be the worst mistake of this page."""
+    page = upload(open_page(), image)
+    connected.answer(Problem(code="too_small", message="Too small."), status=422)
+    upload(page, image, "second.png")
+
+    shown = text(page)
+    assert "Too small." in shown
+    assert "Melanoma" not in shown
+    assert not page.get("plotly_chart")
+
+
+def test_a_missing_server_is_named_before_any_upload(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With a way to look again."""
+    monkeypatch.delenv(URL_VARIABLE, raising=False)
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    monkeypatch.setenv("LESION_HOME", str(tmp_path))
+    page = open_page()
+
+    assert "The app is not connected to a prediction service" in text(page)
+    assert page.button[0].label == "Try again"
+
+
+def test_a_mistake_of_ours_is_a_sentence_and_no_stack_trace(
+    connected: FakeService, image: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason goes to the log."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("lesion_ui.charts.probability_chart", broken)
+    monkeypatch.setattr("lesion_ui.view.answer_view", broken)
+    shown = text(upload(open_page(), image))
+
+    assert "Something went wrong in the app" in shown
+    assert "secret detail" not in shown
+    assert "Traceback" not in shown
+
+
+def test_words_of_the_service_cannot_become_markup(connected: FakeService, image: bytes) -> None:
+    """No picture from elsewhere, no link."""
+    finding = QualityFinding(code="x", message="![pixel](http://192.0.2.1/x.png) <b>bold</b>")
+    connected.answer(make_prediction(quality=(finding,)))
+    page = upload(open_page(), image)
+
+    (warning,) = [item.value for item in page.warning if "pixel" in item.value]
+    assert "![" not in warning
+    assert "\\!\\[pixel\\]\\(http\\:" in warning

@@ -1,0 +1,222 @@
+"""The words and numbers of the page."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lesion_core.errors import ImageError, LesionError
+from lesion_core.taxonomy import ISIC_2019
+from lesion_core.wire import ConformalSet, MalignancyRisk, OutOfDistribution
+from lesion_ui.client import ServiceError
+from lesion_ui.view import NONE_SYMBOL, answer_view, markdown_text, percent, percent_pair, problem_view
+from unit.lesion_ui.fake_service import make_prediction, outside_prediction
+
+UNIT = st.floats(0, 1)
+WEIGHTS = st.lists(st.floats(0.001, 1), min_size=8, max_size=8).map(
+    lambda values: dict(zip(ISIC_2019.trained_codes, values, strict=True))
+)
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "expected"),
+    [
+        (0.0, 0, "0 %"),
+        (1e-320, 0, "<1 %"),
+        (0.0099, 0, "<1 %"),
+        (0.01, 0, "1 %"),
+        (0.624, 0, "62 %"),
+        (0.99, 0, "99 %"),
+        (0.9901, 0, ">99 %"),
+        (1 - 1e-16, 0, ">99 %"),
+        (1.0, 0, "100 %"),
+        (0.0004, 1, "<0.1 %"),
+        (0.1236, 1, "12.4 %"),
+        (0.9999, 1, ">99.9 %"),
+    ],
+)
+def test_a_percentage_reads_as_people_write_it(value: float, digits: int, expected: str) -> None:
+    """At the edges above all."""
+
+    assert plain(percent(value, digits=digits)) == expected
+
+
+@given(UNIT, st.integers(0, 3))
+def test_only_exact_values_read_as_certain_or_impossible(value: float, digits: int) -> None:
+    """0 % and 100 % are promises."""
+    text = plain(percent(value, digits=digits))
+
+    assert (text == "0 %") == (value == 0)
+    assert (text == "100 %") == (value == 1)
+    assert not re.fullmatch(r"(0|100)\.0+ %", text)
+
+
+@given(UNIT, st.integers(0, 3))
+def test_a_percentage_is_no_further_from_the_value_than_its_last_digit(value: float, digits: int) -> None:
+    """The number is the value, whatever is written before it."""
+    number = float(re.sub(r"[^0-9.]", "", percent(value, digits=digits)))
+
+    assert number == pytest.approx(100 * value, abs=1.0001 * 10**-digits)
+
+
+@given(UNIT, UNIT)
+def test_two_percentages_read_alike_only_when_they_nearly_are(first: float, second: float) -> None:
+    """A risk of 12.3 % under a threshold of 12.4 % must not read as 12 % under 12 %."""
+    texts = percent_pair(first, second)
+
+    assert texts[0] != texts[1] or abs(first - second) < 1e-4
+
+
+@given(WEIGHTS, UNIT, st.booleans())
+def test_bars_are_all_classes_in_falling_order(weights: dict[str, float], none: float, is_outside: bool) -> None:
+    """None of the above comes first where it applies, and in its place otherwise."""
+    outside = OutOfDistribution(score=1.0, threshold=2.0, is_outside=is_outside)
+    prediction = make_prediction(weights, none=none, out_of_distribution=outside)
+
+    view = answer_view(prediction)
+
+    assert sorted(bar.code for bar in view.bars) == sorted(ISIC_2019.codes)
+    assert view.bars[0].is_none_of_the_above == view.headline.is_none_of_the_above
+    rest = [bar.probability for bar in (view.bars[1:] if view.bars[0].is_none_of_the_above else view.bars)]
+    assert rest == sorted(rest, reverse=True)
+    assert (view.alert is not None) == view.headline.is_none_of_the_above
+    assert view.headline.is_none_of_the_above or not is_outside
+
+
+def test_equal_probabilities_keep_the_order_of_the_taxonomy() -> None:
+    """So that the same answer always looks the same."""
+    view = answer_view(make_prediction(dict.fromkeys(ISIC_2019.trained_codes, 1.0), none=0.0))
+
+    assert tuple(bar.code for bar in view.bars) == ISIC_2019.codes
+
+
+def test_the_headline_is_the_top_diagnosis_in_plain_words() -> None:
+    """Name, probability, group and a sentence."""
+    headline = answer_view(make_prediction()).headline
+
+    assert headline.name == "Melanoma"
+    assert plain(headline.probability_text) == "62 % probability · ▲ malignant"
+    assert headline.plain == ISIC_2019.resolve("MEL").plain
+
+
+def test_an_image_unlike_the_training_images_is_called_so_first() -> None:
+    """Headline, first bar, alert; the band and the set are not stated as if they held."""
+    view = answer_view(outside_prediction())
+
+    assert view.headline.name == "None of the above"
+    assert view.bars[0].symbol == NONE_SYMBOL
+    assert view.alert is not None
+    assert "unlike the images" in view.alert
+    assert "not reliable" in view.risk.sentence
+    assert "Melanoma" not in view.conformal
+    assert len(view.quality) == 2
+
+
+def test_a_high_band_is_stated_with_its_operating_point() -> None:
+    """Which threshold, set for what, on what."""
+    risk = answer_view(make_prediction()).risk
+
+    assert risk.is_high
+    assert plain(risk.title) == "Malignancy risk 68 % – high band"
+    assert "At or above the threshold of 12 %" in plain(risk.sentence)
+    assert "set for 95 % sensitivity on the validation part" in plain(risk.sentence)
+    assert "Melanoma, Basal cell carcinoma and Squamous cell carcinoma" in risk.sentence
+
+
+def test_a_low_band_does_not_reassure() -> None:
+    """It says what share of malignant lesions it misses."""
+    risk = answer_view(make_prediction({"NV": 1.0})).risk
+
+    assert not risk.is_high
+    assert "Up to 5 % of the malignant lesions there were below it too" in plain(risk.sentence)
+    assert "rules nothing out" in risk.sentence
+
+
+def test_a_risk_just_under_the_threshold_reads_lower_than_it() -> None:
+    """With as many digits as it takes."""
+    low = MalignancyRisk(probability=0.1236, band="low", threshold=0.1244, sensitivity=0.95)
+    risk = answer_view(make_prediction(risk=low)).risk
+
+    assert plain(risk.title) == "Malignancy risk 12.36 % – low band"
+    assert "Below the threshold of 12.44 %" in plain(risk.sentence)
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        (("MEL",), "Melanoma. For"),
+        (("MEL", "NV"), "Melanoma and Melanocytic nevus. For"),
+        (("MEL", "NV", "BKL"), "Melanoma, Melanocytic nevus and Benign keratosis. For"),
+        (ISIC_2019.trained_codes, "all 8 trained diagnoses"),
+        (("NEW",), "NEW. For"),
+        ((), "none of the trained diagnoses fits at 90 % coverage"),
+    ],
+)
+def test_the_set_of_diagnoses_is_a_sentence(codes: tuple[str, ...], expected: str) -> None:
+    """With its coverage, whatever its size."""
+    view = answer_view(make_prediction(conformal_set=ConformalSet(codes=codes, coverage=0.9)))
+
+    assert plain(view.conformal).startswith(expected)
+    assert "90 %" in plain(view.conformal)
+
+
+def test_the_model_line_names_what_answered() -> None:
+    """Name, version, backbone and the first 12 of the digest."""
+    line = answer_view(make_prediction()).model
+
+    assert line == (
+        "Model skin-lesion, version 3 · backbone efficientnet_lite0 · bundle 0123456789ab · request req-0001"
+    )
+
+
+def test_the_text_alternative_of_the_chart_has_every_number() -> None:
+    """For those who cannot see it."""
+    view = answer_view(make_prediction())
+
+    assert all(f"{bar.name} {bar.text}" in view.chart_text for bar in view.bars)
+
+
+def test_the_words_of_a_custom_taxonomy_are_used() -> None:
+    """Names come with the prediction, not from this program."""
+    prediction = make_prediction()
+    renamed = tuple(
+        attrs.evolve(item, name=f"Class {n}", code=f"C{n}") for n, item in enumerate(prediction.probabilities)
+    )
+    view = answer_view(attrs.evolve(prediction, probabilities=renamed))
+
+    assert view.headline.name == "Class 0"
+    assert [bar.is_none_of_the_above for bar in view.bars if bar.name == "Class 8"] == [True]
+
+
+@pytest.mark.parametrize(
+    ("error", "title", "can_retry"),
+    [
+        (ImageError("Broken.", code="corrupt_image"), "This image cannot be read", False),
+        (ServiceError("No.", code="rejected"), "This image was not accepted", False),
+        (ServiceError("Later.", code="busy"), "The prediction service is busy", True),
+        (LesionError("None.", code="no_endpoint"), "The app is not connected to a prediction service", True),
+        (LesionError("New.", code="invented_later"), "There is no answer", True),
+    ],
+)
+def test_an_error_has_a_title_and_keeps_its_sentence(error: LesionError, title: str, can_retry: bool) -> None:
+    """And says whether trying again can help."""
+    view = problem_view(error)
+
+    assert (view.title, view.message, view.can_retry) == (title, error.message, can_retry)
+
+
+@given(st.text())
+def test_foreign_text_has_no_markup_left(text: str) -> None:
+    """Every character that Markdown may read is escaped, and nothing is lost but white space."""
+    shown = markdown_text(text)
+
+    assert re.sub(r"\\(.)", r"\1", shown) == " ".join(text.split())
+    assert not re.search(r"(?<!\\)(?:\\\\)*[`*_\[\]<>()#$:!~|]", shown)
