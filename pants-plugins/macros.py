@@ -17,11 +17,12 @@ def _in(packages):
     return [f"//src/python/{p}" if p.endswith(".py") else f"//src/python/{p}/**" for p in packages]
 
 
-def lesion_package(may_use=(), used_by=(), example_of_use=False):
+def lesion_package(may_use=(), used_by=(), example_of_use=False, needs_at_run_time=()):
     """State the rules of the package in this folder, in both directions, and collect its modules.
 
     `may_use`: the packages of ours that it may import. `used_by`: the packages that may import it. Its own tests and
     the tests that put packages together may always import it; `example_of_use=True` lets examples/ import it too.
+    `needs_at_run_time`: what its modules need beside what they import.
     """
     package = build_file_dir().name
     __dependencies_rules__(("*", "/**", *_in([*may_use, f"{package}.dist-info"]), "//3rdparty/**", "!*"))
@@ -30,7 +31,7 @@ def lesion_package(may_use=(), used_by=(), example_of_use=False):
     users += [f"//tests/unit/{user}/**" for user in used_by]
     users += ["//tests/golden/**", "//tests/faults/**", "//tests/support/**"]
     __dependents_rules__(("*", *users, *(["//examples/**"] if example_of_use else []), "!*"))
-    python_sources(sources=["**/*.py"])
+    python_sources(sources=["**/*.py"], dependencies=list(needs_at_run_time))
     resources(name="data", sources=["py.typed", "**/*.json", "**/*.css", "**/*.toml"])
 
 

@@ -37,7 +37,7 @@ def fit(
 ) -> None:
     """Fine-tune a backbone on a folder of images and register the result.
 
-    Example: lesion-train fit --data ISIC_2019 --epochs 12
+    Example: lesion-train fit --data ISIC_2019 --epochs 10
 
     The run is recorded in .lesion/runs (LESION_HOME changes .lesion), mirrored to MLflow, and its bundle becomes the
     newest version of model 'skin-lesion' with alias 'challenger', and 'champion' where there is none yet.

@@ -36,7 +36,7 @@ class TrainConfig:
     backbone: str = "efficientnet_lite0"
     pretrained: str = "bundled"
     input_size_px: int = attrs.field(default=128, validator=[ge(32), le(1024)])
-    epochs: int = attrs.field(default=12, validator=ge(1))
+    epochs: int = attrs.field(default=10, validator=ge(1))
     batch_size: int = attrs.field(default=32, validator=ge(2))
     learning_rate: float = attrs.field(default=1e-3, validator=gt(0))
     head_learning_rate: float = attrs.field(default=3e-3, validator=gt(0))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import streamlit as st
 import structlog
 from numpy.typing import NDArray
@@ -127,7 +128,7 @@ def _show_instruction() -> None:
         )
 
 
-def _show_image(pixels: NDArray) -> None:
+def _show_image(pixels: NDArray[np.uint8]) -> None:
     image = Image.fromarray(pixels)
     image.thumbnail((SHOWN_SIDE_PX, SHOWN_SIDE_PX))
     with st.container(key="lesion"):

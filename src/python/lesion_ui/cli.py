@@ -12,9 +12,9 @@ from cyclopts import App
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
 from lesion_core.processes import require_free_port
-from lesion_core.workspace import UI_PORT
+from lesion_core.workspace import UI_PORT, Workspace
 from lesion_ui import __version__
-from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE
+from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE, find_endpoint
 
 HOST = "127.0.0.1"
 
@@ -44,6 +44,10 @@ def start(*, port: int = UI_PORT, endpoint_url: str | None = None, token_file: P
         os.environ[TOKEN_VARIABLE] = _read_token(token_file)
     if endpoint_url is not None:
         os.environ[URL_VARIABLE] = endpoint_url
+    if os.environ.get(URL_VARIABLE):
+        find_endpoint(os.environ, Workspace.default())  # an address without a token is named now, not on the page
+    elif token_file is not None:
+        raise LesionError("--token-file is for an address: give --endpoint-url too.", code="no_endpoint")
     configure_logging()
     _serve(port)
 

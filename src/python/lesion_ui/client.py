@@ -136,7 +136,7 @@ def _refusal(response: httpx.Response) -> ServiceError:
         code = "refused"
         message = (
             "The prediction service did not accept the app's token: it is wrong, or the service was started anew "
-            "since. Start the app again with the current token (lesion-serve writes it to endpoint.json)."
+            "since. Try again; an app that was given its token by hand has to be started again with the current one."
         )
     elif status in (429, 503):
         code = "busy"

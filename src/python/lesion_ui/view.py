@@ -19,7 +19,7 @@ NONE_SYMBOL = "○"
 _SPACE = "\u00a0"  # no line break between a number and its unit
 LEGEND = " · ".join(
     text.replace(" ", _SPACE)
-    for text in ("▲ malignant", "◆ precursor of a malignant lesion", "● benign", "○ none of the above")
+    for text in ("▲ malignant", "◆ indeterminate (precursor)", "● benign", "○ none of the above")
 )
 
 
@@ -182,17 +182,14 @@ def _headline(item: ClassProbability, classes: int, *, is_none: bool) -> Headlin
             plain=item.plain,
             is_none_of_the_above=True,
         )
+    group = f"{SYMBOLS[item.malignancy]} {item.malignancy.value}"
     return Headline(
         kicker=f"Most probable of {classes} classes",
         name=item.name,
-        probability_text=f"{percent(item.probability)} probability · {SYMBOLS[item.malignancy]} {_group(item)}",
+        probability_text=f"{percent(item.probability)} probability · {group}",
         plain=item.plain,
         is_none_of_the_above=False,
     )
-
-
-def _group(item: ClassProbability) -> str:
-    return "precursor" if item.malignancy is Malignancy.INDETERMINATE else item.malignancy.value
 
 
 def _risk(risk: MalignancyRisk, probabilities: Sequence[ClassProbability], *, is_outside: bool) -> RiskText:

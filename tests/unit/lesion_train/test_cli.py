@@ -35,7 +35,7 @@ def test_help_of_fit_explains_every_setting() -> None:
 
     for option in ("--data", "--backbone", "--epochs", "--tracking-uri", "--validation-fraction"):
         assert option in shown
-    assert "12" in shown
+    assert "0.2" in shown
 
 
 def test_backbones_lists_the_built_ins() -> None:

@@ -21,7 +21,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "lesion_ui", *arguments],
-        env=child_environment(),
+        env={name: value for name, value in child_environment().items() if not name.startswith("LESION_")},
         capture_output=True,
         text=True,
         check=False,
@@ -77,16 +77,28 @@ def test_a_bad_token_file_is_one_sentence(content: str | None, tmp_path: Path) -
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_an_address_and_its_token_come_together(tmp_path: Path) -> None:
+    """One without the other is one sentence at the start."""
+    path = tmp_path / "token.txt"
+    path.write_text(TOKEN)
+    alone = run("--port", str(free_port()), "--token-file", str(path))
+    without = run("--port", str(free_port()), "--endpoint-url", "http://127.0.0.1:1/x")
+
+    assert (alone.returncode, without.returncode) == (2, 2)
+    assert "--endpoint-url" in alone.stderr
+    assert "LESION_ENDPOINT_TOKEN" in without.stderr
+
+
 def test_the_app_answers_on_loopback_and_ends_cleanly(tmp_path: Path) -> None:
     """Its address is printed; SIGTERM is exit code 0; another site's name for us is refused."""
     token_file = tmp_path / "token.txt"
     token_file.write_text(f"{TOKEN}\n")
     port = free_port()
+    options = ("--port", str(port), "--endpoint-url", "http://127.0.0.1:1/x", "--token-file", str(token_file))
     log_path = tmp_path / "app.log"
     with log_path.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "lesion_ui", "--port", str(port), "--endpoint-url", "http://127.0.0.1:1/x"]
-            + ["--token-file", str(token_file)],
+            [sys.executable, "-m", "lesion_ui", *options],
             env=child_environment(),
             stdout=output,
             stderr=subprocess.STDOUT,

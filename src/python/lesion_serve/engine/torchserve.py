@@ -14,11 +14,11 @@ import os
 import shutil
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import attrs
 import httpx
+import ts
 from PIL import Image
 
 from lesion_core.processes import ChildProcess, free_port, require_free_port
@@ -155,10 +155,7 @@ def _lay_out(folder: Path, archive: Path, info: ArchiveInfo, settings: TorchServ
 
 def _command(java: Path, folder: Path) -> list[str]:
     """What ``ts.model_server`` would start, with this instance's folders."""
-    spec = find_spec("ts")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("torchserve is not installed")
-    package = Path(spec.origin).parent
+    package = Path(str(ts.__file__)).parent
     return [
         *(str(java), "-Xmx512m", f"-Dmodel_server_home={package.parent}", f"-Djava.io.tmpdir={folder / 'tmp'}"),
         *(f"-DLOG_LOCATION={folder / 'logs'}", f"-DMETRICS_LOCATION={folder / 'logs'}"),

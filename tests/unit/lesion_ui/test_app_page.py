@@ -39,7 +39,7 @@ def test_an_uploaded_image_gets_its_diagnosis(connected: FakeService, image: byt
     assert "A cancer of the pigment-making cells" in shown
     assert "efficientnet_lite0" in shown
     assert len(page.get("plotly_chart")) == 1
-    assert list(page.table[0].value["Diagnosis"])[0] == "▲ Melanoma (MEL)"
+    assert next(iter(page.table[0].value["Diagnosis"])) == "▲ Melanoma (MEL)"
     assert connected.requests == [image]
 
 

@@ -1,0 +1,83 @@
+"""The app's page as a user meets it, for tests that drive a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import attrs
+import pytest
+from playwright.sync_api import Browser, Page, Playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+# No sandbox, because tests may run as root; the rest keeps the browser from asking anybody but the app.
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def find_chromium() -> str | None:
+    """Path of the browser: ``LESION_CHROMIUM``, else the first of ``NAMES`` on PATH."""
+    found = (shutil.which(name) for name in NAMES)
+    return os.environ.get("LESION_CHROMIUM") or next((path for path in found if path), None)
+
+
+def launch_chromium(playwright: Playwright) -> Browser:
+    """Start a headless browser; skips the test, with the reason, where there is none."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip(f"needs a browser: install one of {', '.join(NAMES)}, or set LESION_CHROMIUM to its path")
+    return playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+
+
+@attrs.frozen
+class AssessPage:
+    """The page that assesses one image. ``upload`` returns when the answer, or the reason for none, is complete."""
+
+    page: Page
+    url: str
+
+    def open(self) -> AssessPage:
+        """Load the page and wait until it takes an image."""
+        self.page.goto(self.url)
+        self.page.locator("input[type=file]").wait_for(state="attached")
+        return self
+
+    def upload(self, path: Path) -> AssessPage:
+        """Choose an image, after taking back the one before, so that no old answer is mistaken for the new one."""
+        remove = self.page.locator('[data-testid="stFileUploaderDeleteBtn"] button')
+        if remove.count():
+            remove.first.click()
+            self.page.locator(".st-key-instruction").wait_for()
+        self.page.set_input_files("input[type=file]", path)
+        # The model line is drawn last.
+        self.page.locator(".st-key-model, .st-key-problem").wait_for()
+        return self
+
+    def diagnosis(self) -> str:
+        """Name of the top diagnosis."""
+        return self.page.locator(".st-key-diagnosis h2").inner_text().strip()
+
+    def numbers(self) -> list[str]:
+        """Probabilities as they stand at the bars, from top to bottom."""
+        self.page.locator(".st-key-chart .bartext").first.wait_for()
+        return self.page.locator(".st-key-chart .bartext").all_text_contents()
+
+    def problem(self) -> str:
+        """The message in place of an answer."""
+        return self.page.locator(".st-key-problem").inner_text()
+
+    def notice(self) -> str:
+        """The notice, where it is in view."""
+        notice = self.page.locator(".st-key-notice p")
+        box, size = notice.bounding_box(), self.page.viewport_size
+        if box is None or size is None or box["y"] < 0 or box["y"] + box["height"] > size["height"]:
+            return ""
+        return notice.inner_text()

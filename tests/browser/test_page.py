@@ -1,0 +1,85 @@
+"""The page in a real browser: what the user sees, not what the server sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser
+
+from browser.pages import AssessPage
+
+
+def test_the_diagnosis_of_an_uploaded_image_can_be_read(assess: AssessPage, image: Path) -> None:
+    """With the number at every bar."""
+    assess.upload(image)
+
+    assert assess.diagnosis() == "Melanoma"
+    shown = [text.replace("\u00a0", " ") for text in assess.numbers()]
+    assert shown == ["62 %", "20 %", "10 %", "3 %", "2 %", "2 %", "<1 %", "<1 %", "0 %"]
+
+
+def test_a_second_image_gets_its_own_answer(assess: AssessPage, image: Path, tmp_path: Path) -> None:
+    """Broken here: the message replaces the diagnosis, and the diagnosis the message."""
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0 no more than a beginning")
+
+    assert assess.upload(image).diagnosis() == "Melanoma"
+    assert "This image cannot be read" in assess.upload(broken).problem()
+    assert assess.page.locator(".st-key-diagnosis").count() == 0
+    assert assess.upload(image).diagnosis() == "Melanoma"
+
+
+def test_the_notice_stays_in_view_down_to_the_end_of_the_page(assess: AssessPage, image: Path) -> None:
+    """Before an upload, and after it at both ends of the page."""
+    before = assess.notice()
+    assess.upload(image)
+    top = assess.notice()
+    assess.page.locator(".st-key-model").scroll_into_view_if_needed()
+
+    assert {before, top, assess.notice()} == {"Research use only. Not a medical device; not a diagnosis."}
+
+
+def test_nothing_is_cut_off_at_the_side(assess: AssessPage, image: Path) -> None:
+    """No element is wider than the screen; the table stays readable too."""
+    assess.upload(image)
+    assess.page.get_by_text("The same numbers as a table").click()
+    assess.page.locator("table").wait_for()
+
+    width = "document.querySelector('{0}').scrollWidth - document.querySelector('{0}').clientWidth"
+    assert assess.page.evaluate(width.format('[data-testid="stMain"]')) == 0
+    assert assess.page.evaluate(width.format('[data-testid="stTable"]')) <= 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_words_of_the_chart_have_the_colour_of_the_text(
+    browser: Browser, app_url: str, image: Path, scheme: Literal["light", "dark"]
+) -> None:
+    """In light and dark: faint numbers are missed."""
+    context = browser.new_context(color_scheme=scheme)
+    try:
+        assess = AssessPage(context.new_page(), app_url).open().upload(image)
+        assess.numbers()
+        fill = "element => getComputedStyle(element).fill"
+        colour = "element => getComputedStyle(element).color"
+        text = assess.page.locator(".st-key-diagnosis h2").evaluate(colour)
+        assert assess.page.locator(".st-key-chart .bartext").first.evaluate(fill) == text
+        assert assess.page.locator(".st-key-chart .ytick text").first.evaluate(fill) == text
+    finally:
+        context.close()
+
+
+def test_the_page_asks_nobody_but_the_app(browser: Browser, app_url: str, image: Path) -> None:
+    """No fonts, no statistics, no script from elsewhere."""
+    context = browser.new_context()
+    asked: list[str] = []
+    try:
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        AssessPage(page, app_url).open().upload(image).numbers()
+    finally:
+        context.close()
+
+    assert asked
+    assert [url for url in asked if not url.startswith((app_url, "data:", "blob:"))] == []
