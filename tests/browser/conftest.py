@@ -3,59 +3,18 @@
 from __future__ import annotations
 
 import sys
-import threading
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from browser.pages import AssessPage, launch_chromium
 from lesion_core.datasets.synthetic import draw_lesion
 from lesion_core.processes import ChildProcess, free_port
-from lesion_core.taxonomy import ISIC_2019
-from lesion_core.wire import (
-    ClassProbability,
-    ConformalSet,
-    MalignancyRisk,
-    ModelIdentity,
-    OutOfDistribution,
-    Prediction,
-    to_json,
-)
-
-SHARES = {"MEL": 0.62, "NV": 0.2, "BKL": 0.1, "BCC": 0.03, "SCC": 0.02, "AK": 0.02, "DF": 0.005, "VASC": 0.005}
-ANSWER = Prediction(
-    request_id="canned",
-    model=ModelIdentity(name="skin-lesion", version="3", backbone="tiny", bundle_digest="ab" * 32),
-    probabilities=tuple(
-        ClassProbability(
-            code=d.code, name=d.name, malignancy=d.malignancy, plain=d.plain, probability=SHARES.get(d.code, 0.0)
-        )
-        for d in ISIC_2019.diagnoses
-    ),
-    out_of_distribution=OutOfDistribution(score=11.0, threshold=16.0, is_outside=False),
-    conformal_set=ConformalSet(codes=("MEL", "NV"), coverage=0.9),
-    risk=MalignancyRisk(probability=0.67, band="high", threshold=0.12, sensitivity=0.95),
-)
-
-
-class _CannedService(BaseHTTPRequestHandler):
-    """Answers every image with ``ANSWER``."""
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = to_json(ANSWER).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+from support.fake_service import FakeService
+from support.pages import AssessPage, launch_chromium
 
 
 @pytest.fixture(scope="session")
@@ -70,16 +29,15 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def app_url(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the app listens, started by its own door. Asks for the browser first: no browser, no app."""
-    service = ThreadingHTTPServer(("127.0.0.1", 0), _CannedService)
-    threading.Thread(target=service.serve_forever, daemon=True).start()
+    service = FakeService()
     port = free_port()
     app = ChildProcess.start(
         "app",
         [sys.executable, "-m", "lesion_ui", "--port", str(port)],
         log_path=tmp_path_factory.mktemp("app") / "app.log",
         environment={
-            "LESION_ENDPOINT_URL": f"http://127.0.0.1:{service.server_port}/predictions/skin_vit",
-            "LESION_ENDPOINT_TOKEN": "any",
+            "LESION_ENDPOINT_URL": service.endpoint.url,
+            "LESION_ENDPOINT_TOKEN": service.endpoint.token,
         },
     )
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -89,8 +47,7 @@ def app_url(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield f"http://127.0.0.1:{port}"
     finally:
         app.stop()
-        service.shutdown()
-        service.server_close()
+        service.close()
 
 
 @pytest.fixture(params=[(1280, 900), (390, 844)], ids=["wide", "narrow"])

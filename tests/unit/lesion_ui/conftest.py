@@ -10,7 +10,7 @@ from PIL import Image
 
 from lesion_core.datasets.synthetic import draw_lesion
 from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE
-from unit.lesion_ui.fake_service import FakeService
+from support.fake_service import FakeService
 
 
 @pytest.fixture

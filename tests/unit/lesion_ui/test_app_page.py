@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 import lesion_ui.app
 from lesion_core.wire import Problem, QualityFinding
 from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE
-from unit.lesion_ui.fake_service import FakeService, make_prediction, outside_prediction
+from support.fake_service import FakeService, make_prediction, outside_prediction
 
 
 def open_page() -> AppTest:

@@ -7,7 +7,7 @@ import pytest
 from lesion_core.taxonomy import Malignancy
 from lesion_ui.charts import COLOURS, NONE_COLOUR, probability_chart
 from lesion_ui.view import answer_view
-from unit.lesion_ui.fake_service import make_prediction, outside_prediction
+from support.fake_service import make_prediction, outside_prediction
 
 
 def luminance(colour: str) -> float:

@@ -13,7 +13,7 @@ from lesion_core.processes import free_port
 from lesion_core.wire import Problem
 from lesion_core.workspace import Endpoint, Workspace
 from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE, PredictionClient, ServiceError, find_endpoint
-from unit.lesion_ui.fake_service import TOKEN, FakeService, make_prediction
+from support.fake_service import TOKEN, FakeService, make_prediction
 
 TORCHSERVE_BUSY = (
     '{"code": 503, "type": "ServiceUnavailableException", "message": "Model \\"skin_vit\\" has no worker"}'

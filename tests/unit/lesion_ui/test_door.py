@@ -13,7 +13,7 @@ import pytest
 
 from lesion_core.processes import ChildProcess, child_environment, free_port
 from lesion_ui.cli import streamlit_options
-from unit.lesion_ui.fake_service import TOKEN
+from support.fake_service import TOKEN
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

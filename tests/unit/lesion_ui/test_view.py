@@ -14,7 +14,7 @@ from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import ConformalSet, MalignancyRisk, OutOfDistribution
 from lesion_ui.client import ServiceError
 from lesion_ui.view import NONE_SYMBOL, answer_view, markdown_text, percent, percent_pair, problem_view
-from unit.lesion_ui.fake_service import make_prediction, outside_prediction
+from support.fake_service import make_prediction, outside_prediction
 
 UNIT = st.floats(0, 1)
 WEIGHTS = st.lists(st.floats(0.001, 1), min_size=8, max_size=8).map(
