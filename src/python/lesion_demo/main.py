@@ -21,6 +21,7 @@ from lesion_core.errors import LesionError
 from lesion_core.processes import ChildProcess, require_free_port
 from lesion_core.workspace import MLFLOW_PORT, SERVE_PORT, UI_PORT, Workspace
 from lesion_demo import __version__
+from lesion_demo.reference import build_reference
 from lesion_demo.steps import answers, choose_image, predict_one, run_step
 
 app = App(name="demo", version=__version__, help_format="plaintext")
@@ -113,6 +114,18 @@ def demo(
     finally:
         for child in reversed(children):
             child.stop()
+
+
+@app.command
+def reference(out: Path) -> None:
+    """Build the reference archive: a small model trained on SYNTHETIC images, packed as every model is.
+
+    Parameters
+    ----------
+    out
+        The .mar file to write.
+    """
+    build_reference(out)
 
 
 def synthetic_data(workspace: Workspace) -> Path:

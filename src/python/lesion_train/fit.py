@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import subprocess
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -129,7 +131,7 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
             seed=config.seed,
             git_revision=facts["git_revision"],
             lock_digest=facts["lock_digest"],
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            created_at=_created_at(),
             train_images=len(split.train),
             validation_images=len(split.validation),
             metrics=metrics,
@@ -173,6 +175,12 @@ def _settings(config: TrainConfig) -> dict[str, object]:
     settings = attrs.asdict(config)
     settings["data"] = config.data.name  # a full path may name a person
     return settings
+
+
+def _created_at() -> str:
+    """Now, or what SOURCE_DATE_EPOCH says: https://reproducible-builds.org/specs/source-date-epoch/ ."""
+    seconds = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _git_revision() -> str:
