@@ -8,17 +8,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import lesion_ui.app
 import pytest
-from lesion_ui.client import PredictionClient
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+import lesion_ui.app
 from lesion_core.bundle import load_bundle
 from lesion_core.datasets.synthetic import draw_lesion, write_synthetic_dataset
 from lesion_core.processes import ChildProcess, child_environment, free_port
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.workspace import Endpoint, Workspace
+from lesion_ui.client import PredictionClient
 
 
 def run(home: Path, module: str, *arguments: str) -> str:
