@@ -182,7 +182,7 @@ def test_a_plugin_with_a_misspelt_hook_is_listed_and_skipped():
         return []
 
     plugin = ModuleType("acme")
-    plugin.lesion_register_backbone = lesion_register_backbone
+    vars(plugin)["lesion_register_backbone"] = lesion_register_backbone
     registry = BackboneRegistry.load(plugins=[plugin, backbones])
 
     (rejected,) = registry.rejected
@@ -199,7 +199,7 @@ def test_a_plugin_whose_hook_wants_unknown_arguments_is_listed_and_skipped():
         return []
 
     plugin = ModuleType("acme")
-    plugin.lesion_register_backbones = lesion_register_backbones
+    vars(plugin)["lesion_register_backbones"] = lesion_register_backbones
     registry = BackboneRegistry.load(plugins=[plugin, backbones])
 
     assert "PluginValidationError" in registry.rejected[0].reason
@@ -278,6 +278,7 @@ def test_identity_of_a_built_in_backbone_names_this_package():
     registry = BackboneRegistry.load(plugins=[backbones])
     hub = registry.get("convnextv2_atto").hub
 
+    assert hub is not None
     identity = registry.identity("convnextv2_atto", hub.origin)
 
     assert ("lesion_plugins", __version__) == (identity.plugin, identity.plugin_version)

@@ -44,6 +44,7 @@ def test_preprocessing_and_licence_are_those_that_timm_states(spec):
     model = spec.hub.origin.removeprefix("hub: timm/").partition(",")[0]
     config = timm.get_pretrained_cfg(model)
 
+    assert config is not None
     assert (config.mean, config.std) == (spec.preprocess.mean, spec.preprocess.std)
     assert config.input_size[-1] == spec.preprocess.input_size_px
     assert config.license == spec.hub.license.lower()

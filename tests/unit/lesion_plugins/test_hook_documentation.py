@@ -36,7 +36,7 @@ def test_every_hook_says_since_when_it_exists():
     """Documented as in the hook's own docstring."""
 
     for caller in vars(new_plugin_manager().hook).values():
-        assert ".. versionadded::" in inspect.getdoc(caller.spec.function)
+        assert ".. versionadded::" in str(inspect.getdoc(caller.spec.function))
 
 
 def test_the_backbone_of_the_guide_keeps_the_contract():

@@ -59,13 +59,13 @@ def test_mlflow_holds_settings_epochs_digest_and_plots(result: FitResult, worksp
     assert result.registered is not None
     store = client(workspace)
     version = store.get_model_version("skin-lesion", result.registered.version)
-    run = store.get_run(version.run_id)
+    run = store.get_run(str(version.run_id))
 
     assert run.data.params["backbone"] == "efficientnet_lite0"
     assert run.data.params["data"] == result.record.description["settings"]["data"]
     assert run.data.tags["data_digest"] == result.bundle.manifest.training.data_digest
-    assert [metric.step for metric in store.get_metric_history(version.run_id, "train_loss")] == [1, 2]
-    plots = {item.path for item in store.list_artifacts(version.run_id, "plots")}
+    assert [metric.step for metric in store.get_metric_history(str(version.run_id), "train_loss")] == [1, 2]
+    plots = {item.path for item in store.list_artifacts(str(version.run_id), "plots")}
     assert plots == {f"plots/{name}.png" for name in ("confusion", "learning_curves", "reliability", "roc")}
     assert run.info.status == "FINISHED"
 
@@ -105,7 +105,7 @@ def test_an_mlflow_that_is_down_stops_nothing_and_can_catch_up(data: Path, tmp_p
         Mirror(offline.record, "http://127.0.0.1:9", workspace).sync_epochs()
     made = Mirror(RunRecord(offline.record.folder), workspace.mlflow_database, workspace).register("skin-lesion")
     assert made.version == "1"
-    run_id = client(workspace).get_model_version("skin-lesion", "1").run_id
+    run_id = str(client(workspace).get_model_version("skin-lesion", "1").run_id)
     assert client(workspace).get_metric_history(run_id, "val_bma")
 
 
