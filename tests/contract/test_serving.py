@@ -7,14 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import httpx
 import psutil
 import pytest
 
+from lesion_core.errors import LesionError
 from lesion_core.processes import child_environment, free_port
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import Prediction, Problem, from_json
@@ -33,10 +37,38 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServeEngine]:
-    settings = TorchServeSettings(port=free_port())
-    engine = TorchServeEngine.start(archive, settings, serving=tmp_path_factory.mktemp("serving"))
+    """Started from a shell with TorchServe settings of its own, which must not count."""
+    serving = tmp_path_factory.mktemp("serving")
+    (serving / "of_the_shell.properties").write_text("disable_token_authorization=true\nenable_model_api=true\n")
+    with pytest.MonkeyPatch.context() as shell:
+        shell.setenv("TS_CONFIG_FILE", str(serving / "of_the_shell.properties"))
+        shell.setenv("TS_DISABLE_TOKEN_AUTHORIZATION", "true")
+        shell.setenv("LOG_LOCATION", str(serving / "logs_of_the_shell"))
+        engine = TorchServeEngine.start(archive, TorchServeSettings(port=free_port()), serving=serving)
     yield engine
     engine.stop()
+
+
+@pytest.fixture
+def short_tmp() -> Iterator[Path]:
+    """For a program that is killed and leaves its folder; the path of a socket in it has at most 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="t-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def altered(archive: Path, out: Path, member: str, old: bytes, new: bytes) -> Path:
+    """A copy of an archive in which one file says something else."""
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(out, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            assert name != member or old in content
+            target.writestr(name, content.replace(old, new) if name == member else content)
+    return out
+
+
+def config(engine: TorchServeEngine) -> dict[str, str]:
+    lines = (engine._folder / "config.properties").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def ask(engine: TorchServeEngine, data: bytes, content_type: str, token: str | None = None) -> httpx.Response:
@@ -88,15 +120,47 @@ def test_a_wrong_token_is_refused(engine: TorchServeEngine) -> None:
 
 def test_the_management_address_is_closed_without_its_own_key(engine: TorchServeEngine) -> None:
     """The token for predictions does not open it."""
-    config = dict(
-        line.split("=", 1) for line in (engine._folder / "config.properties").read_text().splitlines() if "=" in line
-    )
     headers = {"Authorization": f"Bearer {engine.endpoint.token}"}
 
-    answer = httpx.get(f"{config['management_address']}/models", headers=headers, timeout=30, trust_env=False)
+    answer = httpx.get(f"{config(engine)['management_address']}/models", headers=headers, timeout=30, trust_env=False)
 
     assert answer.status_code == 400
-    assert "127.0.0.1" in config["management_address"]
+
+
+def test_nobody_adds_or_removes_a_model_while_it_runs(engine: TorchServeEngine) -> None:
+    """Not even with the key of the management address."""
+    key = json.loads((engine._folder / "key_file.json").read_text())["management"]["key"]
+    headers, address = {"Authorization": f"Bearer {key}"}, config(engine)["management_address"]
+    for method, path in (("POST", "/models?url=skin_vit.mar&model_name=other"), ("DELETE", "/models/skin_vit")):
+        answer = httpx.request(method, address + path, headers=headers, timeout=30, trust_env=False)
+        assert answer.status_code == 405
+
+
+def test_every_address_is_on_loopback(engine: TorchServeEngine) -> None:
+    """Those of gRPC too, which cannot be switched off."""
+    guard = psutil.Process(engine.process._process.pid)
+    listening = [
+        connection.laddr.ip.removeprefix("::ffff:")
+        for process in guard.children(recursive=True)
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+    assert len(listening) == 5
+    assert set(listening) == {"127.0.0.1"}
+
+
+def test_no_key_is_in_a_log(engine: TorchServeEngine) -> None:
+    """Nor did the shell send the logs elsewhere."""
+    log = engine.process.log_path
+    assert log is not None
+    logs = [log, *(path for path in (engine._folder / "logs").rglob("*") if path.is_file())]
+    text = "".join(path.read_text(errors="replace") for path in logs)
+    keys = json.loads((engine._folder / "key_file.json").read_text())
+
+    assert len(logs) > 1
+    assert not [name for name, entry in keys.items() if entry["key"] in text]
+    assert not (log.parent / "logs_of_the_shell").exists()
 
 
 def test_keys_outlive_an_hour_and_are_for_their_owner_only(engine: TorchServeEngine) -> None:
@@ -104,15 +168,16 @@ def test_keys_outlive_an_hour_and_are_for_their_owner_only(engine: TorchServeEng
     path = engine._folder / "key_file.json"
     keys = json.loads(path.read_text())
 
-    assert "T" in keys["inference"]["expiration time"] or keys["inference"]["expiration time"]
     assert int(keys["inference"]["expiration time"][:4]) > time.gmtime().tm_year + 5
+    assert path.stat().st_mode & 0o077 == 0
     assert path.parent.stat().st_mode & 0o077 == 0
 
 
 def test_a_second_server_runs_beside_the_first(engine: TorchServeEngine, archive: Path, tmp_path: Path) -> None:
-    """Ports, sockets and folders of its own."""
-    second = TorchServeEngine.start(archive, TorchServeSettings(port=free_port()), serving=tmp_path)
+    """Ports, sockets and folders of its own; two workers."""
+    second = TorchServeEngine.start(archive, TorchServeSettings(port=free_port(), workers=2), serving=tmp_path)
     try:
+        wait_for(lambda: len(worker_pids(second)) == 2)
         assert ask(second, encoded_lesion(), "image/jpeg").status_code == 200
         assert ask(engine, encoded_lesion(), "image/jpeg").status_code == 200
     finally:
@@ -121,12 +186,63 @@ def test_a_second_server_runs_beside_the_first(engine: TorchServeEngine, archive
     assert ask(engine, encoded_lesion(), "image/jpeg").status_code == 200
 
 
-def test_a_killed_server_program_leaves_no_process(archive: Path, tmp_path: Path) -> None:
+def test_a_worker_runs_the_code_of_its_archive(archive: Path, tmp_path: Path) -> None:
+    """Not that of the environment, though it is there too."""
+    changed = altered(archive, tmp_path / "a.mar", "lesion_core/wire.py", b"Research use only.", b"FROM THE ARCHIVE.")
+    engine = TorchServeEngine.start(changed, TorchServeSettings(port=free_port()), serving=tmp_path / "serving")
+    try:
+        prediction = from_json(ask(engine, encoded_lesion(), "image/jpeg").content, Prediction)
+    finally:
+        engine.stop()
+
+    assert prediction.notice.startswith("FROM THE ARCHIVE.")
+    assert str(attrs.fields(Prediction).notice.default).startswith("Research use only.")
+
+
+def test_a_model_that_does_not_load_says_why(archive: Path, tmp_path: Path) -> None:
+    """TorchServe alone would try again for minutes and then say that a worker died."""
+    manifest = json.loads(zipfile.ZipFile(archive).read("bundle/bundle.json"))
+    card = manifest["files"]["card.md"].encode()
+    broken = altered(archive, tmp_path / "a.mar", "bundle/bundle.json", card, b"0" * 64)
+
+    with pytest.raises(
+        LesionError, match=r"could not load the model: BundleError: .*card\.md does not match"
+    ) as caught:
+        TorchServeEngine.start(broken, TorchServeSettings(port=free_port()), serving=tmp_path / "serving")
+
+    assert caught.value.code == "model_did_not_load"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_program_answers_and_ends_cleanly(archive: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM: exit code 0, no address and no process left; a bad image spoils no other."""
+    environment = child_environment({"LESION_HOME": str(tmp_path)})
+    command = [sys.executable, "-m", "lesion_serve"]
+    good, bad = tmp_path / "good.jpg", tmp_path / "bad.jpg"
+    good.write_bytes(encoded_lesion())
+    bad.write_bytes(b"text")
+    program = subprocess.Popen([*command, "start", str(archive), "--port", str(free_port())], env=environment)
+    wait_for(lambda: (tmp_path / "endpoint.json").exists() or program.poll() is not None)
+    family = [process.pid for process in psutil.Process(program.pid).children(recursive=True)]
+
+    asked = [*command, "predict", str(bad), str(good), "--json"]
+    shown = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False)
+    program.send_signal(number)
+
+    assert program.wait(60) == 0
+    assert shown.returncode == 2
+    assert "bad.jpg" in shown.stderr
+    assert from_json(shown.stdout, Prediction).model.version == "5"
+    assert not (tmp_path / "endpoint.json").exists()
+    assert not [pid for pid in family if psutil.pid_exists(pid)]
+
+
+def test_a_killed_server_program_leaves_no_process(archive: Path, tmp_path: Path, short_tmp: Path) -> None:
     """SIGKILL of the program that owns TorchServe ends Java and the workers too."""
     command = [sys.executable, "-m", "lesion_serve", "start", str(archive), "--port", str(free_port())]
     program = subprocess.Popen(
         command,
-        env=child_environment({"LESION_HOME": str(tmp_path)}),
+        env=child_environment({"LESION_HOME": str(tmp_path), "TMPDIR": str(short_tmp)}),
         start_new_session=True,
         stdout=subprocess.DEVNULL,
     )

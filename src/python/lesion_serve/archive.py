@@ -1,7 +1,8 @@
 """The archive (.mar): a bundle with the code that serves it, in TorchServe's format.
 
 Reproducible: the same bundle and code give the same bytes. Hermetic: our packages travel inside, so a worker runs the
-code that the archive was made with; nothing is installed when it is loaded.
+code that the archive was made with; nothing is installed when it is loaded. TorchServe puts an archive's folder
+*behind* the environment on the import path, so the archived ``lesion_handler.py`` moves it to the front.
 
     MAR-INF/MANIFEST.json     as the official archiver writes it
     lesion_handler.py         what TorchServe imports
@@ -16,9 +17,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import attrs
@@ -36,6 +37,12 @@ MANIFEST = "MAR-INF/MANIFEST.json"
 SUFFIX = ".mar"
 
 _HANDLER = '''"""What TorchServe imports: one class, defined here."""
+
+import os.path
+import sys
+
+# The archive's own packages go before those of the environment.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from lesion_serve.handler import Handler
 
@@ -82,8 +89,11 @@ def build_archive(
     """
     if out_path.suffix != SUFFIX:
         raise ArchiveError(f"An archive's name ends in {SUFFIX}, got {out_path.name!r}.")
-    if not serving_name.replace("_", "").replace("-", "").isalnum():
-        raise ArchiveError(f"A serving name has letters, digits, '-' and '_' only, got {serving_name!r}.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", serving_name):
+        raise ArchiveError(
+            f"A serving name has letters, digits, '-' and '_' only and starts with one of the first two, "
+            f"got {serving_name!r}."
+        )
     bundle = load_bundle(bundle_folder)
     facts = {
         "name": bundle.manifest.name,
@@ -138,9 +148,8 @@ def read_archive(path: Path) -> ArchiveInfo:
 
 def _torchserve_manifest(bundle: Bundle, serving_name: str, version: str) -> dict[str, object]:
     """Same keys as ``model_archiver``; the time is the bundle's own, so that two builds are equal."""
-    created = datetime.fromisoformat(bundle.manifest.training.created_at)
     return {
-        "createdOn": created.strftime("%d/%m/%Y %H:%M:%S"),
+        "createdOn": bundle.manifest.training.created_at,
         "runtime": "python",
         "model": {"modelName": serving_name, "handler": "lesion_handler.py", "modelVersion": version},
         "archiverVersion": f"lesion-serve {lesion_serve.__version__}",

@@ -27,6 +27,6 @@ def ask(endpoint: Endpoint, data: bytes) -> Prediction:
     try:
         problem = from_json(answer.content, Problem)
     except WireError:
-        text = answer.text[:200]
+        text = answer.text[:200].strip() or answer.reason_phrase  # TorchServe's own 413 has no body
         raise LesionError(f"The server answered {answer.status_code}: {text}", code="refused") from None
     raise LesionError(problem.message, code=problem.code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.types import ExistingFile
+from cyclopts.validators import Number
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from lesion_serve.archive import ArchiveInfo
 
 CHAMPION = "models:/skin-lesion@champion"
+
+Port = Annotated[int, Parameter(validator=Number(gte=1, lte=65535))]
+Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 
 app = App(
     name="lesion-serve",
@@ -63,11 +69,11 @@ def archive(
 def start(
     source: str = CHAMPION,
     *,
-    port: int = SERVE_PORT,
-    workers: int = 1,
+    port: Port = SERVE_PORT,
+    workers: Positive = 1,
     serving_name: str = SERVING_NAME,
-    management_port: int | None = None,
-    metrics_port: int | None = None,
+    management_port: Port | None = None,
+    metrics_port: Port | None = None,
     tracking_uri: str | None = None,
     java: Path | None = None,
 ) -> None:
@@ -122,20 +128,24 @@ def start(
     except KeyboardInterrupt:
         print("Stopping TorchServe.")
     finally:
-        workspace.endpoint.unlink(missing_ok=True)
+        _forget(workspace, engine.endpoint)
         engine.stop()
 
 
 @app.command
-def predict(*images: Path, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
-    """Ask the running server about images.
+def predict(
+    image: ExistingFile, /, *more: ExistingFile, as_json: Annotated[bool, Parameter(name="--json")] = False
+) -> None:
+    """Ask the running server about images. One that is refused is named, and the others are still answered.
 
     Example: lesion-serve predict image.jpg
 
     Parameters
     ----------
-    images
-        JPEG or PNG files.
+    image
+        A JPEG or PNG file.
+    more
+        More of them.
     as_json
         Print the answers as JSON, one line an image.
     """
@@ -143,8 +153,16 @@ def predict(*images: Path, as_json: Annotated[bool, Parameter(name="--json")] = 
     from lesion_serve.ask import ask
 
     endpoint = Endpoint.load(Workspace.default().endpoint)
-    for path in images:
-        prediction = ask(endpoint, path.read_bytes())
+    refused = 0
+    for path in (image, *more):
+        try:
+            prediction = ask(endpoint, path.read_bytes())
+        except LesionError as error:
+            if error.code == "unreachable":
+                raise
+            print(f"lesion-serve: {path}: {error}", file=sys.stderr)
+            refused += 1
+            continue
         if as_json:
             print(to_json(prediction))
             continue
@@ -154,6 +172,8 @@ def predict(*images: Path, as_json: Annotated[bool, Parameter(name="--json")] = 
         for finding in prediction.quality:
             print(f"  image quality: {finding.message}")
         print(f"  {prediction.notice}")
+    if refused:
+        sys.exit(2)
 
 
 @app.command
@@ -187,6 +207,13 @@ def _pack(source: str, out: Path, serving_name: str, tracking_uri: str | None, w
     return build_archive(folder, out, version=version, serving_name=serving_name)
 
 
+def _forget(workspace: Workspace, endpoint: Endpoint) -> None:
+    """Remove the description of a server that stops, but not the one of another that was started after it."""
+    with contextlib.suppress(LesionError):
+        if Endpoint.load(workspace.endpoint) == endpoint:
+            workspace.endpoint.unlink(missing_ok=True)
+
+
 def _print_archive(info: ArchiveInfo) -> None:
     print(
         f"{info.path}: {info.model_name} version {info.version}, served as {info.serving_name}\n"
@@ -198,7 +225,7 @@ def main() -> None:
     """Run the command line; a named error is one sentence and exit code 2."""
     try:
         app()
-    except LesionError as error:
+    except (LesionError, OSError) as error:
         print(f"lesion-serve: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -37,9 +37,13 @@ class Handler:
         """Load the archive's bundle; an exception here makes the worker fail to start, with the reason in the log."""
         folder = Path(context.system_properties["model_dir"])
         facts = json.loads((folder / ARCHIVED_FACTS).read_text())
-        self._predictor = Predictor.load(folder / ARCHIVED_BUNDLE, version=facts["version"], threads=facts["threads"])
-        self._predictor.warm_up()
-        log.info("model_loaded", **facts, digest=self._predictor.identity.bundle_digest)
+        try:
+            predictor = Predictor.load(folder / ARCHIVED_BUNDLE, version=facts["version"], threads=facts["threads"])
+            predictor.warm_up()
+        except Exception as error:  # TorchServe names the reason in its log for this one kind only
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        self._predictor = predictor
+        log.info("model_loaded", **facts, digest=predictor.identity.bundle_digest)
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[str]:
         """Answer every item of a batch with a prediction, or with a problem and a status of its own."""
@@ -51,8 +55,8 @@ class Handler:
         try:
             if self._predictor is None:
                 raise LesionError("The model is not loaded.", code="not_loaded")
-            content_type = context.get_request_header(index, "Content-Type")
-            return to_json(self._predictor.predict(_image_bytes(item, content_type), request_id=request_id))
+            body = _image_bytes(item, _content_type(context.get_all_request_header(index)))
+            return to_json(self._predictor.predict(body, request_id=request_id))
         except ImageError as error:
             code, phrase = STATUS.get(error.code, UNPROCESSABLE)
             problem = Problem(code=error.code, message=error.message, request_id=request_id)
@@ -66,6 +70,11 @@ class Handler:
             )
         context.set_response_status(code=code, phrase=phrase, idx=index)
         return to_json(problem)
+
+
+def _content_type(headers: Mapping[str, str]) -> str | None:
+    """Names of headers have no case, but TorchServe keeps the one that the client happened to send."""
+    return next((value for name, value in headers.items() if name.lower() == "content-type"), None)
 
 
 def _image_bytes(item: Mapping[str, Any], content_type: str | None) -> bytes:

@@ -19,9 +19,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from lesion_core.bundle import Bundle, load_bundle
-from lesion_core.errors import LesionError
+from lesion_core.errors import BundleError, LesionError
 
 PREFIX = "models:/"
+DIGEST_TAG = "bundle_digest"
+_SQLITE = "sqlite:///"
 
 
 class RegistryError(LesionError):
@@ -36,36 +38,54 @@ def fetch_bundle(uri: str, *, tracking_uri: str, into: Path) -> tuple[Bundle, st
     Args:
         uri: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
         tracking_uri: MLflow server or database.
-        into: the bundle lands in a new folder of this one, named by its digest; it is not downloaded twice.
+        into: the bundle lands in a new folder of this one, named by its digest.
     Returns:
         The bundle and its registered version.
     Raises:
         RegistryError: MLflow is out of reach, or has no such model.
-        BundleError: what it holds is not an intact bundle.
+        BundleError: what it holds is not an intact bundle, or not the one that was registered.
     """
     match = re.fullmatch(r"models:/([^/@]+)(?:@([\w-]+)|/(\d+))", uri)
     if match is None:
         raise RegistryError(f"{uri!r} is not models:/<name>@<alias> or models:/<name>/<version>.", code="bad_model_uri")
     name, alias, number = match.groups()
+    database = tracking_uri.removeprefix(_SQLITE)
+    if database != tracking_uri and not Path(database).is_file():  # MLflow would make an empty one
+        raise _unavailable(uri, tracking_uri, "there is no such database.")
     into.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".download-", dir=into))
     try:
         client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
         found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
-        version = str(found.version)
-        source = client.get_model_version_download_uri(name, version)
-        scratch = Path(tempfile.mkdtemp(prefix=".download-", dir=into))
-        try:
-            fetched = download_artifacts(artifact_uri=source, dst_path=str(scratch), tracking_uri=tracking_uri)
-            digest = load_bundle(Path(fetched)).digest
-            folder = into / digest[:16]
-            if not folder.exists():
-                Path(fetched).rename(folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        source = client.get_model_version_download_uri(name, str(found.version))
+        fetched = Path(download_artifacts(artifact_uri=source, dst_path=str(scratch), tracking_uri=tracking_uri))
+        return _keep(fetched, into, registered_digest=found.tags.get(DIGEST_TAG)), str(found.version)
     except (MlflowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:300]
-        raise RegistryError(
-            f"MLflow at {tracking_uri} did not give {uri}: {reason} Train and register a model first "
-            "('lesion-train fit'), or name the server with --tracking-uri."
-        ) from error
-    return load_bundle(folder), version
+        raise _unavailable(uri, tracking_uri, str(error)) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _keep(fetched: Path, into: Path, *, registered_digest: str | None) -> Bundle:
+    """Move a download to its place; what lay there and is not intact any more gives way."""
+    digest = load_bundle(fetched).digest
+    if registered_digest not in (None, digest):
+        raise BundleError(
+            f"MLflow holds a bundle with digest {digest}, but {registered_digest} was registered: it was exchanged."
+        )
+    folder = into / digest[:16]
+    try:
+        return load_bundle(folder)
+    except BundleError:
+        shutil.rmtree(folder, ignore_errors=True)
+    fetched.rename(folder)
+    return load_bundle(folder)
+
+
+def _unavailable(uri: str, tracking_uri: str, reason: str) -> RegistryError:
+    shown = re.sub(r"://[^/@]*@", "://***@", tracking_uri)  # an address may hold a password
+    first_line = next(iter(reason.replace(tracking_uri, shown).strip().splitlines()), "no reason given")[:300]
+    return RegistryError(
+        f"MLflow at {shown} did not give {uri}: {first_line} Train and register a model first "
+        "('lesion-train fit'), or name the server with --tracking-uri."
+    )

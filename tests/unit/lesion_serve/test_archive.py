@@ -61,12 +61,12 @@ def test_the_manifest_has_the_keys_of_the_official_archiver(bundle: Path, tmp_pa
 
 
 def test_torchserves_own_loader_runs_the_code_of_the_archive(bundle: Path, tmp_path: Path) -> None:
-    """Not the code of the environment: that one is made to fail."""
+    """Not the code of the environment, which a worker finds earlier on its import path."""
     path = build_archive(bundle, tmp_path / "a.mar", version="1").path
     model = tmp_path / "model"
     zipfile.ZipFile(path).extractall(model)
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; sys.path.append(sys.argv[1])\n"
         "from ts.model_loader import ModelLoaderFactory\n"
         "loader = ModelLoaderFactory.get_model_loader()\n"
         "service = loader.load('skin_vit', sys.argv[1], handler='lesion_handler.py', batch_size=1)\n"
@@ -92,6 +92,13 @@ def test_an_altered_bundle_is_not_packed(bundle: Path, tmp_path: Path) -> None:
         build_archive(broken, tmp_path / "out" / "a.mar", version="1")
 
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "é", "-a", "", "a b"])
+def test_a_serving_name_is_safe_in_an_address_and_a_path(bundle: Path, tmp_path: Path, name: str) -> None:
+    """It becomes both."""
+    with pytest.raises(ArchiveError, match="serving name"):
+        build_archive(bundle, tmp_path / "a.mar", version="1", serving_name=name)
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a"])

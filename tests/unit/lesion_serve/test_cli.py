@@ -10,14 +10,17 @@ import pytest
 
 from lesion_core.errors import LesionError
 from lesion_core.processes import child_environment
+from lesion_core.workspace import Endpoint, Workspace
+from lesion_serve.cli import _forget
 from lesion_serve.engine.java import find_java, java_version
-from lesion_serve.registry import RegistryError, fetch_bundle
+from support.bundles import make_tiny_bundle
 
 
 def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "lesion_serve", *arguments],
         env=child_environment({"LESION_HOME": str(home)}),
+        cwd=home,
         capture_output=True,
         text=True,
         check=False,
@@ -42,10 +45,19 @@ def test_help_names_every_command_and_says_research_use_only(tmp_path: Path) -> 
         (["start", "models:/skin-lesion@champion"], "lesion-train fit"),
         (["archive", "models:/odd@@name"], "models:/<name>@<alias>"),
         (["predict", "image.jpg"], "Start the server first"),
+        (["predict", "absent.jpg"], "not exist"),
+        (["predict", "."], "Only file"),
+        (["predict"], "requires an argument"),
+        (["start", "a.mar", "--workers", "0"], "Must be >= 1"),
+        (["start", "a.mar", "--port", "99999"], "Must be <= 65535"),
+        (["archive", "bundle", "--out", "/proc/no/a.mar"], "/proc/no"),
     ],
 )
 def test_a_named_error_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments: list[str], sentence: str) -> None:
     """No traceback."""
+    (tmp_path / "image.jpg").write_bytes(b"never read")
+    if "/proc/no/a.mar" in arguments:
+        make_tiny_bundle(tmp_path / "bundle")
     done = run(tmp_path, *arguments)
 
     assert done.returncode == 2, done.stderr
@@ -53,10 +65,31 @@ def test_a_named_error_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments
     assert "Traceback" not in done.stderr
 
 
-def test_an_mlflow_that_is_down_is_named(tmp_path: Path) -> None:
-    """With the option that names another."""
-    with pytest.raises(RegistryError, match="--tracking-uri"):
-        fetch_bundle("models:/skin-lesion@champion", tracking_uri="http://127.0.0.1:9", into=tmp_path)
+def test_help_needs_neither_torch_nor_mlflow(tmp_path: Path) -> None:
+    """They take seconds to import."""
+    script = (
+        "import sys, lesion_serve.cli\n"
+        "sys.exit(', '.join({'torch', 'timm', 'mlflow', 'numpy'} & sys.modules.keys()) or 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=child_environment(), capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_server_that_stops_forgets_its_own_address_only(tmp_path: Path) -> None:
+    """Another may have been started after it."""
+    workspace = Workspace(tmp_path)
+    ours, other = (Endpoint(url=f"http://127.0.0.1:{port}/predictions/skin_vit", token="t") for port in (1, 2))
+
+    other.save(workspace.endpoint)
+    _forget(workspace, ours)
+    assert Endpoint.load(workspace.endpoint) == other
+
+    ours.save(workspace.endpoint)
+    _forget(workspace, ours)
+    assert not workspace.endpoint.exists()
 
 
 def test_a_java_runtime_is_there_without_one_on_the_system(monkeypatch: pytest.MonkeyPatch) -> None:

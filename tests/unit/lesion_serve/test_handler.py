@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,18 +17,17 @@ from support.images import encoded_lesion
 class FakeContext:
     """The methods of ``ts.context.Context`` that a handler uses."""
 
-    def __init__(self, folder: Path, content_type: str | None = "image/jpeg") -> None:
+    def __init__(self, folder: Path, content_type: str | None = "image/jpeg", header: str = "Content-Type") -> None:
         self.system_properties = {"model_dir": str(folder)}
         self.status: dict[int, int] = {}
         self.types: dict[int, str] = {}
-        self._content_type = content_type
+        self._headers = {"Host": "127.0.0.1"} if content_type is None else {"Host": "127.0.0.1", header: content_type}
 
     def get_request_id(self, index: int) -> str:
         return f"r-{index}"
 
-    def get_request_header(self, index: int, name: str) -> str | None:
-        assert name == "Content-Type"
-        return self._content_type
+    def get_all_request_header(self, index: int) -> dict[str, str]:
+        return self._headers
 
     def set_response_content_type(self, index: int, value: str) -> None:
         self.types[index] = value
@@ -94,6 +94,25 @@ def test_bad_input_gets_its_own_status_and_code(
     problem = from_json(answer, Problem)
     assert (context.status[0], problem.code) == (status, code)
     assert problem.message.endswith((".", "…"))
+
+
+@pytest.mark.parametrize("header", ["Content-Type", "content-type", "CONTENT-TYPE"])
+def test_the_content_type_counts_however_its_name_is_written(handler: Handler, unpacked: Path, header: str) -> None:
+    """Several HTTP clients write it in lower case, and TorchServe passes it on as it came."""
+    context = FakeContext(unpacked, "text/plain", header)
+
+    (answer,) = handler.handle([{"body": encoded_lesion()}], context)
+
+    assert from_json(answer, Problem).code == "unsupported_request"
+
+
+def test_a_bundle_that_cannot_be_loaded_is_a_runtime_error(unpacked: Path, tmp_path: Path) -> None:
+    """The only kind of which TorchServe logs the text, and so the user sees it."""
+    shutil.copytree(unpacked, tmp_path / "model")
+    (tmp_path / "model" / "bundle" / "card.md").write_text("other")
+
+    with pytest.raises(RuntimeError, match=r"BundleError: .*altered"):
+        Handler().initialize(FakeContext(tmp_path / "model"))
 
 
 def test_a_fault_of_ours_is_a_500_that_tells_nothing_about_the_inside(
