@@ -101,7 +101,9 @@ class Mirror:
             if not client.search_registered_models(f"name = '{name}'"):
                 client.create_registered_model(name, description="Skin lesion classifier. Research use only.")
             source = f"{client.get_run(run_id).info.artifact_uri}/bundle"
-            made = client.create_model_version(name, source, run_id, tags={"bundle_digest": bundle.digest})
+            made = client.create_model_version(
+                name, source, run_id, tags={"bundle_digest": bundle.digest}, await_creation_for=0
+            )
             aliases = [CHALLENGER]
             if CHAMPION not in client.get_registered_model(name).aliases:
                 aliases.append(CHAMPION)
@@ -138,7 +140,9 @@ class Mirror:
             return str(found.experiment_id)
         is_local = self._uri == self._workspace.mlflow_database
         location = self._workspace.mlflow_artifacts.as_uri() if is_local else None
-        return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
+        # MLflow's pages then show training runs, not chat traces.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return str(self._client.create_experiment(EXPERIMENT, artifact_location=location, tags=tags))
 
     def _save_state(self, run_id: str, epochs_sent: int) -> None:
         state = {"tracking_uri": self._uri, "run_id": run_id, "epochs_sent": epochs_sent}
