@@ -31,9 +31,9 @@ compile default.lock default.in "${find_links[@]}" "$@"
 grep -q '^torch==.*+cpu ' default.lock || { echo "lock.sh: default.lock did not get a CPU build of torch" >&2; exit 1; }
 # The same packages at the same versions, but the index's own (CUDA) torch. Never both in one file: pip would then
 # be free to take either.
-grep -v '^torch==' default.lock | grep -E '^[a-zA-Z0-9].*==' | sed 's/ *\\$//' >"${TMPDIR:-/tmp}/lesion-same-versions.$$"
-compile default.cuda.lock default.in --constraint "${TMPDIR:-/tmp}/lesion-same-versions.$$" "$@"
-rm "${TMPDIR:-/tmp}/lesion-same-versions.$$"
+trap 'rm -f same-versions.txt' EXIT  # a fixed name, since the lock quotes it
+grep -v '^torch==' default.lock | grep -E '^[a-zA-Z0-9].*==' | sed 's/ *\\$//' >same-versions.txt
+compile default.cuda.lock default.in --constraint same-versions.txt "$@"
 
 # Each tool has a resolve of its own, since Pants installs the whole of it; versions agree with the code's.
 for tool in mypy pytest ruff setuptools shellcheck; do
