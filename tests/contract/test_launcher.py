@@ -55,7 +55,9 @@ def test_it_takes_no_other_python_than_the_named_one(bare: Path) -> None:
     assert "/bin/false is not one" in done.stderr
 
 
-@pytest.mark.parametrize("place", [".pyenv/versions/3.11.9/bin/python", ".local/share/uv/python/cpython-3.11.9-linux/bin/python3"])
+@pytest.mark.parametrize(
+    "place", [".pyenv/versions/3.11.9/bin/python", ".local/share/uv/python/cpython-3.11.9-linux/bin/python3"]
+)
 def test_it_finds_a_python_that_is_not_on_path(bare: Path, place: str) -> None:
     """So the next thing that is missing is named."""
     python = bare.parent / place

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import attrs
 from sklearn.model_selection import StratifiedGroupKFold
@@ -11,6 +13,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from lesion_core.errors import SplitError
 from lesion_core.records import ImageRecord, labels_of, lesions_of
 from lesion_core.taxonomy import Taxonomy
+
+PARTS_HEADER = ("image", "lesion_id", "diagnosis", "part")
 
 
 @attrs.frozen(kw_only=True)
@@ -64,6 +68,21 @@ def require_disjoint(train: Sequence[ImageRecord], held_out: Sequence[ImageRecor
             f"{len(shared)} lesions have images in both parts, for example {', '.join(shared[:3])}. "
             "A score on such a split would be too good: split by lesion."
         )
+
+
+def write_parts(parts: Mapping[str, Sequence[ImageRecord]], path: Path) -> None:
+    """Write which image is in which part, as CSV with the columns ``image, lesion_id, diagnosis, part``."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream, lineterminator="\n")
+        rows.writerow(PARTS_HEADER)
+        for part, records in parts.items():
+            rows.writerows((record.isic_id, record.lesion_id, record.diagnosis, part) for record in records)
+
+
+def read_parts(path: Path) -> dict[str, str]:
+    """Read what ``write_parts`` wrote: the part of each image, by its id."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return {row["image"]: row["part"] for row in csv.DictReader(stream)}
 
 
 def _require_lesions(records: Sequence[ImageRecord], parts: int) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
 
+from lesion_core.datasets import read_dataset
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import LesionError
 from lesion_core.processes import ChildProcess, require_free_port
@@ -48,7 +49,7 @@ def demo(
     data
         Real images: a folder in the ISIC 2019 layout, or of class folders. Drawn, SYNTHETIC images by default.
     image
-        The image to predict in the end; by default one of the data, or of a folder 'fullsize' beside it.
+        The image to predict in the end; by default one that was held out of training.
     once
         Exit after the prediction instead of staying up until Ctrl-C.
     mlflow_port
@@ -73,9 +74,9 @@ def demo(
     workspace.root.mkdir(parents=True, exist_ok=True)
     os.environ["LESION_HOME"] = str(workspace.root)
     folder = data if data is not None else synthetic_data(workspace)
-    asked, label = choose_image(folder, image)  # reads the data: a bad folder is named now, not after training
-    if not asked.is_file():
-        raise LesionError(f"{asked} is not a file: give --image the path of a JPEG or PNG.")
+    read_dataset(folder)  # a bad folder is named now, not after the servers are up
+    if image is not None and not image.is_file():
+        raise LesionError(f"{image} is not a file: give --image the path of a JPEG or PNG.")
     options = shlex.split(train_options) or (SYNTHETIC_OPTIONS if data is None else ())
     children: list[ChildProcess] = []
     try:
@@ -101,7 +102,8 @@ def demo(
         children.append(page)
         page.wait_until(lambda: answers(f"http://127.0.0.1:{ui_port}/_stcore/health"), timeout_s=120)
         say(started, f"App is up: http://127.0.0.1:{ui_port}")
-        print(predict_one(asked, label, workspace.endpoint), flush=True)
+        asked, known = (image, "your image") if image else choose_image(folder, newest_run(workspace) / "split.csv")
+        print(predict_one(asked, known, workspace.endpoint), flush=True)
         say(started, "Done.")
         print(
             f"\n  App         http://127.0.0.1:{ui_port}\n  MLflow      {mlflow_url}\n"
@@ -131,6 +133,11 @@ def reference(out: Path) -> None:
 def synthetic_data(workspace: Workspace) -> Path:
     """Write the demo's drawn images anew; a run that was killed half-way may have left a part."""
     return write_synthetic_dataset(workspace.root / "synthetic-data", images_per_class=40)
+
+
+def newest_run(workspace: Workspace) -> Path:
+    """Folder of the run that was just made; names begin with the time."""
+    return max(workspace.runs.iterdir(), key=lambda folder: folder.name)
 
 
 def door(name: str, module: str, *arguments: str, workspace: Workspace) -> ChildProcess:

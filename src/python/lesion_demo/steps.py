@@ -10,6 +10,7 @@ from pathlib import Path
 from lesion_core.datasets import read_dataset
 from lesion_core.errors import LesionError
 from lesion_core.processes import ChildProcess
+from lesion_core.splits import read_parts
 from lesion_core.wire import Prediction, Problem, from_json
 from lesion_core.workspace import Endpoint
 
@@ -37,19 +38,26 @@ def answers(url: str) -> bool:
         return bool(answer.status == 200)
 
 
-def choose_image(folder: Path, named: Path | None) -> tuple[Path, str]:
-    """The image to ask about, and its label where it is known.
+def choose_image(folder: Path, split: Path) -> tuple[Path, str]:
+    """An image to ask about that the model was not trained on, and what is known of it.
 
-    The one that is named; else the first of a folder ``fullsize`` beside the data, where there are originals to the
-    small images; else the first of the data.
+    The original, in a folder ``fullsize`` beside the data, of an image that was held out; where there is none, the
+    first image that was held out.
+
+    Args:
+        folder: the data.
+        split: CSV file of the run's parts.
     """
-    labels = {record.path.stem: record.diagnosis for record in read_dataset(folder).records}
-    originals = sorted((folder.resolve().parent / "fullsize").glob("*.jpg"))
-    path = named or next(iter(originals), None) or read_dataset(folder).records[0].path
-    return path, labels.get(path.stem, "unknown")
+    part = read_parts(split)
+    held_out = [record for record in read_dataset(folder).records if part.get(record.isic_id) == "validation"]
+    originals = folder.resolve().parent / "fullsize"
+    for record in held_out:
+        if (original := originals / f"{record.isic_id}.jpg").is_file():
+            return original, f"labelled {record.diagnosis}, held out"
+    return held_out[0].path, f"labelled {held_out[0].diagnosis}, held out"
 
 
-def predict_one(path: Path, label: str, endpoint_file: Path) -> str:
+def predict_one(path: Path, known: str, endpoint_file: Path) -> str:
     """Ask the server about one image; returns the answer as lines for a terminal.
 
     Raises:
@@ -67,17 +75,17 @@ def predict_one(path: Path, label: str, endpoint_file: Path) -> str:
     except urllib.error.HTTPError as error:
         problem = from_json(error.read(), Problem)
         raise LesionError(f"{path.name} was refused: {problem.message}", code=problem.code) from error
-    return describe(path.name, label, prediction)
+    return describe(path.name, known, prediction)
 
 
-def describe(name: str, truth: str, prediction: Prediction) -> str:
+def describe(name: str, known: str, prediction: Prediction) -> str:
     """A prediction as a small table, most probable first."""
     ordered = sorted(prediction.probabilities, key=lambda item: -item.probability)
     rows = [f"  {item.probability:7.2%}  {item.code:4}  {item.name}" for item in ordered]
     model = prediction.model
     return "\n".join(
         [
-            f"Prediction for {name} (labelled {truth}) by {model.name} version {model.version}, {model.backbone}:",
+            f"Prediction for {name} ({known}) by {model.name} version {model.version}, {model.backbone}:",
             *rows,
             f"  {prediction.notice}",
         ]

@@ -22,7 +22,7 @@ from lesion_core.decision.decide import fit_decision
 from lesion_core.decision.ood import fit_reference
 from lesion_core.preprocess import PreprocessSpec
 from lesion_core.records import Dataset, ImageRecord, data_digest, labels_of, lesions_of
-from lesion_core.splits import Split, require_disjoint, split_by_lesion
+from lesion_core.splits import Split, require_disjoint, split_by_lesion, write_parts
 from lesion_core.workspace import REGISTERED_NAME, Workspace
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
@@ -85,6 +85,7 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
         "weights_origin": weights_origin,
     }
     record = RunRecord.create(workspace.runs, config.backbone, _settings(config), facts)
+    write_parts({"train": split.train, "validation": split.validation, "test": dataset.test}, record.split)
     mirror = Mirror(record, tracking_uri or workspace.mlflow_database, workspace)
     log.info(
         "run_started",

@@ -1,6 +1,7 @@
 """The local record of a run: written first and always; MLflow only mirrors it.
 
 run.json        name, settings, facts
+split.csv       which image was trained on, which was held out
 epochs.jsonl    metrics, one line an epoch
 plots/*.png     learning curves, confusion, ROC, reliability
 bundle/         the model
@@ -44,6 +45,11 @@ class RunRecord:
     def bundle(self) -> Path:
         """Folder of the bundle."""
         return self.folder / "bundle"
+
+    @property
+    def split(self) -> Path:
+        """CSV file of the images and the parts they are in; see ``lesion_core.splits.read_parts``."""
+        return self.folder / "split.csv"
 
     @property
     def plots(self) -> Path:

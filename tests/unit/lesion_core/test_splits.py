@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lesion_core.errors import SplitError
 from lesion_core.records import ImageRecord
-from lesion_core.splits import require_disjoint, split_by_lesion
+from lesion_core.splits import read_parts, require_disjoint, split_by_lesion, write_parts
 from lesion_core.taxonomy import ISIC_2019
 
 CODES = ISIC_2019.trained_codes
@@ -68,6 +68,15 @@ def test_too_few_lesions_of_a_class_are_named() -> None:
 
     with pytest.raises(SplitError, match="MEL has 1"):
         split_by_lesion(records, ISIC_2019, validation_fraction=0.2, seed=0)
+
+
+def test_parts_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """Ids may hold what CSV has to quote."""
+    parts = {"train": [record(1, "MEL", "a,b")], "validation": [attrs.evolve(record(2, "NV", "c"), isic_id='x,"y')]}
+
+    write_parts(parts, tmp_path / "split.csv")
+
+    assert read_parts(tmp_path / "split.csv") == {"I00001": "train", 'x,"y': "validation"}
 
 
 def test_a_fraction_out_of_range_is_refused() -> None:

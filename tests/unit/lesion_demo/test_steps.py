@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from lesion_core.datasets import read_dataset
 from lesion_core.datasets.isic import IMAGES
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import LesionError
+from lesion_core.splits import write_parts
 from lesion_demo.steps import choose_image, run_step
 
 
@@ -18,27 +20,31 @@ def data(tmp_path: Path) -> Path:
     return write_synthetic_dataset(tmp_path / "data", images_per_class=2, side_px=64)
 
 
-def test_the_first_image_of_the_data_is_asked_about(data: Path) -> None:
-    """With its label."""
-    path, label = choose_image(data, None)
+@pytest.fixture
+def split(data: Path) -> Path:
+    """The first image of each class trained on, the second held out."""
+    records = read_dataset(data).records
+    parts = {"train": records[::2], "validation": records[1::2]}
+    write_parts(parts, data.parent / "split.csv")
+    return data.parent / "split.csv"
 
-    assert (path.name, label) == ("SYNTHETIC_AK_0000.jpg", "AK")
+
+def test_an_image_that_was_held_out_is_asked_about(data: Path, split: Path) -> None:
+    """With its label: a model remembers what it was trained on."""
+    path, known = choose_image(data, split)
+
+    assert (path.name, known) == ("SYNTHETIC_AK_0001.jpg", "labelled AK, held out")
 
 
-def test_originals_beside_the_data_are_preferred(data: Path) -> None:
-    """Same name, larger image."""
+def test_the_original_of_a_held_out_image_is_preferred(data: Path, split: Path) -> None:
+    """Same name, larger image; not that of an image that was trained on."""
     (data.parent / "fullsize").mkdir()
-    shutil.copy(data / IMAGES / "SYNTHETIC_NV_0001.jpg", data.parent / "fullsize")
+    for name in ("SYNTHETIC_AK_0000.jpg", "SYNTHETIC_NV_0001.jpg"):
+        shutil.copy(data / IMAGES / name, data.parent / "fullsize")
 
-    path, label = choose_image(data, None)
+    path, known = choose_image(data, split)
 
-    assert (path.parent.name, label) == ("fullsize", "NV")
-
-
-def test_a_named_image_is_taken_and_its_label_may_be_unknown(data: Path) -> None:
-    """Any file will do."""
-
-    assert choose_image(data, Path("mine.png")) == (Path("mine.png"), "unknown")
+    assert (path.parent.name, path.name, known) == ("fullsize", "SYNTHETIC_NV_0001.jpg", "labelled NV, held out")
 
 
 def test_a_step_that_fails_is_named_with_its_exit_code() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from lesion_core.bundle import load_bundle
 from lesion_core.datasets.isic import IMAGES
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import DatasetError, LesionError
+from lesion_core.splits import read_parts
 from lesion_core.workspace import Workspace
 from lesion_train.config import TrainConfig
 from lesion_train.fit import FitResult, fit
@@ -67,7 +69,16 @@ def test_mlflow_holds_settings_epochs_digest_and_plots(result: FitResult, worksp
     assert [metric.step for metric in store.get_metric_history(str(version.run_id), "train_loss")] == [1, 2]
     plots = {item.path for item in store.list_artifacts(str(version.run_id), "plots")}
     assert plots == {f"plots/{name}.png" for name in ("confusion", "learning_curves", "reliability", "roc")}
+    assert "split.csv" in {item.path for item in store.list_artifacts(str(version.run_id))}
     assert run.info.status == "FINISHED"
+
+
+def test_the_record_tells_which_images_were_held_out(result: FitResult) -> None:
+    """So that a later evaluation cannot score images that the model has seen."""
+    parts = Counter(read_parts(result.record.split).values())
+
+    facts = result.bundle.manifest.training
+    assert parts == {"train": facts.train_images, "validation": facts.validation_images}
 
 
 def test_the_first_version_is_champion_and_a_second_only_challenger(
