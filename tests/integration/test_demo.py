@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -22,32 +24,27 @@ def demo_command(home: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "lesion_demo", "--home", str(home), *options, *arguments]
 
 
-def test_once_prints_a_prediction_and_leaves_no_process(tmp_path: Path) -> None:
-    """Exit code 0, nine probabilities, three addresses."""
-    command = demo_command(tmp_path, "--once", "--train-options", "--epochs 1 --input-size-px 64 --threads 1")
+QUICK = ("--train-options", "--epochs 1 --input-size-px 64 --threads 1")
 
-    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False)
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "BMA" in done.stdout
-    assert done.stdout.count("%  ") >= 9
-    for address in ("App ", "MLflow ", "TorchServe "):
-        assert f"  {address}" in done.stdout
+def test_ctrl_c_ends_all_that_was_started(tmp_path: Path) -> None:
+    """Exit code 0, after three addresses were printed and answered."""
+    demo, log = start(demo_command(tmp_path, *QUICK), tmp_path)
+    wait_for(lambda: "Everything stays up" in log.read_text() or demo.poll() is not None)
+    assert demo.poll() is None, log.read_text()
+    addresses = re.findall(r"^  (?:App|MLflow) +(http://127\.0\.0\.1:\d+)$", log.read_text(), re.MULTILINE)
+    assert [httpx.get(address, trust_env=False).status_code for address in addresses] == [200, 200]
+
+    os.killpg(demo.pid, signal.SIGINT)
+
+    assert demo.wait(60) == 0, log.read_text()
     assert processes_of(tmp_path) == []
 
 
 @pytest.mark.parametrize("after", ["MLflow server is up", "Training on"])
-def test_a_killed_demo_leaves_no_process(tmp_path: Path, after: str) -> None:
-    """SIGKILL in the middle of the work."""
-    log = tmp_path / "log"
-    with log.open("wb") as stream:
-        demo = subprocess.Popen(
-            demo_command(tmp_path, "--once"),
-            env=child_environment(),
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-        )
+def test_a_killed_demo_leaves_no_process_and_a_second_start_works(tmp_path: Path, after: str) -> None:
+    """SIGKILL in the middle of the work; then exit code 0, the scores and nine probabilities."""
+    demo, log = start(demo_command(tmp_path, "--once", *QUICK), tmp_path)
     wait_for(lambda: after in log.read_text() or demo.poll() is not None)
     assert demo.poll() is None, log.read_text()
 
@@ -55,6 +52,14 @@ def test_a_killed_demo_leaves_no_process(tmp_path: Path, after: str) -> None:
     demo.wait()
 
     wait_for(lambda: not processes_of(tmp_path))
+    again = subprocess.run(
+        demo_command(tmp_path, "--once", *QUICK), env=child_environment(), capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "BMA" in again.stdout
+    assert again.stdout.count("%  ") >= 9
+    assert "held out" in again.stdout
+    assert processes_of(tmp_path) == []
 
 
 def test_a_taken_port_is_named_with_its_option(tmp_path: Path) -> None:
@@ -80,6 +85,14 @@ def test_a_folder_without_images_is_named_before_anything_starts(tmp_path: Path)
 
     assert done.returncode == 2
     assert "Train/<diagnosis>" in done.stderr
+
+
+def start(command: list[str], folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start in a process group of its own, as a terminal does; also returns the file that gets the output."""
+    log = folder / "log"
+    with log.open("wb") as stream:
+        demo = subprocess.Popen(command, env=child_environment(), stdout=stream, stderr=stream, start_new_session=True)
+    return demo, log
 
 
 def processes_of(home: Path) -> list[str]:

@@ -22,7 +22,7 @@ from torchvision.transforms import v2  # noqa: E402  (needs the remedy first)
 class Augmentation:
     """The random changes; they draw from torch's global random state, so seed that."""
 
-    def __init__(self, *, smallest_crop: float = 0.6) -> None:
+    def __init__(self, *, smallest_crop: float = 0.75) -> None:
         self._smallest_crop = smallest_crop
         self._colour = v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.03)
         self._rotation = v2.RandomApply([v2.RandomRotation(45, interpolation=v2.InterpolationMode.BILINEAR)], p=0.3)

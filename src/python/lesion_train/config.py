@@ -37,9 +37,9 @@ class TrainConfig:
     pretrained: str = "bundled"
     input_size_px: int = attrs.field(default=128, validator=[ge(32), le(1024)])
     epochs: int = attrs.field(default=10, validator=ge(1))
-    batch_size: int = attrs.field(default=32, validator=ge(2))
-    learning_rate: float = attrs.field(default=1e-3, validator=gt(0))
-    head_learning_rate: float = attrs.field(default=3e-3, validator=gt(0))
+    batch_size: int = attrs.field(default=16, validator=ge(2))
+    learning_rate: float = attrs.field(default=7e-4, validator=gt(0))
+    head_learning_rate: float = attrs.field(default=2e-3, validator=gt(0))
     weight_decay: float = attrs.field(default=0.02, validator=ge(0))
     label_smoothing: float = attrs.field(default=0.05, validator=[ge(0), le(0.5)])
     balance: float = attrs.field(default=0.7, validator=[ge(0), le(1)])

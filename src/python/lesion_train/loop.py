@@ -82,6 +82,7 @@ def train_classifier(
             {"params": list(model.head_parameters()), "lr": config.head_learning_rate},
         ],
         weight_decay=config.weight_decay,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
     augmentation = Augmentation()
