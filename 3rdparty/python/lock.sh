@@ -39,3 +39,6 @@ compile default.cuda.lock default.in --constraint same-versions.txt "$@"
 for tool in mypy pytest ruff setuptools shellcheck; do
   compile "$tool.lock" "$tool.in" --constraint default.lock "${find_links[@]}" "$@"
 done
+
+# The official scoring needs an older pandas than our code has.
+compile scoring.lock scoring.in "$@"

@@ -1,0 +1,111 @@
+"""Our scores are those of the ISIC challenge's own program, run beside them on the same submissions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lesion_core.challenge import ChallengeScores, ClassScores, challenge_scores
+from lesion_core.taxonomy import ISIC_2019
+
+OFFICIAL = Path.cwd() / "isic-challenge-scoring.pex"
+STEPS = 4096  # probabilities are multiples of 1/4096: written and read as decimals without any rounding
+
+
+def official_scores(folder: Path, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, dict]:
+    """What the official program prints for a submission."""
+    codes = ISIC_2019.codes[: probabilities.shape[1]]
+    truth = np.eye(len(codes))[labels]
+    for name, rows in (("truth.csv", truth), ("submission.csv", probabilities)):
+        with (folder / name).open("w", newline="") as stream:
+            table = csv.writer(stream)
+            table.writerow(["image", *codes])
+            table.writerows([f"ISIC_{n:07d}", *map(float, row)] for n, row in enumerate(rows))
+    command = [OFFICIAL, "--output", "json", "classification", folder / "truth.csv", folder / "submission.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def assert_equal_scores(ours: ChallengeScores, theirs: dict[str, dict]) -> None:
+    """Every number, to the last digits."""
+    assert ours.balanced_accuracy == pytest.approx(theirs["aggregate"]["balanced_accuracy"], abs=1e-12)
+    for field in attrs.fields(ClassScores):
+        column = {code: getattr(scores, field.name) for code, scores in ours.per_class.items()}
+        assert column == pytest.approx(theirs["per_category"][field.name], abs=1e-12), field.name
+        mean = theirs["macro_average"][field.name]
+        assert getattr(ours.macro_average, field.name) == pytest.approx(mean, abs=1e-12), field.name
+
+
+def rounded(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.round(probabilities * STEPS) / STEPS
+
+
+def every_class_and(more: int, classes: int, random: np.random.Generator) -> NDArray[np.int64]:
+    return np.concatenate([np.arange(classes), random.integers(0, classes, more)])
+
+
+@pytest.mark.parametrize("classes", [8, 9])
+@pytest.mark.parametrize("concentration", [0.05, 1.0])
+def test_random_submissions_score_the_same(tmp_path: Path, classes: int, concentration: float) -> None:
+    """Sure and unsure ones, with and without the ninth class."""
+    random = np.random.default_rng(classes)
+    labels = every_class_and(150, classes, random)
+    probabilities = rounded(random.dirichlet(np.full(classes, concentration), len(labels)))
+
+    assert_equal_scores(
+        challenge_scores(probabilities, labels, ISIC_2019.codes[:classes]),
+        official_scores(tmp_path, probabilities, labels),
+    )
+
+
+@pytest.mark.parametrize(
+    "kind", ["perfect", "all wrong", "constant", "all zero", "all one", "always the same class", "exactly one half", "ties"]
+)
+def test_degenerate_submissions_score_the_same(tmp_path: Path, kind: str) -> None:
+    """Where ratios have no denominator and every answer is tied."""
+    random = np.random.default_rng(1)
+    labels = every_class_and(30, 9, random)
+    right = np.eye(9)[labels]
+    probabilities = {
+        "perfect": right,
+        "all wrong": np.eye(9)[(labels + 1) % 9],
+        "constant": np.full_like(right, 0.125),
+        "all zero": np.zeros_like(right),
+        "all one": np.ones_like(right),
+        "always the same class": np.eye(9)[np.full(len(labels), 3)],
+        "exactly one half": right * 0.5,
+        "ties": np.round(random.dirichlet(np.ones(9), len(labels)) * 8) / 8,
+    }[kind]
+
+    assert_equal_scores(
+        challenge_scores(probabilities, labels, ISIC_2019.codes), official_scores(tmp_path, probabilities, labels)
+    )
+
+
+def test_a_class_without_images_is_left_out_of_the_means() -> None:
+    """The official program stops there; a part of the data may well lack a class."""
+    random = np.random.default_rng(2)
+    labels = random.integers(0, 8, 100)
+    probabilities = random.dirichlet(np.ones(9), 100)
+
+    scores = challenge_scores(probabilities, labels, ISIC_2019.codes)
+
+    assert math.isnan(scores.per_class["UNK"].auc)
+    assert scores.per_class["UNK"].sensitivity == 1.0
+    defined = [scores.per_class[code].auc for code in ISIC_2019.trained_codes]
+    assert scores.macro_average.auc == pytest.approx(np.mean(defined))
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    """Eight columns for nine codes."""
+    with pytest.raises(ValueError, match=r"\(1, 9\)"):
+        challenge_scores(np.zeros((1, 8)), np.array([0]), ISIC_2019.codes)
