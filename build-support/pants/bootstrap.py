@@ -83,7 +83,8 @@ def main(lock: Path, home: Path) -> None:
         venv.create(folder / "venv", with_pip=True, symlinks=True)
         python = folder / "venv/bin/python"
         pip(python, "install", "--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(lock))
-        with tempfile.TemporaryDirectory(dir=folder) as work:
+        # In the system's temporary folder: below a deep home, pex warns of paths too long for a script's first line.
+        with tempfile.TemporaryDirectory(prefix="pex-") as work:
             build_pex_tool(python, lock, folder / "pex", Path(work))
         link = folder / "link"
         link.symlink_to(folder.name)

@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -20,7 +21,7 @@ OFFICIAL = Path.cwd() / "isic-challenge-scoring.pex"
 STEPS = 4096  # probabilities are multiples of 1/4096: written and read as decimals without any rounding
 
 
-def official_scores(folder: Path, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, dict]:
+def official_scores(folder: Path, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
     """What the official program prints for a submission."""
     codes = ISIC_2019.codes[: probabilities.shape[1]]
     truth = np.eye(len(codes))[labels]
@@ -29,13 +30,15 @@ def official_scores(folder: Path, probabilities: NDArray[np.float64], labels: ND
             table = csv.writer(stream)
             table.writerow(["image", *codes])
             table.writerows([f"ISIC_{n:07d}", *map(float, row)] for n, row in enumerate(rows))
-    command = [OFFICIAL, "--output", "json", "classification", folder / "truth.csv", folder / "submission.csv"]
+    files = [str(folder / name) for name in ("truth.csv", "submission.csv")]
+    command = [str(OFFICIAL), "--output", "json", "classification", *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    scores: dict[str, Any] = json.loads(done.stdout)
+    return scores
 
 
-def assert_equal_scores(ours: ChallengeScores, theirs: dict[str, dict]) -> None:
+def assert_equal_scores(ours: ChallengeScores, theirs: dict[str, Any]) -> None:
     """Every number, to the last digits."""
     assert ours.balanced_accuracy == pytest.approx(theirs["aggregate"]["balanced_accuracy"], abs=1e-12)
     for field in attrs.fields(ClassScores):
@@ -68,7 +71,8 @@ def test_random_submissions_score_the_same(tmp_path: Path, classes: int, concent
 
 
 @pytest.mark.parametrize(
-    "kind", ["perfect", "all wrong", "constant", "all zero", "all one", "always the same class", "exactly one half", "ties"]
+    "kind",
+    ["perfect", "all wrong", "constant", "all zero", "all one", "always the same class", "exactly one half", "ties"],
 )
 def test_degenerate_submissions_score_the_same(tmp_path: Path, kind: str) -> None:
     """Where ratios have no denominator and every answer is tied."""

@@ -1,15 +1,15 @@
 """The scoring of the ISIC 2019 challenge, number by number as its official package computes it.
 
-``tests/contract/test_challenge_parity.py`` holds every number against ``isic-challenge-scoring`` 5.6.0, on random and on
-degenerate submissions. Its rules differ from what a textbook would do:
+``tests/golden/test_challenge_scoring.py`` holds every number against ``isic-challenge-scoring`` 5.6.0, on random and
+on degenerate submissions. Its rules differ from what a textbook would do:
 
 - The predicted class is the one with the highest probability; a tie for the highest is wrong, whatever is tied.
 - Sensitivity, specificity, PPV, NPV, Dice and accuracy of a class ask whether *its own* probability exceeds 0.5.
 - A ratio whose denominator is 0 counts as 1.0.
 - The partial area under the ROC curve, from 80 % sensitivity on, is not normalised.
 
-Where a class has no image, or no image is of another class, the official package stops with an error. Here the areas and
-the average precision of such a class are NaN and left out of the mean, so that a part of the data can be scored too.
+Where a class has no image, or no image is of another class, the official package stops with an error. Here the areas
+and the average precision of such a class are NaN and left out of the mean: a part of the data can be scored too.
 
 Source: https://github.com/ImageMarkup/isic-challenge-scoring (Apache-2.0).
 """
