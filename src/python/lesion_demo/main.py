@@ -6,6 +6,7 @@ Whatever way this program ends, the processes that it started end too.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -25,7 +26,7 @@ from lesion_demo import __version__
 from lesion_demo.reference import build_reference
 from lesion_demo.steps import answers, choose_image, predict_one, run_step
 
-app = App(name="demo", version=__version__, help_format="plaintext")
+app = App(name="demo", version=__version__, help_format="plaintext", suppress_keyboard_interrupt=False)
 
 SYNTHETIC_OPTIONS = ("--epochs", "4", "--input-size-px", "96")
 
@@ -112,7 +113,9 @@ def demo(
         )
         if not once:
             print("Everything stays up until Ctrl-C.", flush=True)
-            watch(children)
+            with contextlib.suppress(KeyboardInterrupt):
+                watch(children)
+            print("\nStopping all that was started.", flush=True)
     finally:
         for child in reversed(children):
             child.stop()
@@ -174,8 +177,8 @@ def main() -> None:
         print(f"demo: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nStopped: all that was started has ended.")
-        sys.exit(0)
+        print("\ndemo: stopped before it was done; all that was started has ended.", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

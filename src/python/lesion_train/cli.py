@@ -25,6 +25,7 @@ app = App(
     ),
     version=__version__,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 
 

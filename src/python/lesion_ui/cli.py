@@ -18,7 +18,7 @@ from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE, find_endpoint
 
 HOST = "127.0.0.1"
 
-app = App(name="lesion-ui", version=__version__, help_format="plaintext")
+app = App(name="lesion-ui", version=__version__, help_format="plaintext", suppress_keyboard_interrupt=False)
 
 
 @app.default
