@@ -72,16 +72,16 @@ def lesion_door(name, module="cli.py", dependencies=(), **kwargs):
     )
 
 
-def lesion_tests(uses, timeout=None, batch=None, test_dependencies=(), **kwargs):
+def lesion_tests(uses, timeout=None, batch=None, test_dependencies=(), apart=(), **kwargs):
     """Collect the tests of this folder, and state which packages they may put together.
 
     `uses`: the packages of ours that these tests may import. `batch`: tests of one name share processes, so that torch
-    is imported once, not once a file. `timeout`: seconds for one file.
+    is imported once, not once a file. `timeout`: seconds for one file. `apart`: files that have a target of their own.
     """
     shared = ["//tests/*", "//tests/unit/*", "//tests/support/**", "//examples/**", "//:*"]
     __dependencies_rules__(("*", "/**", *_in(uses), *_in(["lesion_plugins.dist-info"]), *shared, "//3rdparty/**", "!*"))
     python_tests(
-        sources=["**/test_*.py"],
+        sources=["**/test_*.py", *(f"!{file}" for file in apart)],
         timeout=timeout,
         batch_compatibility_tag=batch,
         dependencies=list(test_dependencies),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 LAUNCHER = Path.cwd() / "pants"
-TOOLS = ("bash", "cat", "cksum", "cut", "dirname", "env", "head", "mkdir", "mv", "readlink", "sed", "tr", "wc")
+TOOLS = ("bash", "cat", "cksum", "cut", "dirname", "env", "flock", "head", "mkdir", "mv", "readlink", "sed", "tr", "wc")
 
 
 @pytest.fixture
@@ -65,3 +66,29 @@ def test_it_finds_a_python_that_is_not_on_path(bare: Path, place: str) -> None:
     python.symlink_to(sys.executable)
 
     assert "Python 3.9 is needed" in start(bare).stderr
+
+
+@pytest.mark.parametrize(("another_runs", "expected"), [(False, "daemon"), (True, "no daemon")])
+def test_a_second_command_does_not_wait_for_the_first(bare: Path, another_runs: bool, expected: str) -> None:
+    """A program of ours stays up for hours, in one of several terminals."""
+    install_a_pants_that_says(bare, "${PANTS_CONCURRENT:+no }daemon")
+    with LAUNCHER.open() as lock:
+        if another_runs:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+
+        done = start(bare, LESION_PYTHON=sys.executable)
+
+    assert done.stdout.strip() == expected, done.stderr
+
+
+def install_a_pants_that_says(bare: Path, text: str) -> None:
+    """Where the launcher would have installed Pants 2.17.1."""
+    support = LAUNCHER.parent / "build-support/pants"
+    content = (support / "bootstrap.lock").read_bytes() + (support / "bootstrap.py").read_bytes()
+    checksum = subprocess.run(["cksum"], input=content, capture_output=True, check=True).stdout.split()[0].decode()
+    home = bare.parent / f".cache/pants-bootstrap/2.17.1-{checksum}"
+    python = home / "venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\necho "{text}"\n')
+    python.chmod(0o755)
+    (home / "pex").touch()
