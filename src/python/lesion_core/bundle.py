@@ -21,7 +21,9 @@ from pathlib import Path
 import attrs
 import cattrs
 
+from lesion_core.decision.parameters import DecisionParameters
 from lesion_core.errors import BundleError
+from lesion_core.interval import Interval
 from lesion_core.preprocess import PreprocessSpec
 from lesion_core.taxonomy import Taxonomy
 
@@ -43,37 +45,6 @@ class BackboneIdentity:
     code_license: str
     weights_license: str
     weights_origin: str
-
-
-@attrs.frozen(kw_only=True)
-class DecisionParameters:
-    """What turns logits into an answer; all fitted on the validation part.
-
-    ``temperature`` divides the logits. ``conformal_quantile`` is the nonconformity score below which a diagnosis
-    stays in the set at ``conformal_coverage``. ``ood_median`` and ``ood_threshold`` are embedding distances.
-    ``triage_threshold`` is the malignancy risk whose sensitivity was at least ``triage_sensitivity``.
-    """
-
-    temperature: float = attrs.field(validator=attrs.validators.gt(0))
-    conformal_quantile: float
-    conformal_coverage: float
-    ood_median: float
-    ood_threshold: float
-    triage_threshold: float
-    triage_sensitivity: float
-
-
-@attrs.frozen(kw_only=True)
-class Interval:
-    """A measured number with its bootstrap confidence interval."""
-
-    value: float
-    low: float
-    high: float
-    confidence: float = 0.95
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.confidence:.0%} CI {self.low:.3f}–{self.high:.3f})"
 
 
 @attrs.frozen(kw_only=True)

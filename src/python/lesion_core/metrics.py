@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from lesion_core.bundle import Interval
+from lesion_core.interval import Interval
 
 Probabilities = NDArray[np.floating]
 Labels = NDArray[np.integer]

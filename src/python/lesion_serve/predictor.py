@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
 from lesion_core.bundle import REFERENCE, Bundle, load_bundle
 from lesion_core.decision.decide import Decisions, decide
-from lesion_core.decision.ood import EmbeddingReference
+from lesion_core.decision.ood import NetworkOutput
+from lesion_core.decision.parameters import DecisionParameters
+from lesion_core.decision.triage import band_of
 from lesion_core.imaging import decode_image
 from lesion_core.preprocess import normalise, resize_square
 from lesion_core.quality import MIN_SIDE_PX, assess_quality
@@ -39,7 +42,7 @@ class Predictor:
         manifest = bundle.manifest
         self._manifest = manifest
         self._classifier = classifier_from_bundle(bundle, registry)
-        self._reference = EmbeddingReference.from_bytes(bundle.read(REFERENCE))
+        self._reference = safetensors.numpy.load(bundle.read(REFERENCE))
         self.identity = ModelIdentity(
             name=manifest.name, version=version, backbone=manifest.backbone.name, bundle_digest=bundle.digest
         )
@@ -83,28 +86,27 @@ class Predictor:
         with _timed(timings, "preprocess"):
             square = resize_square(image, spec)
         with _timed(timings, "network"):
-            logits, embeddings = self._run(square)
+            output = self._run(square)
         with _timed(timings, "decision"):
             decisions = decide(
-                logits,
-                embeddings,
+                output,
                 parameters=self._manifest.decision,
                 reference=self._reference,
                 taxonomy=self._manifest.taxonomy,
             )
         return self._answer(decisions, quality, timings, request_id or uuid.uuid4().hex)
 
-    def _run(self, square: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _run(self, square: NDArray[np.uint8]) -> NetworkOutput:
         images = torch.from_numpy(normalise(square[None], self._manifest.preprocess))
         with torch.inference_mode():
             output = self._classifier(images)
-        return output.logits.numpy(), output.embedding.numpy()
+        return NetworkOutput(logits=output.logits.numpy(), embeddings=output.embedding.numpy())
 
     def _answer(
         self, decisions: Decisions, quality: tuple[QualityFinding, ...], timings: dict[str, float], request_id: str
     ) -> Prediction:
         taxonomy, parameters = self._manifest.taxonomy, self._manifest.decision
-        distance, risk = float(decisions.ood_distance[0]), float(decisions.risk[0])
+        score = float(decisions.strangeness[0])
         members = zip(taxonomy.trained_codes, decisions.conformal[0], strict=True)
         return Prediction(
             request_id=request_id,
@@ -120,20 +122,34 @@ class Predictor:
                 for diagnosis, probability in zip(taxonomy.diagnoses, decisions.probabilities[0], strict=True)
             ),
             out_of_distribution=OutOfDistribution(
-                score=distance, threshold=parameters.ood_threshold, is_outside=distance > parameters.ood_threshold
+                detector=parameters.ood.detector,
+                score=score,
+                threshold=parameters.ood.threshold,
+                is_outside=score > parameters.ood.threshold,
             ),
             conformal_set=ConformalSet(
-                codes=tuple(code for code, is_member in members if is_member), coverage=parameters.conformal_coverage
+                codes=tuple(code for code, is_member in members if is_member), coverage=parameters.conformal.coverage
             ),
-            risk=MalignancyRisk(
-                probability=risk,
-                band="high" if risk >= parameters.triage_threshold else "low",
-                threshold=parameters.triage_threshold,
-                sensitivity=parameters.triage_sensitivity,
-            ),
+            risk=_malignancy_risk(float(decisions.risk[0]), parameters) if parameters.triage else None,
             quality=quality,
             timings_ms=timings,
         )
+
+
+def _malignancy_risk(risk: float, parameters: DecisionParameters) -> MalignancyRisk:
+    bands = parameters.triage
+    band = band_of(risk, bands)
+    malignant = sum(item.malignant for item in bands)
+    return MalignancyRisk(
+        probability=risk,
+        band=band.name,
+        lower=band.lower,
+        upper=min((item.lower for item in bands if item.lower > band.lower), default=1.0),
+        sensitivity=parameters.operating_points[0].wanted_sensitivity,
+        images=band.malignant + band.not_malignant,
+        malignant=band.malignant,
+        prevalence=malignant / (malignant + sum(item.not_malignant for item in bands)),
+    )
 
 
 @contextmanager

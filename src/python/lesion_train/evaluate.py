@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lesion_core.bundle import Interval
+from lesion_core.interval import Interval
 from lesion_core.metrics import (
     Labels,
     Probabilities,

@@ -12,14 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
+import safetensors.numpy
 import structlog
 import torch
 
-from lesion_core.bundle import CARD, REFERENCE, WEIGHTS, Bundle, BundleManifest, Interval, TrainingFacts, write_bundle
+from lesion_core.bundle import CARD, REFERENCE, WEIGHTS, Bundle, BundleManifest, TrainingFacts, write_bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.decide import fit_decision
-from lesion_core.decision.ood import fit_reference
+from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
+from lesion_core.interval import Interval
 from lesion_core.preprocess import PreprocessSpec
 from lesion_core.records import Dataset, ImageRecord, data_digest, labels_of, lesions_of
 from lesion_core.splits import Split, require_disjoint, split_by_lesion, write_parts
@@ -31,7 +33,7 @@ from lesion_train.card import render_card
 from lesion_train.config import TrainConfig
 from lesion_train.data import decode_squares
 from lesion_train.evaluate import measure
-from lesion_train.loop import Outputs, Part, run_network, train_classifier
+from lesion_train.loop import Part, run_network, train_classifier
 from lesion_train.plots import plot_confusion, plot_learning_curves, plot_reliability, plot_roc
 from lesion_train.record import RunRecord
 from lesion_train.tracking import Mirror, RegisteredVersion, TrackingError
@@ -109,9 +111,16 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
         parts = _decode_parts(dataset, split, spec, Path(scratch), config.threads)
         model = train_classifier(model, parts["train"], parts["val"], spec, config, on_epoch=on_epoch)
         outputs = {name: run_network(model, part.squares, spec) for name, part in parts.items()}
-    reference = fit_reference(outputs["train"].embeddings, parts["train"].labels)
+    head = LinearHead(weight=model.head.weight.numpy(force=True), bias=model.head.bias.numpy(force=True))
+    detector = config.ood_detector or backbone.ood_detector
+    reference = fit_reference(detector, outputs["train"], parts["train"].labels, head)
     decision = fit_decision(
-        outputs["val"].logits, outputs["val"].embeddings, parts["val"].labels, reference=reference, taxonomy=taxonomy
+        outputs["val"],
+        parts["val"].labels,
+        lesions_of(split.validation),
+        detector=detector,
+        reference=reference,
+        taxonomy=taxonomy,
     )
     metrics: dict[str, Interval] = {}
     for name, records in (("val", split.validation), ("test", dataset.test)):
@@ -140,7 +149,7 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
     )
     files = {
         WEIGHTS: weights_to_bytes(model.cpu()),
-        REFERENCE: reference.to_bytes(),
+        REFERENCE: safetensors.numpy.save(reference),
         CARD: render_card(manifest).encode(),
     }
     bundle = write_bundle(record.bundle, manifest, files)
@@ -164,7 +173,7 @@ def _decode_parts(dataset: Dataset, split: Split, spec: PreprocessSpec, scratch:
     }
 
 
-def _plot(record: RunRecord, outputs: Outputs, part: Part, temperature: float, dataset: Dataset) -> None:
+def _plot(record: RunRecord, outputs: NetworkOutput, part: Part, temperature: float, dataset: Dataset) -> None:
     probabilities = calibrated_probabilities(outputs.logits, temperature)
     plot_learning_curves(record.epochs, record.plots / "learning_curves.png")
     plot_confusion(probabilities, part.labels, dataset.taxonomy, record.plots / "confusion.png")
