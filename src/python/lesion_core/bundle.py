@@ -65,7 +65,10 @@ class TrainingFacts:
 
 @attrs.frozen(kw_only=True)
 class BundleManifest:
-    """The content of ``bundle.json``."""
+    """The content of ``bundle.json``.
+
+    ``decision_with_metadata`` is for images that come with age, sex or site; ``None`` where the data had none of them.
+    """
 
     name: str
     backbone: BackboneIdentity
@@ -73,6 +76,7 @@ class BundleManifest:
     preprocess: PreprocessSpec
     decision: DecisionParameters
     training: TrainingFacts
+    decision_with_metadata: DecisionParameters | None = None
     files: dict[str, str] = attrs.field(factory=dict)
     schema_version: int = SCHEMA_VERSION
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lesion_core.bundle import REFERENCE, Bundle, load_bundle
 from lesion_core.decision.decide import Decisions, decide
+from lesion_core.decision.metadata import PatientMetadata
 from lesion_core.decision.ood import NetworkOutput
 from lesion_core.decision.parameters import DecisionParameters
 from lesion_core.decision.triage import band_of
@@ -66,11 +67,14 @@ class Predictor:
         side = self._manifest.preprocess.input_size_px
         self._run(np.zeros((side, side, 3), np.uint8))
 
-    def predict(self, data: bytes, *, request_id: str | None = None) -> Prediction:
+    def predict(
+        self, data: bytes, *, metadata: PatientMetadata | None = None, request_id: str | None = None
+    ) -> Prediction:
         """Answer for one image.
 
         Args:
             data: bytes of a JPEG or PNG file.
+            metadata: age, sex and site where they are known; used where the model was measured with them.
             request_id: named in the answer; a new one where it is ``None``.
         Raises:
             ImageError: the bytes are not an acceptable image.
@@ -88,13 +92,16 @@ class Predictor:
         with _timed(timings, "network"):
             output = self._run(square)
         with _timed(timings, "decision"):
+            with_metadata = None if metadata is None else self._manifest.decision_with_metadata
+            parameters = with_metadata or self._manifest.decision
             decisions = decide(
                 output,
-                parameters=self._manifest.decision,
+                parameters=parameters,
                 reference=self._reference,
                 taxonomy=self._manifest.taxonomy,
+                metadata=None if metadata is None or with_metadata is None else [metadata],
             )
-        return self._answer(decisions, quality, timings, request_id or uuid.uuid4().hex)
+        return self._answer(decisions, parameters, quality, timings, request_id or uuid.uuid4().hex)
 
     def _run(self, square: NDArray[np.uint8]) -> NetworkOutput:
         images = torch.from_numpy(normalise(square[None], self._manifest.preprocess))
@@ -103,9 +110,14 @@ class Predictor:
         return NetworkOutput(logits=output.logits.numpy(), embeddings=output.embedding.numpy())
 
     def _answer(
-        self, decisions: Decisions, quality: tuple[QualityFinding, ...], timings: dict[str, float], request_id: str
+        self,
+        decisions: Decisions,
+        parameters: DecisionParameters,
+        quality: tuple[QualityFinding, ...],
+        timings: dict[str, float],
+        request_id: str,
     ) -> Prediction:
-        taxonomy, parameters = self._manifest.taxonomy, self._manifest.decision
+        taxonomy = self._manifest.taxonomy
         score = float(decisions.strangeness[0])
         members = zip(taxonomy.trained_codes, decisions.conformal[0], strict=True)
         return Prediction(

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -114,7 +115,8 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
     head = LinearHead(weight=model.head.weight.numpy(force=True), bias=model.head.bias.numpy(force=True))
     detector = config.ood_detector or backbone.ood_detector
     reference = fit_reference(detector, outputs["train"], parts["train"].labels, head)
-    decision = fit_decision(
+    fit_on_validation = partial(
+        fit_decision,
         outputs["val"],
         parts["val"].labels,
         lesions_of(split.validation),
@@ -122,6 +124,8 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
         reference=reference,
         taxonomy=taxonomy,
     )
+    decision = fit_on_validation()
+    has_metadata = any(r.age_approx or r.sex or r.anatom_site_general for r in split.validation)
     metrics: dict[str, Interval] = {}
     for name, records in (("val", split.validation), ("test", dataset.test)):
         if records:
@@ -146,6 +150,7 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
             validation_images=len(split.validation),
             metrics=metrics,
         ),
+        decision_with_metadata=fit_on_validation(metadata=split.validation) if has_metadata else None,
     )
     files = {
         WEIGHTS: weights_to_bytes(model.cpu()),

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from lesion_core.decision.calibration import calibrated_probabilities, fit_temperature
 from lesion_core.decision.conformal import conformal_sets, fit_conformal
+from lesion_core.decision.metadata import HasMetadata, adjusted_logits, fit_metadata
 from lesion_core.decision.ood import NetworkOutput, Reference, none_of_the_above_probability, strangeness
 from lesion_core.decision.parameters import DecisionParameters, OodDetector, OodParameters, OperatingPoint, TriageBand
 from lesion_core.decision.triage import MALIGNANT, fit_bands, fit_operating_point, malignancy_risk, malignant_classes
@@ -36,16 +39,36 @@ class Decisions:
 
 
 def decide(
-    output: NetworkOutput, *, parameters: DecisionParameters, reference: Reference, taxonomy: Taxonomy
+    output: NetworkOutput,
+    *,
+    parameters: DecisionParameters,
+    reference: Reference,
+    taxonomy: Taxonomy,
+    metadata: Sequence[HasMetadata] | None = None,
 ) -> Decisions:
-    """Apply a bundle's decision parameters to what its network says about N images."""
-    trained = calibrated_probabilities(output.logits, parameters.temperature)
+    """Apply a bundle's decision parameters to what its network says about N images.
+
+    Args:
+        output: of the network.
+        parameters: for images that come with metadata where ``metadata`` is given, else for images alone.
+        reference: of the detector of strange images.
+        taxonomy: whose classes the logits are for.
+        metadata: of the N images.
+    Raises:
+        ValueError: ``metadata`` is given and ``parameters`` were fitted without, or the other way round.
+    """
+    if (metadata is None) != (parameters.metadata is None):
+        raise ValueError("Metadata goes with parameters that were fitted with it, and only with these.")
+    logits = output.logits
+    if metadata is not None and parameters.metadata is not None:
+        logits = adjusted_logits(logits, metadata, parameters.metadata)
+    trained = calibrated_probabilities(logits, parameters.temperature)
     score = strangeness(parameters.ood.detector, output, reference)
     none = none_of_the_above_probability(score, median=parameters.ood.median, threshold=parameters.ood.threshold)
     conformal = parameters.conformal
     return Decisions(
         probabilities=np.concatenate([trained * (1.0 - none[:, None]), none[:, None]], axis=1),
-        conformal=conformal_sets(calibrated_probabilities(output.logits, conformal.temperature), conformal.quantiles),
+        conformal=conformal_sets(calibrated_probabilities(logits, conformal.temperature), conformal.quantiles),
         strangeness=score,
         risk=malignancy_risk(trained, taxonomy),
     )
@@ -59,6 +82,7 @@ def fit_decision(
     detector: OodDetector,
     reference: Reference,
     taxonomy: Taxonomy,
+    metadata: Sequence[HasMetadata] | None = None,
 ) -> DecisionParameters:
     """Fit every decision parameter on the validation part.
 
@@ -69,15 +93,19 @@ def fit_decision(
         detector: that ``reference`` was fitted with.
         reference: fitted on the training part.
         taxonomy: whose classes the logits are for.
+        metadata: of the same images, for parameters that take it into account.
     """
-    temperature = fit_temperature(output.logits, labels)
-    trained = calibrated_probabilities(output.logits, temperature)
+    logits, adjustment = output.logits, None
+    if metadata is not None:
+        adjustment, logits = fit_metadata(logits, metadata, labels, lesions)
+    temperature = fit_temperature(logits, labels)
+    trained = calibrated_probabilities(logits, temperature)
     score = strangeness(detector, output, reference)
     points, bands = _fit_triage(trained, labels, lesions, taxonomy)
     return DecisionParameters(
         temperature=temperature,
         conformal=fit_conformal(
-            output.logits,
+            logits,
             labels,
             lesions,
             coverage=CONFORMAL_COVERAGE,
@@ -92,6 +120,7 @@ def fit_decision(
         ),
         operating_points=points,
         triage=bands,
+        metadata=adjustment,
     )
 
 

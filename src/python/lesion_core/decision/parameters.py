@@ -97,6 +97,19 @@ class TriageBand:
 
 
 @attrs.frozen(kw_only=True)
+class MetadataAdjustment:
+    """What age, sex and site add to the logits. See ``decision.metadata``.
+
+    Attributes:
+        sites: that have a feature of their own, in the order of the features.
+        weights: float ``(M, K)``, one row a feature of ``encode_metadata``.
+    """
+
+    sites: tuple[str, ...]
+    weights: tuple[tuple[float, ...], ...]
+
+
+@attrs.frozen(kw_only=True)
 class DecisionParameters:
     """Everything that the decision layer needs, all of it fitted on the validation part.
 
@@ -104,6 +117,7 @@ class DecisionParameters:
         temperature: divides the logits, so that probabilities are calibrated.
         operating_points: the first is that of the malignancy risk, where the taxonomy has malignant classes.
         triage: bands from low to high; empty where the taxonomy has no malignant class.
+        metadata: what age, sex and site add, where these parameters are for images that come with them.
     """
 
     temperature: float = attrs.field(validator=attrs.validators.gt(0))
@@ -111,3 +125,4 @@ class DecisionParameters:
     ood: OodParameters
     operating_points: tuple[OperatingPoint, ...] = ()
     triage: tuple[TriageBand, ...] = ()
+    metadata: MetadataAdjustment | None = None
