@@ -37,6 +37,7 @@ def make_prediction(weights: Mapping[str, float] = WEIGHTS, *, none: float = 0.0
             name=d.name,
             malignancy=d.malignancy,
             plain=d.plain,
+            codes=d.codes,
             probability=none if d is ISIC_2019.none_of_the_above else (1 - none) * shares.get(d.code, 0.0),
         )
         for d in ISIC_2019.diagnoses

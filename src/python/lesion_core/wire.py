@@ -14,20 +14,24 @@ import cattrs.v
 from cattrs.gen import make_dict_structure_fn
 
 from lesion_core.errors import WireError
-from lesion_core.taxonomy import Malignancy
+from lesion_core.taxonomy import ClinicalCode, Malignancy
 
 SCHEMA_VERSION = 1
 
 
 @attrs.frozen(kw_only=True)
 class ClassProbability:
-    """One class of the answer. ``probability`` is calibrated, in [0, 1]; all of an answer sum to 1."""
+    """One class of the answer. ``probability`` is calibrated, in [0, 1]; all of an answer sum to 1.
+
+    ``codes`` are what clinics and registries write for the diagnosis: several where it is a group, or none.
+    """
 
     code: str
     name: str
     malignancy: Malignancy
     probability: float = attrs.field(validator=[attrs.validators.ge(0.0), attrs.validators.le(1.0)])
     plain: str = ""
+    codes: tuple[ClinicalCode, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

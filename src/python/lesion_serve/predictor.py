@@ -130,6 +130,7 @@ class Predictor:
                     malignancy=diagnosis.malignancy,
                     probability=float(probability),
                     plain=diagnosis.plain,
+                    codes=diagnosis.codes,
                 )
                 for diagnosis, probability in zip(taxonomy.diagnoses, decisions.probabilities[0], strict=True)
             ),

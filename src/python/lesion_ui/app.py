@@ -159,6 +159,8 @@ def _show_answer(answer: AnswerView) -> None:
         st.markdown(f"## {markdown_text(answer.headline.name)}")
         st.markdown(f"**{markdown_text(answer.headline.probability_text)}**")
         st.markdown(markdown_text(answer.headline.plain))
+        if answer.headline.codes:
+            st.caption(f"Codes of this class: {markdown_text(answer.headline.codes)}")
     with st.container(key="risk"):
         box, icon = RISK_BOXES[answer.risk.band]
         box(f"**{markdown_text(answer.risk.title)}**  \n{markdown_text(answer.risk.sentence)}", icon=icon)

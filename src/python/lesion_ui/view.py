@@ -44,12 +44,16 @@ class Bar:
 
 @attrs.frozen(kw_only=True)
 class Headline:
-    """The first thing to read: ``kicker`` over ``name``, then ``probability_text`` and one ``plain`` sentence."""
+    """The first thing to read: ``kicker`` over ``name``, then ``probability_text`` and one ``plain`` sentence.
+
+    ``codes`` is what to write into a record for this diagnosis; empty where there is nothing.
+    """
 
     kicker: str
     name: str
     probability_text: str
     plain: str
+    codes: str
     is_none_of_the_above: bool
 
 
@@ -180,6 +184,7 @@ def _headline(item: ClassProbability, classes: int, *, is_none: bool) -> Headlin
             name=item.name,
             probability_text=f"{percent(item.probability)} – how unlike the training images it is",
             plain=item.plain,
+            codes="",
             is_none_of_the_above=True,
         )
     group = f"{SYMBOLS[item.malignancy]} {item.malignancy.value}"
@@ -188,6 +193,7 @@ def _headline(item: ClassProbability, classes: int, *, is_none: bool) -> Headlin
         name=item.name,
         probability_text=f"{percent(item.probability)} probability · {group}",
         plain=item.plain,
+        codes=" · ".join(f"{code.system} {code.code} {code.display}".replace(" ", _SPACE, 1) for code in item.codes),
         is_none_of_the_above=False,
     )
 
