@@ -119,7 +119,7 @@ def download(query: ArchiveQuery, folder: Path, *, metadata_only: bool = False) 
             f"'isic {' '.join(command[:2])}' failed with exit code {done.returncode}; see above. "
             "Files that were fetched are kept: run the same command again to continue."
         )
-    if not (folder / METADATA).is_file():
+    if not licence_counts(folder):
         raise IsicArchiveError(
             f"The archive has no image for {query.text!r}, collections {query.collections or 'all'}."
         )
