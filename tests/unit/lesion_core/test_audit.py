@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from lesion_core import audit
 from lesion_core.audit import Likeness, audit_duplicates
+from lesion_core.datasets import read_dataset
 from lesion_core.datasets.synthetic import draw_lesion
 from lesion_core.errors import LesionError
 from lesion_core.records import ImageRecord
@@ -170,6 +172,19 @@ def test_arguments_that_do_not_fit_are_refused(paths: list[Path]) -> None:
         audit_duplicates(scan, ["a"])
     with pytest.raises(ValueError, match=r"shape \(3, 4\), not \(2, D\)"):
         audit_duplicates(scan, ["a", "b"], embeddings=np.zeros((3, 4), dtype=np.float32))
+
+
+@pytest.mark.skipif("LESION_DATA" not in os.environ, reason="needs the real images: set LESION_DATA")
+def test_near_duplicates_of_real_images_are_of_one_lesion() -> None:
+    """HAM10000 at 150 px: the threshold finds repeat photographs, and names no two lesions."""
+    records = read_dataset(Path(os.environ["LESION_DATA"]) / "isic2019-150").records
+    scan = scan_images(records, threads=1)
+
+    pairs = audit_duplicates(scan, ["all"] * len(records), within_parts=True)
+
+    assert scan.problems == ()
+    assert len(pairs) == 5
+    assert all(pair.is_same_lesion and not pair.has_label_conflict for pair in pairs)
 
 
 def test_no_images_have_no_duplicates() -> None:

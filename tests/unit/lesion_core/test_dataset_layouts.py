@@ -175,6 +175,14 @@ def test_dermamnist_is_unpacked_once(tmp_path: Path) -> None:
         read_dataset(tmp_path)
 
 
+def test_two_sizes_of_dermamnist_are_a_problem(tmp_path: Path) -> None:
+    """They hold the same images, and would be in train and test twice."""
+    path = layouts.write_dermamnist(tmp_path, {"train": [1], "val": [2], "test": [3]})
+    (tmp_path / "dermamnist_64.npz").write_bytes(path.read_bytes())
+
+    assert read_layout(tmp_path).problems == ("dermamnist_64.npz: the same images as dermamnist.npz; keep one file",)
+
+
 def test_a_broken_dermamnist_leaves_nothing_behind(tmp_path: Path) -> None:
     """Unpacking is all or nothing."""
     path = layouts.write_dermamnist(tmp_path, {"train": [1] * 50, "val": [2], "test": [3]})

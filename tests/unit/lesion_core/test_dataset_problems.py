@@ -151,6 +151,20 @@ def test_a_table_that_cannot_be_read_is_one_problem(ham: Path, content: bytes) -
     assert problem.startswith(HAM)
 
 
+@pytest.mark.parametrize(
+    ("write", "images"),
+    [(layouts.write_isic_2019, isic.IMAGES), (layouts.write_isic_2018, isic.IMAGES_2018)],
+)
+def test_a_missing_folder_of_images_is_one_problem(tmp_path: Path, write: Callable[..., object], images: str) -> None:
+    """Not one for each of 25,000 images."""
+    write(tmp_path, IMAGES)
+    (tmp_path / images).rename(tmp_path / "elsewhere")
+
+    (problem,) = read_layout(tmp_path).problems
+
+    assert problem.startswith(f"{images}/ is missing")
+
+
 def test_a_table_without_rows_is_a_problem(ham: Path) -> None:
     """An empty data set is no data set."""
     (ham / HAM).write_text((ham / HAM).read_text().splitlines()[0] + "\n")

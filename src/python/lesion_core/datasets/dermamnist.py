@@ -28,15 +28,9 @@ PARTS = ("train", "val", "test")
 _DIGEST = "sha256.txt"
 
 
-def find_dermamnist(folder: Path) -> Path | None:
-    """The only DermaMNIST file here, in one of its sizes."""
-    files = sorted(folder.glob(FILES)) if folder.is_dir() else []
-    return files[0] if len(files) == 1 else None
-
-
 def is_dermamnist(folder: Path) -> bool:
-    """Is a DermaMNIST file here?"""
-    return find_dermamnist(folder) is not None
+    """Is a DermaMNIST file here, in any of its sizes?"""
+    return any(folder.glob(FILES))
 
 
 def read_dermamnist(folder: Path, images: Path | None = None) -> Reading:
@@ -60,9 +54,12 @@ def read_dermamnist(folder: Path, images: Path | None = None) -> Reading:
     by repeating each pixel, so nothing is made up and nothing lost.
     """
     problems: list[str] = []
-    file = find_dermamnist(folder)
-    if file is None:
-        return Reading.of(folder, LAYOUT, (), [f"{folder} holds no single {FILES}"])
+    files = sorted(folder.glob(FILES))
+    if not files:
+        return Reading.of(folder, LAYOUT, (), [f"{FILES} is missing"])
+    file, *others = files
+    if others:
+        problems.append(f"{', '.join(other.name for other in others)}: the same images as {file.name}; keep one file")
     target = images or file.with_suffix("")
     rows: dict[str, list[RawRow]] = {part: [] for part in PARTS}
     try:

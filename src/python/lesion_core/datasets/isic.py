@@ -52,7 +52,7 @@ def read_isic_2019(folder: Path) -> Reading:
         described = index_rows(read_table(folder / METADATA, problems, columns=("image",)), "image", problems)
     images = find_images([folder / IMAGES], problems)
     rows = []
-    for row in truth:
+    for row in truth if _has_folder(folder, IMAGES, problems) else ():
         name = row["image"]
         facts = described.get(name, TableRow(where=row.where, cells={}))
         rows.append(
@@ -108,7 +108,7 @@ def read_isic_2018(folder: Path) -> Reading:
             lesion_id=lesions[row["image"]]["lesion_id"] if row["image"] in lesions else "",
             source="HAM10000",
         )
-        for row in truth
+        for row in (truth if _has_folder(folder, IMAGES_2018, problems) else ())
     ]
     return Reading.of(folder, LAYOUT_2018, rows, problems, codes={"akiec": "AK"})
 
@@ -117,6 +117,14 @@ def _below(folder: Path, name: str) -> Path:
     """A table where the official archive unpacks it, or in the folder itself."""
     unpacked = folder / GROUND_TRUTH_2018.removesuffix(".csv") / name
     return unpacked if unpacked.exists() else folder / name
+
+
+def _has_folder(folder: Path, name: str, problems: list[str]) -> bool:
+    """Is the folder of images here? A missing one is one problem, not one for each image."""
+    if (folder / name).is_dir():
+        return True
+    problems.append(f"{name}/ is missing: unpack the images into {folder / name}")
+    return False
 
 
 def _marked(row: TableRow, codes: Iterable[str], problems: list[str]) -> tuple[str, ...]:
