@@ -35,10 +35,11 @@ def lesion_package(may_use=(), used_by=(), example_of_use=False, needs_at_run_ti
     resources(name="data", sources=["py.typed", "**/*.json", "**/*.css", "**/*.toml"])
 
 
-def lesion_distribution(description, scripts=None, plugins=None):
+def lesion_distribution(description, scripts=None, plugins=None, extras=None):
     """Make the wheel of the package in this folder: `name:dist`. Its version is the package's `__version__`.
 
-    `scripts`: console scripts by name. `plugins`: entry points of the group `lesion` by name.
+    `scripts`: console scripts by name. `plugins`: entry points of the group `lesion` by name. `extras`: optional
+    requirements by the name of their extra.
     """
     entry_points = {}
     if scripts:
@@ -49,7 +50,7 @@ def lesion_distribution(description, scripts=None, plugins=None):
         name="dist",
         # The wheel has metadata of its own, so the folder that stands in for it in the source tree stays out.
         dependencies=[":data", f":{build_file_dir().name}", "!!src/python/lesion_plugins.dist-info"],
-        provides=python_artifact(description=description),
+        provides=python_artifact(description=description, **({"extras_require": extras} if extras else {})),
         entry_points=entry_points,
         long_description_path=f"{build_file_dir()}/README.md",
         sdist=False,

@@ -42,3 +42,6 @@ done
 
 # The official scoring needs an older pandas than our code has.
 compile scoring.lock scoring.in "$@"
+
+# The ISIC Archive's client runs as a program of its own, beside our packages.
+compile isic.lock isic.in "$@"

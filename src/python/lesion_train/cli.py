@@ -16,6 +16,7 @@ from lesion_core.logs import configure_logging
 from lesion_core.workspace import MLFLOW_PORT, REGISTERED_NAME, Workspace
 from lesion_train import __version__
 from lesion_train.config import TrainConfig
+from lesion_train.data_cli import data
 
 app = App(
     name="lesion-train",
@@ -27,6 +28,7 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
+app.command(data)
 
 
 @app.command

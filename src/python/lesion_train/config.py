@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import attrs
-from attrs.validators import ge, gt, in_, le
+from attrs.validators import ge, gt, in_, le, optional
 
 from lesion_core.decision.parameters import OodDetector
 
@@ -15,7 +15,7 @@ class TrainConfig:
     """Settings of one run. All of them are logged, and a run with equal settings and data gives equal weights.
 
     Attributes:
-        data: Folder in the ISIC 2019 layout, or of class folders (Train/<diagnosis>/..., Test/<diagnosis>/...).
+        data: Folder of a data set; 'lesion-train data check DIR' says whether and how it can be read.
         backbone: Name of a registered backbone; see 'lesion-train backbones'.
         pretrained: Where its weights start: bundled (ImageNet, offline), hub (downloads), none, or a .safetensors file.
         input_size_px: Side of the square that the network sees, in pixels.
@@ -29,7 +29,9 @@ class TrainConfig:
         dropout: Dropout before the head.
         ema_decay: Decay a step of the averaged weights that are kept; shortened for short runs.
         ood_detector: What tells strange images from those of the training part; the backbone's default if not given.
-        validation_fraction: Share of the lesions held out for validation.
+        validation_fraction: Share of the lesions held out for validation, where no frozen split is given.
+        split: Frozen split to train on, made by 'lesion-train data split' or taken from a run (split.csv).
+        fold: Which fold of a frozen split of k folds is held out for validation, counted from 1.
         seed: Seed of the split, the head, the order of the images and their augmentation.
         threads: Threads of the network on the CPU.
         device: auto takes a GPU where there is one.
@@ -50,6 +52,8 @@ class TrainConfig:
     ema_decay: float = attrs.field(default=0.995, validator=[ge(0), le(0.99999)])
     ood_detector: OodDetector | None = None
     validation_fraction: float = attrs.field(default=0.2, validator=[gt(0), le(0.5)])
+    split: Path | None = None
+    fold: int | None = attrs.field(default=None, validator=optional(ge(1)))
     seed: int = attrs.field(default=0, validator=ge(0))
     threads: int = attrs.field(default=2, validator=ge(1))
     device: str = attrs.field(default="auto", validator=in_(("auto", "cpu", "cuda")))

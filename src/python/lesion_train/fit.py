@@ -22,10 +22,23 @@ from lesion_core.datasets import read_dataset
 from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.decide import fit_decision
 from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
+from lesion_core.errors import SplitError
 from lesion_core.interval import Interval
 from lesion_core.preprocess import PreprocessSpec
 from lesion_core.records import Dataset, ImageRecord, data_digest, labels_of, lesions_of
-from lesion_core.splits import Split, require_disjoint, split_by_lesion, write_parts
+from lesion_core.splits import (
+    FOLD,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Split,
+    apply_parts,
+    parts_digest,
+    read_parts,
+    require_disjoint,
+    split_by_lesion,
+    write_parts,
+)
 from lesion_core.workspace import REGISTERED_NAME, Workspace
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
@@ -63,10 +76,9 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
         LesionError: a named problem with the data, the backbone or the settings, before any training.
     """
     dataset = read_dataset(config.data)
-    split = split_by_lesion(
-        dataset.records, dataset.taxonomy, validation_fraction=config.validation_fraction, seed=config.seed
-    )
-    require_disjoint(dataset.records, dataset.test)
+    split = make_split(dataset, config)
+    parts = {**split.parts, **({TEST: dataset.test} if dataset.test else {})}
+    require_disjoint(*parts.values())
     registry = BackboneRegistry.load()
     backbone = registry.get(config.backbone)
     torch.manual_seed(config.seed)
@@ -82,13 +94,13 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
     facts = {
         "dataset": dataset.name,
         "data_digest": data_digest((*dataset.records, *dataset.test)),
-        "split_digest": split.digest,
+        "split_digest": parts_digest(parts),
         "git_revision": _git_revision(),
         "lock_digest": _environment_digest(),
         "weights_origin": weights_origin,
     }
     record = RunRecord.create(workspace.runs, config.backbone, _settings(config), facts)
-    write_parts({"train": split.train, "validation": split.validation, "test": dataset.test}, record.split)
+    write_parts(parts, record.split)
     mirror = Mirror(record, tracking_uri or workspace.mlflow_database, workspace)
     log.info(
         "run_started",
@@ -109,16 +121,16 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
             log.warning("tracking_failed", reason=error.message)
 
     with tempfile.TemporaryDirectory(prefix="lesion-squares-") as scratch:
-        parts = _decode_parts(dataset, split, spec, Path(scratch), config.threads)
-        model = train_classifier(model, parts["train"], parts["val"], spec, config, on_epoch=on_epoch)
-        outputs = {name: run_network(model, part.squares, spec) for name, part in parts.items()}
+        decoded = _decode_parts(dataset, split, spec, Path(scratch), config.threads)
+        model = train_classifier(model, decoded["train"], decoded["val"], spec, config, on_epoch=on_epoch)
+        outputs = {name: run_network(model, part.squares, spec) for name, part in decoded.items()}
     head = LinearHead(weight=model.head.weight.numpy(force=True), bias=model.head.bias.numpy(force=True))
     detector = config.ood_detector or backbone.ood_detector
-    reference = fit_reference(detector, outputs["train"], parts["train"].labels, head)
+    reference = fit_reference(detector, outputs["train"], decoded["train"].labels, head)
     fit_on_validation = partial(
         fit_decision,
         outputs["val"],
-        parts["val"].labels,
+        decoded["val"].labels,
         lesions_of(split.validation),
         detector=detector,
         reference=reference,
@@ -130,8 +142,8 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
     for name, records in (("val", split.validation), ("test", dataset.test)):
         if records:
             probabilities = calibrated_probabilities(outputs[name].logits, decision.temperature)
-            metrics |= measure(probabilities, parts[name].labels, lesions_of(records), taxonomy, prefix=name)
-    _plot(record, outputs["val"], parts["val"], decision.temperature, dataset)
+            metrics |= measure(probabilities, decoded[name].labels, lesions_of(records), taxonomy, prefix=name)
+    _plot(record, outputs["val"], decoded["val"], decision.temperature, dataset)
     manifest = BundleManifest(
         name=REGISTERED_NAME,
         backbone=registry.identity(config.backbone, weights_origin),
@@ -166,6 +178,36 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
     return FitResult(record=record, bundle=bundle, metrics=metrics, registered=registered)
 
 
+def make_split(dataset: Dataset, config: TrainConfig) -> Split:
+    """The frozen split that the settings name, or a new one.
+
+    A frozen split of parts ``train`` and ``validation`` is taken as it is; of k folds, ``fold`` is held out and the
+    others are trained on. Its part ``test``, where it has one, has to be the data set's own.
+
+    Raises:
+        SplitError: the frozen split is not for this data, or does not have these parts; or none can be made.
+    """
+    if config.split is None:
+        if config.fold is not None:
+            raise SplitError("A fold needs the frozen split that it is a fold of: give --split FILE too.")
+        return split_by_lesion(
+            dataset.records, dataset.taxonomy, validation_fraction=config.validation_fraction, seed=config.seed
+        )
+    has_test = TEST in read_parts(config.split).values()
+    parts = apply_parts(config.split, (*dataset.records, *(dataset.test if has_test else ())))
+    if has_test and parts.pop(TEST) != dataset.test:
+        raise SplitError(f"Part '{TEST}' of {config.split} is not the test part of {dataset.name}.", code="other_data")
+    held_out = VALIDATION if config.fold is None else f"{FOLD}{config.fold}"
+    others = [name for name in parts if name != held_out]
+    if held_out not in parts or not others or (config.fold is None and others != [TRAIN]):
+        raise SplitError(
+            f"{config.split} has the parts {', '.join(sorted(parts))}. A run needs '{TRAIN}' and '{VALIDATION}', or "
+            f"'{FOLD}1', '{FOLD}2' … with --fold K."
+        )
+    train = [record for name in others for record in parts[name]]
+    return Split(train=tuple(sorted(train, key=lambda record: record.isic_id)), validation=parts[held_out])
+
+
 def _decode_parts(dataset: Dataset, split: Split, spec: PreprocessSpec, scratch: Path, threads: int) -> dict[str, Part]:
     parts: dict[str, tuple[ImageRecord, ...]] = {"train": split.train, "val": split.validation, "test": dataset.test}
     return {
@@ -189,6 +231,7 @@ def _plot(record: RunRecord, outputs: NetworkOutput, part: Part, temperature: fl
 def _settings(config: TrainConfig) -> dict[str, object]:
     settings = attrs.asdict(config)
     settings["data"] = config.data.name  # a full path may name a person
+    settings["split"] = config.split and config.split.name
     return settings
 
 

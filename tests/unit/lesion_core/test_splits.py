@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+from collections import Counter
 from pathlib import Path
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from lesion_core.errors import SplitError
 from lesion_core.records import ImageRecord
-from lesion_core.splits import read_parts, require_disjoint, split_by_lesion, write_parts
+from lesion_core.splits import (
+    PARTS_HEADER,
+    apply_parts,
+    groups_of,
+    k_folds,
+    parts_digest,
+    read_parts,
+    require_disjoint,
+    split_by_lesion,
+    write_parts,
+)
 from lesion_core.taxonomy import ISIC_2019
 
 CODES = ISIC_2019.trained_codes
@@ -61,6 +74,94 @@ def test_an_overlap_of_lesions_is_an_error() -> None:
         require_disjoint([one], [attrs.evolve(one, isic_id="other")])
 
 
+@pytest.mark.parametrize("parts", [("train", "validation"), ("fold-1", "fold-2", "fold-3")])
+def test_an_overlap_is_found_between_any_two_parts(parts: tuple[str, ...], tmp_path: Path) -> None:
+    """Of patients as of lesions; such a split cannot be frozen."""
+    members = {part: [record(n, "NV", f"L{n}")] for n, part in enumerate(parts)}
+    members[parts[0]] = [attrs.evolve(members[parts[0]][0], patient_id="P7")]
+    members[parts[-1]] = [attrs.evolve(members[parts[-1]][0], patient_id="P7")]
+
+    with pytest.raises(SplitError, match="1 patients have images in more than one part, for example P7") as caught:
+        write_parts(members, tmp_path / "split.csv")
+
+    assert caught.value.code == "overlap"
+    assert not (tmp_path / "split.csv").exists()
+
+
+def test_images_without_a_patient_do_not_belong_together() -> None:
+    """Not known is not the same one."""
+    require_disjoint([record(1, "NV", "a")], [record(2, "NV", "b")])
+
+    assert len(set(groups_of([record(1, "NV", "a"), record(2, "NV", "b")]))) == 2
+
+
+def test_groups_are_connected_through_lesions_and_patients() -> None:
+    """a - P1 - b - P2 - c is one group, d is another, and a lesion is never mistaken for a patient of that name."""
+    pairs = [("a", "P1"), ("b", "P1"), ("b", "P2"), ("c", "P2"), ("d", None), ("P1", None)]
+    images = [attrs.evolve(record(n, "NV", lesion), patient_id=patient) for n, (lesion, patient) in enumerate(pairs)]
+
+    groups = groups_of(images).tolist()
+
+    assert groups[0] == groups[1] == groups[2] == groups[3]
+    assert len({groups[0], groups[4], groups[5]}) == 3
+
+
+def test_many_images_of_one_patient_and_lesion_stay_connected() -> None:
+    """300 times the same link is still a link."""
+    images = [attrs.evolve(record(n, "NV", f"L{n % 2}"), patient_id="P") for n in range(600)]
+
+    assert set(groups_of(images)) == {0}
+
+
+images_of_patients = st.lists(
+    st.builds(
+        lambda number, code, lesion, patient: attrs.evolve(
+            record(number, code, f"{code}{lesion}"), patient_id=patient and f"P{patient}"
+        ),
+        st.integers(0, 99999),
+        st.sampled_from(("MEL", "NV", "BCC")),
+        st.integers(0, 40),
+        st.none() | st.integers(1, 60),
+    ),
+    min_size=60,
+    max_size=150,
+    unique_by=lambda one: one.isic_id,
+)
+
+
+@settings(max_examples=25)
+@given(images_of_patients, st.integers(2, 4), st.integers(0, 100))
+def test_folds_share_no_lesion_and_no_patient_and_cover_all(images: list[ImageRecord], folds: int, seed: int) -> None:
+    """Each image is validated exactly once."""
+    try:
+        splits = k_folds(images, ISIC_2019, folds=folds, seed=seed)
+    except SplitError:  # patients tie the lesions of a class into too few groups
+        reject()
+
+    for split in splits:
+        train, held_out = split.train, split.validation
+        assert not {r.lesion_id for r in train} & {r.lesion_id for r in held_out}
+        assert not {r.patient_id for r in train if r.patient_id} & {r.patient_id for r in held_out if r.patient_id}
+        assert len(train) + len(held_out) == len(images)
+    validated = [r.isic_id for split in splits for r in split.validation]
+    assert sorted(validated) == sorted(r.isic_id for r in images)
+
+
+def test_folds_have_about_equal_shares_of_each_class() -> None:
+    """20 lesions of each class in 4 folds: five each."""
+    splits = k_folds(records_with(1, 20), ISIC_2019, folds=4, seed=0)
+
+    for split in splits:
+        counts = Counter(r.diagnosis for r in split.validation)
+        assert set(counts.values()) == {5}
+
+
+def test_fewer_lesions_than_folds_are_named() -> None:
+    """Some fold would lack the class."""
+    with pytest.raises(SplitError, match="has images of 3 lesions"):
+        k_folds(records_with(2, 3), ISIC_2019, folds=5, seed=0)
+
+
 def test_too_few_lesions_of_a_class_are_named() -> None:
     """Eight images of one lesion cannot be on both sides."""
     records = [*records_with(1, 5), *[record(9000 + n, "MEL", "same") for n in range(8)]]
@@ -77,6 +178,109 @@ def test_parts_are_read_as_they_were_written(tmp_path: Path) -> None:
     write_parts(parts, tmp_path / "split.csv")
 
     assert read_parts(tmp_path / "split.csv") == {"I00001": "train", 'x,"y': "validation"}
+
+
+@pytest.fixture
+def frozen(tmp_path: Path) -> Path:
+    split = split_by_lesion(records_with(2, 5), ISIC_2019, validation_fraction=0.2, seed=0)
+    write_parts(split.parts, tmp_path / "split.csv")
+    return tmp_path / "split.csv"
+
+
+def test_a_frozen_split_comes_back_as_it_was(frozen: Path) -> None:
+    """On the same records in any order; its first line holds the digest of the split."""
+    split = split_by_lesion(records_with(2, 5), ISIC_2019, validation_fraction=0.2, seed=0)
+
+    parts = apply_parts(frozen, records_with(2, 5)[::-1])
+
+    assert parts == split.parts
+    assert frozen.read_text().splitlines()[0] == f"# lesion-split 1 sha256:{split.digest}"
+
+
+def test_a_frozen_split_is_a_plain_table_after_its_first_line(frozen: Path) -> None:
+    """As the documentation says: ``skiprows=1`` in pandas."""
+    with frozen.open() as stream:
+        next(stream)
+        rows = list(csv.DictReader(stream))
+
+    assert list(rows[0]) == ["image", "lesion_id", "patient_id", "diagnosis", "part"]
+    assert len(rows) == 80
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(",train\n", ",validation\n"), ("MEL0", "MEL9"), (",MEL,", ",NV,"), ("I00000", "I09999")]
+)
+def test_an_altered_frozen_split_is_refused(frozen: Path, old: str, new: str) -> None:
+    """Whatever was changed."""
+    frozen.write_text(frozen.read_text().replace(old, new, 1))
+
+    for use in (read_parts, lambda path: apply_parts(path, records_with(2, 5))):
+        with pytest.raises(SplitError, match="altered after it was frozen") as caught:
+            use(frozen)
+        assert caught.value.code == "altered_split"
+
+
+@pytest.mark.parametrize("content", ["", "image,part\nI1,train\n", "# lesion-split 1 sha256:00\n", "\0\n\0"])
+def test_a_file_that_is_no_frozen_split_is_named(tmp_path: Path, content: str) -> None:
+    """With the command that makes one."""
+    (tmp_path / "x.csv").write_text(content)
+
+    with pytest.raises(SplitError, match="is not a frozen split") as caught:
+        read_parts(tmp_path / "x.csv")
+
+    assert caught.value.code == "unreadable_split"
+
+
+def test_a_missing_frozen_split_is_named(tmp_path: Path) -> None:
+    """Not a traceback."""
+    with pytest.raises(SplitError, match=r"x\.csv is not a frozen split"):
+        read_parts(tmp_path / "x.csv")
+
+
+def test_a_frozen_overlap_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    """Also where the digest fits, because another program made it."""
+    rows = [["a", "L1", "", "NV", "train"], ["b", "L1", "", "NV", "validation"]]
+    text = "".join(",".join(row) + "\n" for row in rows)
+    first = f"# lesion-split 1 sha256:{hashlib.sha256(text.encode()).hexdigest()}\n"
+    (tmp_path / "x.csv").write_text(f"{first}{','.join(PARTS_HEADER)}\n{text}")
+
+    with pytest.raises(SplitError, match="1 lesions have images in more than one part, for example L1"):
+        read_parts(tmp_path / "x.csv")
+
+
+def test_images_that_came_or_went_since_are_named(frozen: Path) -> None:
+    """And those with another label."""
+    today = records_with(2, 5)
+    today = [attrs.evolve(today[0], diagnosis="SCC"), *today[2:], record(77777, "NV", "new")]
+
+    with pytest.raises(SplitError) as caught:
+        apply_parts(frozen, today)
+
+    assert caught.value.code == "other_data"
+    for named in (
+        "1 added since (I77777)",
+        "1 removed since (I00001)",
+        "1 with another diagnosis (I00000)",
+    ):
+        assert named in caught.value.message
+
+
+def test_lesions_that_were_joined_since_are_found(frozen: Path) -> None:
+    """The ids of today count: two lesions may turn out to be one."""
+    today = [attrs.evolve(r, lesion_id="one") if r.diagnosis == "MEL" else r for r in records_with(2, 5)]
+
+    with pytest.raises(SplitError, match="for example one"):
+        apply_parts(frozen, today)
+
+
+@given(st.permutations(records_with(1, 3)))
+def test_the_digest_of_a_split_does_not_depend_on_order(shuffled: list[ImageRecord]) -> None:
+    """But on who is where."""
+    parts = {"a": shuffled[:12], "b": shuffled[12:]}
+    moved = {"a": shuffled[:11], "b": shuffled[11:]}
+
+    assert parts_digest({"b": parts["b"][::-1], "a": parts["a"][::-1]}) == parts_digest(parts)
+    assert parts_digest(moved) != parts_digest(parts)
 
 
 def test_a_fraction_out_of_range_is_refused() -> None:

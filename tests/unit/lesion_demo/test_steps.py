@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lesion_core.datasets import read_dataset
-from lesion_core.datasets.isic import IMAGES
+from lesion_core.datasets.isic import IMAGES, METADATA
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import LesionError
 from lesion_core.splits import write_parts
@@ -17,7 +17,10 @@ from lesion_demo.steps import choose_image, run_step
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return write_synthetic_dataset(tmp_path / "data", images_per_class=2, side_px=64)
+    """Without metadata, so that each image is a lesion of its own and both of a class can be in different parts."""
+    folder = write_synthetic_dataset(tmp_path / "data", images_per_class=2, side_px=64)
+    (folder / METADATA).unlink()
+    return folder
 
 
 @pytest.fixture

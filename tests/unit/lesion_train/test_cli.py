@@ -25,7 +25,7 @@ def test_help_names_every_command_and_says_research_use_only() -> None:
     shown = run("--help").stdout
 
     assert "Research use only" in shown
-    for command in ("fit", "register", "mlflow", "backbones", "synthetic"):
+    for command in ("fit", "register", "mlflow", "backbones", "synthetic", "data"):
         assert command in shown
 
 
@@ -51,6 +51,7 @@ def test_backbones_lists_the_built_ins() -> None:
     [
         (["fit", "--data", "/nowhere"], "the folder does not exist"),
         (["register", "/nowhere"], "not a recorded run"),
+        (["data", "check", "/nowhere"], "the folder does not exist"),
     ],
 )
 def test_a_named_error_is_one_sentence_and_exit_code_2(arguments: list[str], sentence: str) -> None:

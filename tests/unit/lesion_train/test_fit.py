@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from lesion_core.bundle import load_bundle
-from lesion_core.datasets.isic import IMAGES
+from lesion_core.datasets import read_dataset
+from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES
 from lesion_core.datasets.synthetic import write_synthetic_dataset
-from lesion_core.errors import DatasetError, LesionError
-from lesion_core.splits import read_parts
+from lesion_core.errors import DatasetError, LesionError, SplitError
+from lesion_core.splits import folds_as_parts, k_folds, read_parts, write_parts
 from lesion_core.workspace import Workspace
 from lesion_train.config import TrainConfig
-from lesion_train.fit import FitResult, fit
+from lesion_train.fit import FitResult, fit, make_split
 from lesion_train.record import RunRecord
 from lesion_train.tracking import Mirror, TrackingError
 
@@ -79,6 +81,73 @@ def test_the_record_tells_which_images_were_held_out(result: FitResult) -> None:
 
     facts = result.bundle.manifest.training
     assert parts == {"train": facts.train_images, "validation": facts.validation_images}
+
+
+def test_the_record_s_split_is_frozen_with_the_digest_of_the_bundle(result: FitResult) -> None:
+    """One number names the split everywhere."""
+    first = result.record.split.read_text().splitlines()[0]
+
+    assert first == f"# lesion-split 1 sha256:{result.bundle.manifest.training.split_digest}"
+
+
+def test_a_run_takes_the_split_of_another_run(data: Path, result: FitResult) -> None:
+    """So that both are measured on the same images, whatever the seed."""
+    dataset = read_dataset(data)
+    frozen = read_parts(result.record.split)
+
+    split = make_split(dataset, settings(data, split=result.record.split, seed=99))
+
+    assert {record.isic_id for record in split.validation} == {i for i, part in frozen.items() if part == "validation"}
+    assert split.digest == result.bundle.manifest.training.split_digest
+
+
+def test_a_run_takes_a_fold_of_a_frozen_split(data: Path, tmp_path: Path) -> None:
+    """That one is held out; the others are trained on."""
+    dataset = read_dataset(data)
+    folds = k_folds(dataset.records, dataset.taxonomy, folds=3, seed=0)
+    write_parts(folds_as_parts(folds), tmp_path / "folds.csv")
+
+    split = make_split(dataset, settings(data, split=tmp_path / "folds.csv", fold=2))
+
+    assert split.validation == folds[1].validation
+    assert split.train == folds[1].train
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fold": 1}, "give --split FILE too"),
+        ({"split": "frozen", "fold": 1}, "has the parts train, validation. A run needs"),
+        ({"split": "folds", "fold": 4}, "has the parts fold-1, fold-2, fold-3. A run needs"),
+        ({"split": "folds"}, "with --fold K"),
+        ({"split": "/nowhere.csv"}, "is not a frozen split"),
+    ],
+)
+def test_a_frozen_split_without_the_parts_of_a_run_is_refused(
+    data: Path, tmp_path: Path, result: FitResult, changes: dict[str, object], message: str
+) -> None:
+    """It says which parts there are, and which are needed."""
+    dataset = read_dataset(data)
+    write_parts(folds_as_parts(k_folds(dataset.records, dataset.taxonomy, folds=3, seed=0)), tmp_path / "folds.csv")
+    files = {"frozen": result.record.split, "folds": tmp_path / "folds.csv"}
+    if "split" in changes:
+        changes = {**changes, "split": files.get(str(changes["split"]), Path(str(changes["split"])))}
+
+    with pytest.raises(SplitError, match=message):
+        make_split(dataset, settings(data, **changes))
+
+
+def test_a_run_on_data_that_has_changed_since_is_refused(data: Path, result: FitResult, tmp_path: Path) -> None:
+    """Before any training: the held-out images would not be the same."""
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    truth = copy / GROUND_TRUTH
+    truth.write_text("\n".join(truth.read_text().splitlines()[:-1]))
+
+    with pytest.raises(SplitError, match=r"1 removed since \(SYNTHETIC_SCC_0009\)"):
+        fit(settings(copy, split=result.record.split), Workspace(tmp_path / "home"))
+
+    assert not (tmp_path / "home" / "runs").exists()
 
 
 def test_the_first_version_is_champion_and_a_second_only_challenger(

@@ -2,20 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from lesion_core.datasets.folder import read_class_folders
-from lesion_core.datasets.isic import GROUND_TRUTH, read_isic_2019
+import attrs
+
+from lesion_core.datasets import dermamnist, folder, ham10000, isic, isic_archive, pad_ufes_20
+from lesion_core.datasets.table import Reading
 from lesion_core.errors import DatasetError
 from lesion_core.records import Dataset
 
 
-def read_dataset(folder: Path) -> Dataset:
-    """Read a folder in the ISIC 2019 layout or, where it has no ISIC ground truth, as class folders.
+@attrs.frozen(kw_only=True)
+class Layout:
+    """A way in which data sets come: how to recognise it, and its reader."""
+
+    name: str
+    expects: str
+    fits: Callable[[Path], bool]
+    read: Callable[[Path], Reading]
+
+
+# The first that fits is taken. Class folders come last: any table says more than the name of a folder.
+LAYOUTS = (
+    Layout(
+        name=isic.LAYOUT,
+        expects=f"{isic.GROUND_TRUTH}, {isic.IMAGES}/ and {isic.METADATA}",
+        fits=isic.is_isic_2019,
+        read=isic.read_isic_2019,
+    ),
+    Layout(
+        name=isic.LAYOUT_2018,
+        expects=f"{isic.GROUND_TRUTH_2018}, {isic.IMAGES_2018}/ and {isic.GROUPINGS_2018}",
+        fits=isic.is_isic_2018,
+        read=isic.read_isic_2018,
+    ),
+    Layout(
+        name=ham10000.LAYOUT,
+        expects=f"{ham10000.METADATA[0]} and {ham10000.IMAGES[0]}/ …",
+        fits=ham10000.is_ham10000,
+        read=ham10000.read_ham10000,
+    ),
+    Layout(
+        name=pad_ufes_20.LAYOUT,
+        expects=f"{pad_ufes_20.METADATA} with columns {', '.join(pad_ufes_20.COLUMNS)}, and images",
+        fits=pad_ufes_20.is_pad_ufes_20,
+        read=pad_ufes_20.read_pad_ufes_20,
+    ),
+    Layout(
+        name=isic_archive.LAYOUT,
+        expects=f"{isic_archive.METADATA} with columns {', '.join(isic_archive.COLUMNS)}, and images",
+        fits=isic_archive.is_isic_archive,
+        read=isic_archive.read_isic_archive,
+    ),
+    Layout(
+        name=dermamnist.LAYOUT,
+        expects=f"one {dermamnist.FILES}",
+        fits=dermamnist.is_dermamnist,
+        read=dermamnist.read_dermamnist,
+    ),
+    Layout(
+        name=folder.LAYOUT,
+        expects="Train/<diagnosis>/<image>.jpg, with or without Train/, and Test/<diagnosis>/<image>.jpg where wanted",
+        fits=folder.is_class_folders,
+        read=folder.read_class_folders,
+    ),
+)
+
+
+def read_layout(folder: Path) -> Reading:
+    """Read a folder in the layout that its content shows; problems are listed, not raised.
+
+    The layout that was taken is the first part of the data set's name: ``isic-2019:…``.
 
     Raises:
-        DatasetError: the folder does not exist, or its reader found problems.
+        DatasetError: the folder does not exist, or has no known layout; it says which ones there are.
     """
     if not folder.is_dir():
         raise DatasetError(folder, ("the folder does not exist",))
-    return read_isic_2019(folder) if (folder / GROUND_TRUTH).exists() else read_class_folders(folder)
+    for layout in LAYOUTS:
+        if layout.fits(folder):
+            return layout.read(folder)
+    known = (f"{layout.name}: {layout.expects}" for layout in LAYOUTS)
+    raise DatasetError(folder, ("it has no layout that is known. Known layouts, each with what it expects:", *known))
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read a folder in any of ``LAYOUTS``; the tables are checked, the images are not opened.
+
+    Raises:
+        DatasetError: lists all problems, each with file and row.
+    """
+    return read_layout(folder).require()

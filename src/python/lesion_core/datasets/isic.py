@@ -1,102 +1,139 @@
-"""Reader of the ISIC 2019 challenge layout."""
+"""Readers of the ISIC challenges' layouts: 2019, and task 3 of 2018."""
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from lesion_core.errors import DatasetError
-from lesion_core.records import Dataset, ImageRecord
+from lesion_core.datasets.folder import find_images
+from lesion_core.datasets.table import RawRow, Reading, TableRow, index_rows, read_table
 from lesion_core.taxonomy import ISIC_2019
 
+LAYOUT = "isic-2019"
 GROUND_TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 METADATA = "ISIC_2019_Training_Metadata.csv"
 IMAGES = "ISIC_2019_Training_Input"
 
+LAYOUT_2018 = "isic-2018"
+GROUND_TRUTH_2018 = "ISIC2018_Task3_Training_GroundTruth.csv"
+GROUPINGS_2018 = "ISIC2018_Task3_Training_LesionGroupings.csv"
+IMAGES_2018 = "ISIC2018_Task3_Training_Input"
+CODES_2018 = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 
-def read_isic_2019(folder: Path) -> Dataset:
+_SOURCE_OF_LESION = {"HAM": "HAM10000", "BCN": "BCN_20000", "MSK": "MSK"}
+
+
+def is_isic_2019(folder: Path) -> bool:
+    """Is the ground truth of ISIC 2019 here?"""
+    return (folder / GROUND_TRUTH).is_file()
+
+
+def read_isic_2019(folder: Path) -> Reading:
     """Read a folder in the layout of the official ISIC 2019 training download.
 
     Data card:
         Content: 25,331 dermoscopic images of 8 diagnoses (MEL, NV, BCC, AK, BKL, DF, VASC, SCC).
         Sources: HAM10000 (ViDIR Group, Medical University of Vienna, doi:10.1038/sdata.2018.161), BCN_20000
-            (Hospital Clínic de Barcelona, arXiv:1908.02288), MSK (arXiv:1710.05006).
+            (Hospital Clínic de Barcelona, arXiv:1908.02288), MSK (arXiv:1710.05006). ``source`` names one of the
+            three where the lesion's id does; images without a lesion id have none.
         Licence: CC BY-NC 4.0.
         Files: ``ISIC_2019_Training_Input/*.jpg``, the ground truth (one-hot) and the metadata as CSV.
-        Lesions: ``lesion_id`` groups the images of a lesion; a blank one makes a lesion of its own.
+        Lesions: ``lesion_id`` groups the images of a lesion; a blank one makes a lesion of its own. Patients are
+            not named. Some lesions have two ids: ``lesion-train data check`` finds their images.
+        Citation: the three papers above.
         Address: https://challenge.isic-archive.com/data/#2019
 
-    Args:
-        folder: holds the three entries above. The metadata file may be missing: then each image is a lesion.
-    Raises:
-        DatasetError: lists all problems, each with file and row.
+    The metadata file may be missing: then each image is a lesion of its own.
     """
-    truth_path, images = folder / GROUND_TRUTH, folder / IMAGES
-    absent = [name for name in (GROUND_TRUTH, IMAGES) if not (folder / name).exists()]
-    if absent:
-        raise DatasetError(folder, tuple(f"{name} is missing" for name in absent))
-    files = {path.stem: path for path in images.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")}
     problems: list[str] = []
-    metadata = _read_metadata(folder / METADATA, problems)
-    records: dict[str, ImageRecord] = {}
-    with truth_path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        lacking = {"image", *ISIC_2019.trained_codes} - set(reader.fieldnames or ())
-        if lacking:
-            raise DatasetError(truth_path, (f"columns missing: {', '.join(sorted(lacking))}",))
-        for row_number, row in enumerate(reader, start=2):
-            where = f"{GROUND_TRUTH} row {row_number}"
-            name = row["image"] or ""
-            try:
-                marked = [code for code in ISIC_2019.codes if float(row.get(code) or 0) == 1.0]
-            except ValueError:
-                problems.append(f"{where}: a class column of {name!r} is not a number")
-                continue
-            path = files.get(name)
-            if len(marked) != 1:
-                problems.append(f"{where}: {name!r} has {len(marked)} diagnoses, needs exactly one")
-            elif path is None:
-                problems.append(f"{where}: {IMAGES}/{name}.jpg is missing")
-            elif name in records:
-                problems.append(f"{where}: {name!r} stands twice")
-            elif marked[0] == ISIC_2019.none_of_the_above.code:
-                problems.append(f"{where}: {name!r} is marked {marked[0]}, which has no training images")
-            else:
-                facts = metadata.get(name, {})
-                records[name] = ImageRecord(
-                    isic_id=name,
-                    path=path,
-                    diagnosis=marked[0],
-                    lesion_id=facts.get("lesion_id") or f"image:{name}",
-                    age_approx=_number(facts.get("age_approx"), f"{METADATA}: age_approx of {name}", problems),
-                    sex=facts.get("sex") or None,
-                    anatom_site_general=facts.get("anatom_site_general") or None,
-                )
-    if problems or not records:
-        raise DatasetError(folder, tuple(problems) or (f"{GROUND_TRUTH} has no rows",))
-    ordered = tuple(records[name] for name in sorted(records))
-    return Dataset(name=f"isic-2019:{folder.name}", taxonomy=ISIC_2019, records=ordered)
+    truth = read_table(folder / GROUND_TRUTH, problems, columns=("image", *ISIC_2019.trained_codes))
+    described: Mapping[str, TableRow] = {}
+    if (folder / METADATA).exists():
+        described = index_rows(read_table(folder / METADATA, problems, columns=("image",)), "image", problems)
+    images = find_images([folder / IMAGES], problems)
+    rows = []
+    for row in truth if _has_folder(folder, IMAGES, problems) else ():
+        name = row["image"]
+        facts = described.get(name, TableRow(where=row.where, cells={}))
+        rows.append(
+            RawRow(
+                where=row.where,
+                image_id=name,
+                labels=_marked(row, ISIC_2019.codes, problems),
+                path=images.get(name),
+                expected=f"{IMAGES}/{name}.jpg",
+                lesion_id=facts["lesion_id"],
+                age=facts["age_approx"],
+                sex=facts["sex"],
+                site=facts["anatom_site_general"],
+                source=_SOURCE_OF_LESION.get(facts["lesion_id"][:3]),
+                described_at=facts.where,
+            )
+        )
+    return Reading.of(folder, LAYOUT, rows, problems)
 
 
-def _read_metadata(path: Path, problems: list[str]) -> dict[str, dict[str, str]]:
-    if not path.exists():
-        return {}
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        if "image" not in (reader.fieldnames or ()):
-            problems.append(f"{METADATA}: column 'image' is missing")
-            return {}
-        return {row["image"]: row for row in reader}
+def is_isic_2018(folder: Path) -> bool:
+    """Is the training part of ISIC 2018, task 3, here?"""
+    return _below(folder, GROUND_TRUTH_2018).is_file()
 
 
-def _number(text: str | None, where: str, problems: list[str]) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        problems.append(f"{where} is {text!r}, not a number")
-        return None
-    if not 0 <= value <= 120:
-        problems.append(f"{where} is {value:g}, not an age in years")
-    return value
+def read_isic_2018(folder: Path) -> Reading:
+    """Read a folder in the layout of the official ISIC 2018 training download for task 3.
+
+    Data card:
+        Content: 10,015 dermoscopic images of 7 diagnoses (MEL, NV, BCC, AKIEC, BKL, DF, VASC): those of HAM10000.
+            AKIEC, actinic keratosis and intraepithelial carcinoma, is AK here, as in ISIC 2019.
+        Source: ViDIR Group, Medical University of Vienna; Dr Cliff Rosendahl, Queensland.
+        Licence: CC BY-NC 4.0.
+        Files: ``ISIC2018_Task3_Training_Input/*.jpg``; the ground truth (one-hot) as CSV, in a folder of its own
+            name or beside it; ``ISIC2018_Task3_Training_LesionGroupings.csv`` in either place.
+        Lesions: the groupings file; without it each image is a lesion of its own, and scores come out too good.
+        Citation: Codella et al. 2019, arXiv:1902.03368; Tschandl et al. 2018, doi:10.1038/sdata.2018.161.
+        Address: https://challenge.isic-archive.com/data/#2018
+    """
+    problems: list[str] = []
+    truth = read_table(_below(folder, GROUND_TRUTH_2018), problems, columns=("image", *CODES_2018))
+    lesions: Mapping[str, TableRow] = {}
+    if (groupings := _below(folder, GROUPINGS_2018)).exists():
+        lesions = index_rows(read_table(groupings, problems, columns=("image", "lesion_id")), "image", problems)
+    images = find_images([folder / IMAGES_2018], problems)
+    rows = [
+        RawRow(
+            where=row.where,
+            image_id=row["image"],
+            labels=_marked(row, CODES_2018, problems),
+            path=images.get(row["image"]),
+            expected=f"{IMAGES_2018}/{row['image']}.jpg",
+            lesion_id=lesions[row["image"]]["lesion_id"] if row["image"] in lesions else "",
+            source="HAM10000",
+        )
+        for row in (truth if _has_folder(folder, IMAGES_2018, problems) else ())
+    ]
+    return Reading.of(folder, LAYOUT_2018, rows, problems, codes={"akiec": "AK"})
+
+
+def _below(folder: Path, name: str) -> Path:
+    """A table where the official archive unpacks it, or in the folder itself."""
+    unpacked = folder / GROUND_TRUTH_2018.removesuffix(".csv") / name
+    return unpacked if unpacked.exists() else folder / name
+
+
+def _has_folder(folder: Path, name: str, problems: list[str]) -> bool:
+    """Is the folder of images here? A missing one is one problem, not one for each image."""
+    if (folder / name).is_dir():
+        return True
+    problems.append(f"{name}/ is missing: unpack the images into {folder / name}")
+    return False
+
+
+def _marked(row: TableRow, codes: Iterable[str], problems: list[str]) -> tuple[str, ...]:
+    """The codes whose column holds 1."""
+    marked = []
+    for code in codes:
+        text = row[code]
+        if text in ("1", "1.0"):
+            marked.append(code)
+        elif text not in ("", "0", "0.0"):
+            problems.append(f"{row.where}: column {code} of {row['image']!r} is {text!r}, not 0 or 1")
+    return tuple(marked)

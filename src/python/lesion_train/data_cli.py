@@ -1,0 +1,156 @@
+"""The commands of ``lesion-train data``: look at a data set, split it, download one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+
+from lesion_core.errors import LesionError
+
+data = App(name="data", help="Look at data sets, split them, and download from the ISIC Archive.")
+
+
+@data.command
+def check(
+    folder: Path,
+    *,
+    split: Path | None = None,
+    report: Path | None = None,
+    duplicates: Path | None = None,
+    backbone: str | None = None,
+    min_cosine: float | None = None,
+    threads: int = 2,
+) -> None:
+    """Read a data set, decode every image, and list all problems and duplicates.
+
+    Example: lesion-train data check ISIC_2019 --report problems.txt
+
+    Ends with exit code 2 where there are problems: missing files, unknown labels, ids that stand twice, ages out of
+    range, images that cannot be decoded, parts that share a lesion. Duplicates are shown, and no problem.
+
+    Parameters
+    ----------
+    folder
+        The data set, in any layout that is known.
+    split
+        Frozen split whose parts to compare; otherwise the data set's own training and test part.
+    report
+        File for all problems, one a line; the terminal shows the first 20.
+    duplicates
+        CSV file for all pairs of duplicates.
+    backbone
+        Also compare by the embeddings of this pretrained backbone; takes some milliseconds an image.
+    min_cosine
+        Embeddings at least so similar are duplicates.
+    threads
+        Images that are decoded at a time.
+    """
+    from lesion_train import data_report
+
+    found = data_report.check_data(folder, threads=threads)
+    print(data_report.describe_data(found))
+    if report is not None:
+        report.write_text("".join(f"{problem}\n" for problem in found.problems), encoding="utf-8")
+        print(f"All {len(found.problems)} problems: {report}")
+    found.require()
+    pairs = data_report.find_duplicates(
+        found,
+        data_report.parts_of(found, split),
+        backbone=backbone,
+        min_cosine=data_report.MIN_COSINE if min_cosine is None else min_cosine,
+        threads=threads,
+    )
+    print(data_report.describe_duplicates(pairs))
+    if duplicates is not None:
+        data_report.write_duplicates(pairs, duplicates)
+        print(f"All {len(pairs)} pairs: {duplicates}")
+    print("No problems.")
+
+
+@data.command(name="split")
+def freeze(
+    folder: Path, *, out: Path, folds: int | None = None, validation_fraction: float = 0.2, seed: int = 0
+) -> None:
+    """Freeze a split by lesion and patient to a file, for 'lesion-train fit --split FILE'.
+
+    Example: lesion-train data split ISIC_2019 --out five.csv --folds 5
+
+    Parameters
+    ----------
+    folder
+        The data set.
+    out
+        CSV file to write; an existing one is not overwritten.
+    folds
+        Split into so many folds, for 'fit --split FILE --fold K'; otherwise into training and validation.
+    validation_fraction
+        Share of the lesions held out for validation, without folds.
+    seed
+        Chooses among equally good splits.
+    """
+    from lesion_core.datasets import read_dataset
+    from lesion_core.splits import TEST, folds_as_parts, k_folds, split_by_lesion, write_parts
+
+    if out.exists():
+        raise LesionError(f"{out} exists. A frozen split is kept: choose another name, or remove it first.")
+    dataset = read_dataset(folder)
+    if folds is None:
+        made = split_by_lesion(dataset.records, dataset.taxonomy, validation_fraction=validation_fraction, seed=seed)
+        parts = made.parts
+    else:
+        parts = folds_as_parts(k_folds(dataset.records, dataset.taxonomy, folds=folds, seed=seed))
+    if dataset.test:
+        parts[TEST] = dataset.test
+    digest = write_parts(parts, out)
+    print(f"{out}: {', '.join(f'{name} {len(records):,}' for name, records in parts.items())}\n  digest {digest}")
+
+
+@data.command
+def download(
+    *,
+    out: Path,
+    search: str = "",
+    collection: list[int] | None = None,
+    licence: str = "",
+    limit: int = 0,
+    metadata_only: bool = False,
+) -> None:
+    """Download from the ISIC Archive through its official program 'isic', and say what came.
+
+    Example: lesion-train data download --out nevi --search diagnosis_3:Nevus --licence CC-0,CC-BY --limit 100
+
+    Safe to repeat: files that are there are not fetched again.
+
+    Parameters
+    ----------
+    out
+        Folder to write; 'lesion-train data check' and 'fit' read it.
+    search
+        Query in the archive's language, e.g. 'image_type:dermoscopic AND age_approx:[20 TO 40]'.
+    collection
+        Number of a collection; may be given several times. 'isic collection list' lists them.
+    licence
+        Only images under these licences, with commas: CC-0, CC-BY, CC-BY-NC. All where not given.
+    limit
+        At most so many images; 0 for all.
+    metadata_only
+        No images, to see what there is.
+    """
+    from lesion_core.datasets import isic_archive
+
+    query = isic_archive.ArchiveQuery(
+        search=search,
+        collections=tuple(collection or ()),
+        licences=tuple(name.strip() for name in licence.split(",") if name.strip()),
+        limit=limit,
+    )
+    isic_archive.download(query, out, metadata_only=metadata_only)
+    for name, count in isic_archive.licence_counts(out).items():
+        print(f"  {name:10} {count:7,} images")
+    if metadata_only:
+        return
+    dataset = isic_archive.read_isic_archive(out, query.licences or isic_archive.LICENCES).require()
+    left_out = sum(dataset.left_out.values())
+    print(f"{len(dataset.records):,} images of the trained classes, {left_out:,} with another diagnosis or none.")
+    print(f"Next: lesion-train data check {out}")
