@@ -16,6 +16,7 @@ class TrainConfig:
 
     Attributes:
         data: Folder of a data set; 'lesion-train data check DIR' says whether and how it can be read.
+        taxonomy: TOML file with diagnoses of your own, for class folders; those of ISIC 2019 if not given.
         backbone: Name of a registered backbone; see 'lesion-train backbones'.
         pretrained: Where its weights start: bundled (ImageNet, offline), hub (downloads), none, or a .safetensors file.
         input_size_px: Side of the square that the network sees, in pixels.
@@ -38,6 +39,7 @@ class TrainConfig:
     """
 
     data: Path
+    taxonomy: Path | None = None
     backbone: str = "efficientnet_lite0"
     pretrained: str = "bundled"
     input_size_px: int = attrs.field(default=128, validator=[ge(32), le(1024)])

@@ -39,6 +39,7 @@ from lesion_core.splits import (
     split_by_lesion,
     write_parts,
 )
+from lesion_core.taxonomy_file import read_taxonomy
 from lesion_core.workspace import REGISTERED_NAME, Workspace
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
@@ -75,7 +76,7 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
     Raises:
         LesionError: a named problem with the data, the backbone or the settings, before any training.
     """
-    dataset = read_dataset(config.data)
+    dataset = read_dataset(config.data, read_taxonomy(config.taxonomy) if config.taxonomy else None)
     split = make_split(dataset, config)
     parts = {**split.parts, **({TEST: dataset.test} if dataset.test else {})}
     require_disjoint(*parts.values())
@@ -231,7 +232,8 @@ def _plot(record: RunRecord, outputs: NetworkOutput, part: Part, temperature: fl
 def _settings(config: TrainConfig) -> dict[str, object]:
     settings = attrs.asdict(config)
     settings["data"] = config.data.name  # a full path may name a person
-    settings["split"] = config.split and config.split.name
+    for option in ("split", "taxonomy"):
+        settings[option] = settings[option] and Path(settings[option]).name
     return settings
 
 

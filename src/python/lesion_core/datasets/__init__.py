@@ -8,9 +8,11 @@ from pathlib import Path
 import attrs
 
 from lesion_core.datasets import dermamnist, folder, ham10000, isic, isic_archive, pad_ufes_20
+from lesion_core.datasets.folder import read_class_folders
 from lesion_core.datasets.table import Reading
 from lesion_core.errors import DatasetError
 from lesion_core.records import Dataset
+from lesion_core.taxonomy import Taxonomy
 
 
 @attrs.frozen(kw_only=True)
@@ -70,16 +72,21 @@ LAYOUTS = (
 )
 
 
-def read_layout(folder: Path) -> Reading:
+def read_layout(folder: Path, taxonomy: Taxonomy | None = None) -> Reading:
     """Read a folder in the layout that its content shows; problems are listed, not raised.
 
     The layout that was taken is the first part of the data set's name: ``isic-2019:…``.
 
+    Args:
+        folder: the data set.
+        taxonomy: one of the user's own; the folder then has to hold class folders, named by its diagnoses.
     Raises:
         DatasetError: the folder does not exist, or has no known layout; it says which ones there are.
     """
     if not folder.is_dir():
         raise DatasetError(folder, ("the folder does not exist",))
+    if taxonomy is not None:
+        return read_class_folders(folder, taxonomy)
     for layout in LAYOUTS:
         if layout.fits(folder):
             return layout.read(folder)
@@ -87,10 +94,11 @@ def read_layout(folder: Path) -> Reading:
     raise DatasetError(folder, ("it has no layout that is known. Known layouts, each with what it expects:", *known))
 
 
-def read_dataset(folder: Path) -> Dataset:
+def read_dataset(folder: Path, taxonomy: Taxonomy | None = None) -> Dataset:
     """Read a folder in any of ``LAYOUTS``; the tables are checked, the images are not opened.
 
+    Args: as for ``read_layout``.
     Raises:
         DatasetError: lists all problems, each with file and row.
     """
-    return read_layout(folder).require()
+    return read_layout(folder, taxonomy).require()
