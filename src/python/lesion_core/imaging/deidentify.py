@@ -44,7 +44,7 @@ from lesion_core.imaging.rgb import is_srgb
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-METHOD = f"PS3.15 Basic Application Confidentiality Profile, lesion_core {lesion_core.__version__}"
+METHOD = f"PS3.15 basic profile (DCM 113100), lesion_core {lesion_core.__version__}"
 METHOD_CODE = ("113100", "DCM", "Basic Application Confidentiality Profile")
 
 # Action K of the profile, or not in its table: how the pixels are stored, and how the photograph was taken.
@@ -147,7 +147,7 @@ def _cleaned(source: Dataset, data: bytes, key: bytes, limits: DecodeLimits) -> 
     for keyword in _REPLACED:
         uid = value_of(source, tag_for_keyword(keyword) or 0)
         if uid is not None or keyword == "SOPInstanceUID":
-            setattr(clean, keyword, _new_uid(str(uid), key))
+            setattr(clean, keyword, _new_uid(str(uid or uuid.uuid4()), key))
     clean.PatientIdentityRemoved = "YES"
     clean.DeidentificationMethod = METHOD
     clean.DeidentificationMethodCodeSequence = [_code(*METHOD_CODE)]
@@ -212,7 +212,7 @@ def _without_unused_bits(pixels: bytes, layout: PixelLayout) -> bytes:
     per_pixel = 2 if layout.photometric == "YBR_FULL_422" else layout.samples
     size = layout.width_px * layout.height_px * per_pixel * layout.bits_allocated // 8
     if layout.bits_allocated == 16 and layout.bits_stored < 16 and not layout.is_signed:
-        return (np.frombuffer(pixels[:size], "<u2") & (2**layout.bits_stored - 1)).astype("<u2").tobytes()
+        return bytes((np.frombuffer(pixels[:size], "<u2") & (2**layout.bits_stored - 1)).astype("<u2"))
     return pixels[:size]
 
 

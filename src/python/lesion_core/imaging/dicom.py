@@ -47,7 +47,8 @@ RLE = "1.2.840.10008.1.2.5"
 
 # Ceilings that keep any file under 2 s and 500 MB (tests/faults measures it).
 MAX_PIXELS = 25_000_000
-MAX_PIXELS_JPEG_2000 = 12_500_000
+MAX_PIXELS_JPEG_2000 = 8_500_000
+MAX_BYTES_JPEG_2000 = 3 * 2**20
 MAX_INFLATED_BYTES = 80 * 2**20
 MAX_READS = 50_000
 MAX_VALUE_BYTES = 2**16
@@ -291,6 +292,12 @@ def rle_samples(frame: bytes, layout: PixelLayout) -> NDArray[Any]:
 
 def _decode_jpeg_2000(frame: bytes, layout: PixelLayout) -> NDArray[np.uint8]:
     """A JPEG 2000 codestream, checked by its own header (ISO 15444-1, SIZ marker) first."""
+    if len(frame) > MAX_BYTES_JPEG_2000:
+        raise ImageError(
+            f"The JPEG 2000 frame has {len(frame):,} bytes; at most {MAX_BYTES_JPEG_2000:,} are accepted, because "
+            "decoding is slow. Convert the file to JPEG or to Explicit VR Little Endian.",
+            code="too_many_bytes",
+        )
     if layout.samples == 1 and layout.bits_allocated != 8:
         raise unsupported(
             "This DICOM file holds greyscale of 16 bits as JPEG 2000. Convert it to Explicit VR Little Endian, for "

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageCms
 
+from lesion_core.errors import ImageError
 from lesion_core.imaging.header import unsupported
 
 _Convert = Callable[[Image.Image], Image.Image]
@@ -18,6 +19,9 @@ _BAND_PIXELS = 2**17
 _MODES = frozenset(
     {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "I;16", "I;16B", "I;16N"}
 )
+# Colour conversion is the slowest step; these ceilings keep it under 2 s. Smaller: inks.
+_MAX_CONVERTED_PIXELS = 40_000_000
+_MAX_CONVERTED_PIXELS_CMYK = 16_000_000
 _SAMPLED_LEVELS = (0, 64, 128, 192, 255)
 
 
@@ -35,12 +39,20 @@ def to_rgb(
     Returns:
         uint8 ``(H, W, 3)``, sRGB, transparency on white.
     Raises:
-        ImageError: ``unsupported_encoding`` for samples that are no colours (floats, 32 bits, Lab).
+        ImageError: ``unsupported_encoding`` for samples that are no colours (floats, 32 bits, Lab);
+            ``too_many_pixels`` to convert.
     """
     if image.mode not in _MODES:
         raise unsupported(f"The image has pixels of the kind {image.mode!r}. Save it as 8-bit RGB.")
     convert = _srgb_conversion(icc_profile, image.mode)
     width, height = image.size
+    most = _MAX_CONVERTED_PIXELS_CMYK if image.mode == "CMYK" else _MAX_CONVERTED_PIXELS
+    if convert is not None and width * height > most:
+        raise ImageError(
+            f"The image is {width} x {height} pixels in colours other than sRGB; at most {most:,} are converted. "
+            "Save it as sRGB.",
+            code="too_many_pixels",
+        )
     pixels = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):

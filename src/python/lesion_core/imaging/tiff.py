@@ -36,8 +36,14 @@ _OF_PIXELS = frozenset(
         *(_EXTRA_SAMPLES, _SAMPLE_FORMAT),
     }
 )
+_OF_ONE_VALUE = _OF_PIXELS - {
+    *(_BITS, _STRIP_OFFSETS, _STRIP_BYTES, _PALETTE, _TILE_OFFSETS, _TILE_BYTES, _EXTRA_SAMPLES, _SAMPLE_FORMAT)
+}
 _COMPRESSIONS = {1: "none", 5: "LZW", 8: "Deflate", 32773: "PackBits", 32946: "Deflate"}
-_OTHER_COMPRESSIONS = {2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "old JPEG", 7: "JPEG", 34712: "JPEG 2000", 50000: "Zstd"}
+_OTHER_OF_ONE_VALUE = _OF_PIXELS - {
+    *(_BITS, _STRIP_OFFSETS, _STRIP_BYTES, _PALETTE, _TILE_OFFSETS, _TILE_BYTES, _EXTRA_SAMPLES, _SAMPLE_FORMAT)
+}
+_COMPRESSIONS = {2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "old JPEG", 7: "JPEG", 34712: "JPEG 2000", 50000: "Zstd"}
 _PHOTOMETRICS = {0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 5: "CMYK"}
 
 
@@ -54,6 +60,9 @@ def read_tiff(data: bytes) -> ImageHeader:
         raise unsupported("This is a BigTIFF, made for files above 4 GB. Save the image as ordinary TIFF or as PNG.")
     directory = read_ifd(data, offset, only=_OF_PIXELS | {_ORIENTATION, _PROFILE})
     entries = directory.entries
+    for tag in _OF_ONE_VALUE & entries.keys():
+        if entries[tag].count != 1:
+            raise ImageError(f"The TIFF image has {entries[tag].count:,} values for its tag {tag}, which has one.")
     if 0 < directory.next_offset < len(data):
         raise ImageError("The TIFF file holds several images; send one alone.", code="several_images")
     _require_known_encoding(directory, order)
