@@ -115,12 +115,12 @@ def archives(jpeg: bytes) -> Iterator[tuple[str, bytes]]:
         nested = zipped({f"level-{level}.jpg": nested})
         yield f"zip-{level}", nested
     yield "bomb.zip", zipped({"zeros": bytes(20 * _MB)})
-    yield "bomb.gz", gzip.compress(bytes(20 * _MB))
+    yield "bomb.gz", gzip.compress(bytes(20 * _MB), mtime=0)
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+    with tarfile.open(fileobj=stream, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("../../escape.jpg"))
-    yield "escape.tar.gz", stream.getvalue()
-    yield "jpeg.gz", gzip.compress(jpeg)
+    yield "escape.tar.gz", gzip.compress(stream.getvalue(), mtime=0)
+    yield "jpeg.gz", gzip.compress(jpeg, mtime=0)
 
 
 def jpeg_bombs(jpeg: bytes) -> Iterator[tuple[str, bytes]]:
@@ -337,5 +337,5 @@ def zipped(files: dict[str, bytes]) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
-            archive.writestr(name, data)
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
     return stream.getvalue()

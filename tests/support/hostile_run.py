@@ -1,4 +1,4 @@
-"""Decode the hostile corpus in this process and print what it took, as JSON: ``python -m support.hostile_run 10000``."""
+"""Decode the hostile corpus and print what it took, as JSON: ``python -m support.hostile_run 10000``."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Predictor:
         """Answer for one image.
 
         Args:
-            data: bytes of a JPEG or PNG file.
+            data: bytes of an image file, as ``decode_image`` accepts it.
             request_id: named in the answer; a new one where it is ``None``.
         Raises:
             ImageError: the bytes are not an acceptable image.
