@@ -45,6 +45,22 @@ def srgb_profile() -> bytes:
     return profile[:24] + bytes(12) + profile[36:]
 
 
+def wide_gamut_profile() -> bytes:
+    """An ICC profile with the primaries of Display P3, which telephones use, and the curve of sRGB."""
+    profile = bytearray(srgb_profile())
+    primaries = {
+        b"rXYZ": (0.5151, 0.2412, -0.0011),
+        b"gXYZ": (0.2920, 0.6922, 0.0419),
+        b"bXYZ": (0.1571, 0.0666, 0.7841),
+    }
+    (tags,) = struct.unpack_from(">I", profile, 128)
+    for start in range(132, 132 + 12 * tags, 12):
+        name, offset, _ = struct.unpack_from(">4sII", profile, start)
+        if name in primaries:
+            struct.pack_into(">3i", profile, offset + 8, *(round(value * 2**16) for value in primaries[name]))
+    return bytes(profile)
+
+
 def png_chunk(name: bytes, body: bytes) -> bytes:
     """A chunk of a PNG file."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
