@@ -29,7 +29,7 @@ def lesion_package(may_use=(), used_by=(), example_of_use=False, needs_at_run_ti
     users = ["/**", *_in(used_by), *_WHOLE, f"//tests/unit/{package}/**"]
     # The tests of the packages that use it, and the shared helpers of tests.
     users += [f"//tests/unit/{user}/**" for user in used_by]
-    users += ["//tests/golden/**", "//tests/faults/**", "//tests/support/**"]
+    users += ["//tests/golden/**", "//tests/faults/**", "//tests/fuzz/**", "//tests/support/**"]
     __dependents_rules__(("*", *users, *(["//examples/**"] if example_of_use else []), "!*"))
     python_sources(sources=["**/*.py"], dependencies=list(needs_at_run_time))
     resources(name="data", sources=["py.typed", "**/*.json", "**/*.css", "**/*.toml"])

@@ -24,8 +24,8 @@ class LesionError(Exception):
 class ImageError(LesionError):
     """Bytes that are not an acceptable image.
 
-    Codes: ``empty_body``, ``unsupported_format``, ``too_many_bytes``, ``too_many_pixels``, ``too_small``,
-    ``animated``, ``corrupt_image``.
+    Codes: ``empty_body``, ``unsupported_format``, ``unsupported_encoding`` (of a known format), ``too_many_bytes``,
+    ``too_many_pixels``, ``too_small``, ``animated``, ``several_images`` (pages, frames), ``corrupt_image``.
     """
 
     code = "corrupt_image"

@@ -77,7 +77,7 @@ def demo(
     folder = data if data is not None else synthetic_data(workspace)
     read_dataset(folder)  # a bad folder is named now, not after the servers are up
     if image is not None and not image.is_file():
-        raise LesionError(f"{image} is not a file: give --image the path of a JPEG or PNG.")
+        raise LesionError(f"{image} is not a file: give --image the path of an image.")
     options = shlex.split(train_options) or (SYNTHETIC_OPTIONS if data is None else ())
     children: list[ChildProcess] = []
     try:

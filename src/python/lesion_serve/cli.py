@@ -144,7 +144,7 @@ def predict(
     Parameters
     ----------
     image
-        A JPEG or PNG file.
+        A JPEG, PNG, TIFF, WebP, BMP or DICOM file.
     more
         More of them.
     as_json

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from lesion_core.errors import ImageError, LesionError
+from lesion_core.imaging import MEDIA_TYPES
 from lesion_core.wire import Problem, to_json
 from lesion_serve.archive import ARCHIVED_BUNDLE, ARCHIVED_FACTS
 from lesion_serve.predictor import Predictor
@@ -21,10 +22,11 @@ STATUS = {
     "too_many_bytes": (413, "Payload Too Large"),
     "too_many_pixels": (413, "Payload Too Large"),
     "unsupported_format": (415, "Unsupported Media Type"),
+    "unsupported_encoding": (415, "Unsupported Media Type"),
     "unsupported_request": (415, "Unsupported Media Type"),
 }
 UNPROCESSABLE = (422, "Unprocessable Entity")
-ACCEPTED = ("application/octet-stream", "image/jpeg", "image/png")
+ACCEPTED = ("application/octet-stream", *MEDIA_TYPES.values())
 
 
 class Handler:

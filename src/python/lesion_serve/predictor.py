@@ -73,7 +73,7 @@ class Predictor:
         """Answer for one image.
 
         Args:
-            data: bytes of a JPEG or PNG file.
+            data: bytes of an image file, as ``decode_image`` accepts it.
             metadata: age, sex and site where they are known; used where the model was measured with them.
             request_id: named in the answer; a new one where it is ``None``.
         Raises:

@@ -15,7 +15,7 @@ from PIL import Image
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from lesion_core.errors import LesionError
-from lesion_core.imaging import DEFAULT_LIMITS, decode_image
+from lesion_core.imaging import ALLOWED_FORMATS, DEFAULT_LIMITS, FILE_SUFFIXES, decode_image
 from lesion_core.wire import Prediction
 from lesion_core.workspace import Workspace
 from lesion_ui.charts import CONFIG, probability_chart
@@ -83,7 +83,8 @@ def page() -> None:
     with left:
         uploaded = st.file_uploader(
             "Image of one lesion",
-            type=["jpg", "jpeg", "png"],
+            type=list(FILE_SUFFIXES),
+            help=f"{', '.join(ALLOWED_FORMATS)}; for DICOM, one photograph or secondary capture.",
             max_upload_size=MAX_UPLOAD_MB,
             key="image",
         )

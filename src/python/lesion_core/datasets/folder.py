@@ -8,9 +8,9 @@ from pathlib import Path
 
 from lesion_core.datasets.table import RawRow, Reading
 from lesion_core.errors import UnknownDiagnosisError
+from lesion_core.imaging import FILE_SUFFIXES
 from lesion_core.taxonomy import ISIC_2019, Taxonomy
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 LAYOUT = "folder"
 TRAIN, TEST = "Train", "Test"
 
@@ -26,7 +26,7 @@ def find_images(folders: Iterable[Path], problems: list[str]) -> dict[str, Path]
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
             for name in sorted(names):
                 stem, suffix = os.path.splitext(name)
-                if suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
+                if suffix.lower() not in FILE_SUFFIXES or name.startswith("."):
                     continue
                 path = Path(parent, name)
                 if (first := found.setdefault(stem, path)) is not path:
@@ -62,7 +62,7 @@ def read_class_folders(folder: Path, taxonomy: Taxonomy = ISIC_2019) -> Reading:
     rows = list(_rows(train_folder, taxonomy, problems, prefix=""))
     if not rows and not problems:
         problems.append(
-            f"{train_folder} holds no class folders with {', '.join(IMAGE_SUFFIXES)} images. "
+            f"{train_folder} holds no class folders with {', '.join(FILE_SUFFIXES)} images. "
             "Expected Train/<diagnosis>/<image>.jpg"
         )
     return Reading.of(folder, LAYOUT, rows, problems, test=test, taxonomy=taxonomy)
@@ -74,7 +74,7 @@ def _train_folder(folder: Path) -> Path:
 
 def _class_folders(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     for class_folder in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        images = [path for path in class_folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+        images = [path for path in class_folder.iterdir() if path.suffix.lower() in FILE_SUFFIXES]
         if images := sorted(path for path in images if not path.name.startswith(".")):
             yield class_folder, images
 

@@ -1,0 +1,188 @@
+"""Small valid files of every format, and DICOM files with chosen header values."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from lesion_core.datasets.synthetic import draw_lesion
+
+SIDE_PX = 64
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+DERMOSCOPIC = "1.2.840.10008.5.1.4.1.1.77.1.7"
+SYNTAXES = {
+    "implicit": "1.2.840.10008.1.2",
+    "explicit": "1.2.840.10008.1.2.1",
+    "deflated": "1.2.840.10008.1.2.1.99",
+    "big": "1.2.840.10008.1.2.2",
+    "rle": "1.2.840.10008.1.2.5",
+    "jpeg": "1.2.840.10008.1.2.4.50",
+    "jpeg2000": "1.2.840.10008.1.2.4.90",
+    "jpegls": "1.2.840.10008.1.2.4.80",
+}
+_LONG = (b"OB", b"OW", b"SQ", b"UN", b"UT")
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    """The bytes of a file."""
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def drawn(side_px: int = SIDE_PX) -> Image.Image:
+    """A drawn lesion."""
+    return Image.fromarray(draw_lesion("MEL", seed=1, side_px=side_px))
+
+
+def srgb_profile() -> bytes:
+    """An ICC profile of sRGB, without the moment at which it was made."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile[:24] + bytes(12) + profile[36:]
+
+
+def wide_gamut_profile() -> bytes:
+    """An ICC profile with the primaries of Display P3, which telephones use, and the curve of sRGB."""
+    profile = bytearray(srgb_profile())
+    primaries = {
+        b"rXYZ": (0.5151, 0.2412, -0.0011),
+        b"gXYZ": (0.2920, 0.6922, 0.0419),
+        b"bXYZ": (0.1571, 0.0666, 0.7841),
+    }
+    (tags,) = struct.unpack_from(">I", profile, 128)
+    for start in range(132, 132 + 12 * tags, 12):
+        name, offset, _ = struct.unpack_from(">4sII", profile, start)
+        if name in primaries:
+            struct.pack_into(">3i", profile, offset + 8, *(round(value * 2**16) for value in primaries[name]))
+    return bytes(profile)
+
+
+def png_chunk(name: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG file."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def packbits(plane: bytes) -> bytes:
+    """PackBits coding, by literal runs alone."""
+    parts = [plane[start : start + 128] for start in range(0, len(plane), 128)]
+    return b"".join(bytes([len(part) - 1]) + part for part in parts)
+
+
+def rle_frame(planes: list[bytes]) -> bytes:
+    """A run-length coded DICOM frame of these byte planes."""
+    segments = [packbits(plane) + b"\0" * (len(packbits(plane)) % 2) for plane in planes]
+    offsets = [64 + sum(map(len, segments[:n])) for n in range(len(segments))]
+    return struct.pack("<16I", len(segments), *offsets, *[0] * (15 - len(segments))) + b"".join(segments)
+
+
+def dicom_file(
+    pixels: bytes,
+    *,
+    syntax: str = "explicit",
+    width: int = SIDE_PX,
+    height: int = SIDE_PX,
+    samples: int | None = None,
+    photometric: str = "RGB",
+    bits: tuple[int, int] = (8, 8),
+    is_signed: bool = False,
+    planar: int = 0,
+    frames: int | None = None,
+    sop_class: str = SECONDARY_CAPTURE,
+    extra: bytes = b"",
+    after: bytes = b"",
+    raw_body: bytes | None = None,
+    frame_items: bytes | None = None,
+) -> bytes:
+    """A DICOM file, written byte by byte, so that it may be wrong.
+
+    ``extra`` goes behind the class, ``after`` behind the pixel module; ``raw_body`` replaces the deflated data set,
+    ``frame_items`` the items of the compressed frame.
+    """
+    order = ">" if syntax == "big" else "<"
+
+    def element(group: int, number: int, vr: bytes, value: bytes, endian: str = order) -> bytes:
+        value += b"\0" * (len(value) % 2)
+        if syntax == "implicit" and group != 2:
+            return struct.pack(f"{endian}HHI", group, number, len(value)) + value
+        if vr in _LONG:
+            return struct.pack(f"{endian}HH2sHI", group, number, vr, 0, len(value)) + value
+        return struct.pack(f"{endian}HH2sH", group, number, vr, len(value)) + value
+
+    def short(group: int, number: int, value: int) -> bytes:
+        return element(group, number, b"US", struct.pack(f"{order}H", value & 0xFFFF))
+
+    samples = samples or (1 if photometric.startswith(("MONO", "PAL")) else 3)
+    body = element(8, 0x16, b"UI", sop_class.encode()) + element(8, 0x18, b"UI", b"1.2.3.4") + extra
+    body += short(0x28, 2, samples) + element(0x28, 4, b"CS", photometric.encode()) + short(0x28, 6, planar)
+    body += element(0x28, 8, b"IS", str(frames).encode()) if frames is not None else b""
+    body += short(0x28, 0x10, height) + short(0x28, 0x11, width) + short(0x28, 0x100, bits[0])
+    body += short(0x28, 0x101, bits[1]) + short(0x28, 0x102, bits[1] - 1) + short(0x28, 0x103, int(is_signed)) + after
+    if syntax in ("rle", "jpeg", "jpeg2000", "jpegls"):
+        frame = pixels + b"\0" * (len(pixels) % 2)
+        items = frame_items or struct.pack("<HHI", 0xFFFE, 0xE000, len(frame)) + frame
+        body += struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+        body += items + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    else:
+        body += element(0x7FE0, 0x10, b"OW" if bits[0] == 16 else b"OB", pixels)
+    if syntax == "deflated":
+        deflater = zlib.compressobj(wbits=-15)
+        body = deflater.compress(body) + deflater.flush() if raw_body is None else raw_body
+    meta = element(2, 0x02, b"UI", sop_class.encode(), "<") + element(2, 0x03, b"UI", b"1.2.3.4", "<")
+    meta += element(2, 0x10, b"UI", SYNTAXES[syntax].encode(), "<")
+    return bytes(128) + b"DICM" + element(2, 0, b"UL", struct.pack("<I", len(meta)), "<") + meta + body
+
+
+def seed_files() -> dict[str, bytes]:
+    """Small valid files by name: every format, and the ways in which each is written."""
+    image = drawn()
+    grey, pixels = image.convert("L"), image.tobytes()
+    alpha = image.copy()
+    alpha.putalpha(grey)
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    codestream = encoded(image, "JPEG2000", no_jp2=True)
+    planes = [np.asarray(image)[..., n].tobytes() for n in range(3)]
+    return {
+        "jpeg": encoded(image, "JPEG"),
+        "jpeg-tagged": encoded(image, "JPEG", exif=exif, icc_profile=srgb_profile(), comment=b"c", xmp=b"<x/>"),
+        "jpeg-progressive": encoded(image, "JPEG", progressive=True),
+        "jpeg-grey": encoded(grey, "JPEG"),
+        "jpeg-cmyk": encoded(image.convert("CMYK"), "JPEG"),
+        "jpeg-mpo": encoded(image, "MPO", save_all=True, append_images=[image]),
+        "png": encoded(image, "PNG"),
+        "png-tagged": encoded(image, "PNG", exif=exif, icc_profile=srgb_profile()),
+        "png-palette": encoded(image.quantize(16), "PNG", transparency=3),
+        "png-16": encoded(deep, "PNG"),
+        "png-alpha": encoded(alpha, "PNG"),
+        "png-animated": encoded(image, "PNG", save_all=True, append_images=[image.rotate(90)]),
+        "tiff": encoded(image, "TIFF"),
+        "tiff-lzw": encoded(image, "TIFF", compression="tiff_lzw"),
+        "tiff-deflate": encoded(alpha, "TIFF", compression="tiff_adobe_deflate"),
+        "tiff-packbits": encoded(grey, "TIFF", compression="packbits"),
+        "tiff-16": encoded(deep, "TIFF"),
+        "tiff-palette": encoded(image.quantize(16), "TIFF"),
+        "tiff-cmyk": encoded(image.convert("CMYK"), "TIFF", compression="tiff_lzw"),
+        "tiff-pages": encoded(image, "TIFF", save_all=True, append_images=[image]),
+        "webp": encoded(image, "WEBP"),
+        "webp-lossless": encoded(image, "WEBP", lossless=True),
+        "webp-alpha": encoded(alpha, "WEBP", exif=exif),
+        "webp-animated": encoded(image, "WEBP", save_all=True, append_images=[image.rotate(90)]),
+        "bmp": encoded(image, "BMP"),
+        "bmp-palette": encoded(image.quantize(16), "BMP"),
+        "bmp-alpha": encoded(alpha, "BMP"),
+        "gif": encoded(image, "GIF"),
+        "dicom": dicom_file(pixels),
+        "dicom-implicit": dicom_file(pixels, syntax="implicit"),
+        "dicom-deflated": dicom_file(pixels, syntax="deflated"),
+        "dicom-big": dicom_file(pixels, syntax="big"),
+        "dicom-rle": dicom_file(rle_frame(planes), syntax="rle"),
+        "dicom-jpeg": dicom_file(encoded(image, "JPEG"), syntax="jpeg", photometric="YBR_FULL_422"),
+        "dicom-jpeg2000": dicom_file(codestream, syntax="jpeg2000", photometric="YBR_RCT"),
+        "dicom-grey": dicom_file(np.asarray(deep).tobytes(), photometric="MONOCHROME2", bits=(16, 16)),
+        "dicom-ybr": dicom_file(image.convert("YCbCr").tobytes(), photometric="YBR_FULL", sop_class=DERMOSCOPIC),
+    }

@@ -1,0 +1,156 @@
+"""What says whose an image is must be gone; what the image shows must stay."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+from lesion_core.errors import ImageError
+from lesion_core.imaging import decode_image, image_format
+from lesion_core.imaging.deidentify import deidentify_dicom, deidentify_image
+from support.image_files import dicom_file, drawn, seed_files, wide_gamut_profile
+from support.tagged import NAME, SECRETS, tagged_dicom, tagged_dicoms, tagged_images, traces
+
+IMAGES, DICOMS = tagged_images(), tagged_dicoms()
+KEY = bytes(range(32))
+
+
+def read(data: bytes) -> pydicom.Dataset:
+    return pydicom.dcmread(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("quality", [None, 90])
+@pytest.mark.parametrize("name", sorted(IMAGES | DICOMS))
+def test_nothing_but_pixels_is_left_of_an_image(name: str, quality: int | None) -> None:
+    """Names, dates, numbers and places are in the file before, and nowhere after; Pillow finds no metadata either."""
+    data = (IMAGES | DICOMS)[name]
+    assert NAME in traces(data)
+
+    clean = deidentify_image(data, jpeg_quality=quality)
+
+    assert traces(clean) == set()
+    image = Image.open(io.BytesIO(clean))
+    assert image.info.keys() <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+    assert not image.getexif()
+    assert image_format(clean) == ("PNG" if quality is None else "JPEG")
+    difference = np.abs(decode_image(clean).astype(int) - decode_image(data))
+    assert difference.max() == 0 if quality is None else difference.mean() < 5
+
+
+def test_the_corpus_hides_every_secret() -> None:
+    """Otherwise finding none would prove little: the search sees through UTF-16, compression and rationals."""
+
+    assert traces(IMAGES["jpeg"]) == {*SECRETS, "latitude"}
+    assert traces(IMAGES["png"]) == {*SECRETS, "latitude"}
+    assert traces(DICOMS["explicit"]) == {*SECRETS, "latitude"}
+
+
+@pytest.mark.parametrize("name", sorted(DICOMS))
+def test_nothing_that_identifies_is_left_in_a_dicom_file(name: str) -> None:
+    """Preamble, file meta, nested and private elements, the frame's own metadata, bytes behind the pixels."""
+    clean = deidentify_dicom(DICOMS[name], key=KEY)
+
+    assert traces(clean) == set()
+    dataset = read(clean)
+    assert not [element for element in dataset.iterall() if element.tag.is_private]
+    for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "AccessionNumber"):
+        assert str(dataset[keyword].value) == ""
+
+
+@pytest.mark.parametrize("name", sorted(DICOMS))
+def test_the_picture_of_a_dicom_file_stays(name: str) -> None:
+    """To the last bit, in every transfer syntax."""
+    np.testing.assert_array_equal(decode_image(deidentify_dicom(DICOMS[name])), decode_image(DICOMS[name]))
+
+
+def test_a_secret_in_any_text_of_the_dictionary_goes() -> None:
+    """Nearly a thousand elements: what is kept is listed, not what is removed."""
+    data = tagged_dicom(drawn().tobytes(), "explicit", texts_everywhere=True)
+    assert len(read(data)) > 900
+
+    clean = deidentify_dicom(data)
+
+    assert traces(clean) == set()
+    assert len(read(clean)) < 60
+
+
+def test_the_method_is_recorded() -> None:
+    """As PS3.15 asks: identity removed, by which profile; cleaning of pixels is not claimed."""
+    dataset = read(deidentify_dicom(DICOMS["explicit"]))
+
+    assert dataset.PatientIdentityRemoved == "YES"
+    assert "113100" in dataset.DeidentificationMethod
+    codes = [(i.CodeValue, i.CodingSchemeDesignator, i.CodeMeaning) for i in dataset.DeidentificationMethodCodeSequence]
+    assert codes == [("113100", "DCM", "Basic Application Confidentiality Profile")]
+    assert dataset.LongitudinalTemporalInformationModified == "REMOVED"
+
+
+def test_what_describes_the_photograph_stays() -> None:
+    """Device, contact, anatomy by public codes, the burned-in flag."""
+    dataset = read(deidentify_dicom(DICOMS["jpeg"]))
+
+    assert (dataset.Manufacturer, dataset.ManufacturerModelName, dataset.Modality) == ("Lens & Co", "Scope 3", "XC")
+    assert (dataset.ContactMethod, dataset.InstanceNumber, dataset.BurnedInAnnotation) == ("CONTACT", 3, "NO")
+    assert [item.CodeMeaning for item in dataset.AnatomicRegionSequence] == ["Skin of back"]
+    assert "ImageType" not in dataset  # it held a name
+
+
+def test_uids_are_replaced_alike_with_one_key_and_unlike_with_another() -> None:
+    """So that the images of a study stay together in one export, and are not linked to another."""
+    first, second = read(deidentify_dicom(DICOMS["explicit"], key=KEY)), read(deidentify_dicom(DICOMS["rle"], key=KEY))
+    other, no_key = read(deidentify_dicom(DICOMS["rle"], key=KEY[::-1])), read(deidentify_dicom(DICOMS["rle"]))
+    original = read(DICOMS["explicit"])
+
+    assert first.StudyInstanceUID == second.StudyInstanceUID
+    assert first.SOPInstanceUID == first.file_meta.MediaStorageSOPInstanceUID
+    studies = {original.StudyInstanceUID, first.StudyInstanceUID, other.StudyInstanceUID, no_key.StudyInstanceUID}
+    assert len(studies) == 4
+    assert len({first.StudyInstanceUID, first.SeriesInstanceUID, first.SOPInstanceUID}) == 3
+    assert first.StudyInstanceUID.is_valid
+
+
+def test_colours_of_another_profile_become_srgb() -> None:
+    """A profile may carry names, so it is replaced, and the pixels are converted first."""
+    dataset = read(DICOMS["explicit"])
+    dataset.ICCProfile = wide_gamut_profile()
+    stream = io.BytesIO()
+    dataset.save_as(stream)
+
+    clean = deidentify_dicom(stream.getvalue())
+
+    np.testing.assert_array_equal(decode_image(clean), decode_image(stream.getvalue()))
+    assert not np.array_equal(decode_image(clean), decode_image(DICOMS["explicit"]))
+    assert read(clean).ICCProfile != wide_gamut_profile()
+
+
+def test_greyscale_of_16_bits_keeps_its_depth_and_loses_unused_bits() -> None:
+    """Overlays used to be stored in the bits above those of the samples."""
+    values = np.arange(64 * 64, dtype="<u2").reshape(64, 64)
+    data = dicom_file((values | 0xF000).tobytes(), photometric="MONOCHROME2", bits=(16, 12))
+
+    dataset = read(deidentify_dicom(data))
+
+    assert dataset.BitsStored == 12
+    np.testing.assert_array_equal(np.frombuffer(dataset.PixelData, "<u2").reshape(64, 64), values)
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [(b"", "empty_body"), (b"text", "unsupported_format"), (seed_files()["png"], "unsupported_format")],
+)
+def test_what_is_no_dicom_file_is_refused(data: bytes, code: str) -> None:
+    """By name, as everywhere."""
+    with pytest.raises(ImageError) as caught:
+        deidentify_dicom(data)
+
+    assert caught.value.code == code
+
+
+def test_a_key_that_could_be_guessed_is_refused() -> None:
+    """With a guessed key, new UIDs could be compared with those of known files."""
+    with pytest.raises(ValueError, match="at least 16"):
+        deidentify_dicom(DICOMS["explicit"], key=b"secret")
