@@ -57,14 +57,28 @@ def make_prediction(weights: Mapping[str, float] = WEIGHTS, *, none: float = 0.0
     return Prediction(**fields)
 
 
+def make_finding(**changes: Any) -> QualityFinding:
+    """A finding that warns; ``changes`` replace fields."""
+    fields: dict[str, Any] = {
+        "code": "too_dark",
+        "grade": "warn",
+        "value": 101.5,
+        "threshold": 128.0,
+        "origin": "0.5 % of real images are below",
+        "message": "The image is dark.",
+        **changes,
+    }
+    return QualityFinding(**fields)
+
+
 def outside_prediction() -> Prediction:
     """An image that is unlike the training images, and dark."""
     return make_prediction(
         none=0.93,
         out_of_distribution=OutOfDistribution(score=31.7, threshold=16.5, is_outside=True),
         quality=(
-            QualityFinding(code="too_dark", message="The image is very dark. Take it again with more light."),
-            QualityFinding(code="no_contrast", message="The image shows almost no structure. Check focus and framing."),
+            make_finding(code="too_dark", message="The image is very dark. Take it again with more light."),
+            make_finding(code="blank", message="The image shows almost no structure. Check focus and framing."),
         ),
     )
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from lesion_core.bundle import REFERENCE, Bundle, load_bundle
 from lesion_core.decision.decide import Decisions, decide
 from lesion_core.decision.ood import EmbeddingReference
-from lesion_core.imaging import decode_image
-from lesion_core.preprocess import normalise, resize_square
-from lesion_core.quality import MIN_SIDE_PX, assess_quality
+from lesion_core.preprocess import decode_for, normalise, resize_square
+from lesion_core.quality import assess_quality
 from lesion_core.wire import (
     ClassProbability,
     ConformalSet,
@@ -75,9 +74,7 @@ class Predictor:
         timings: dict[str, float] = {}
         spec = self._manifest.preprocess
         with _timed(timings, "decode"):
-            # Decoding may halve a large JPEG, but never to below what the quality check needs to see.
-            needed_px = max(round(spec.input_size_px / spec.crop_fraction), MIN_SIDE_PX)
-            image = decode_image(data, shortest_side_px=needed_px)
+            image = decode_for(data, spec)
         with _timed(timings, "quality"):
             quality = assess_quality(image)
         with _timed(timings, "preprocess"):
