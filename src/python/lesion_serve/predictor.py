@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, registry: BackboneRegistry, *, version: str, threads: int = 1) -> None:
         torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
         manifest = bundle.manifest
         self._manifest = manifest
         self._classifier = classifier_from_bundle(bundle, registry)
@@ -50,7 +52,7 @@ class Predictor:
         Args:
             folder: a bundle.
             version: the registered version, as answers shall name it.
-            threads: of the network on the CPU.
+            threads: of the network on the CPU, and of OpenCV.
         Raises:
             BundleError: the bundle is not intact.
             UnknownBackboneError: no installed plugin offers its backbone.
