@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 import numpy as np
+import safetensors.numpy
 import torch
 
 from lesion_core.bundle import (
@@ -15,13 +16,14 @@ from lesion_core.bundle import (
     BackboneIdentity,
     Bundle,
     BundleManifest,
-    Interval,
     TrainingFacts,
     write_bundle,
 )
 from lesion_core.datasets.synthetic import draw_lesion
 from lesion_core.decision.decide import fit_decision
-from lesion_core.decision.ood import fit_reference
+from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
+from lesion_core.decision.parameters import OodDetector
+from lesion_core.interval import Interval
 from lesion_core.preprocess import normalise, resize_square
 from lesion_core.taxonomy import ISIC_2019
 from lesion_plugins.classifier import build_classifier
@@ -43,15 +45,18 @@ def make_tiny_bundle(folder: Path, *, seed: int = 0) -> Bundle:
     labels = np.array([ISIC_2019.index(code) for code in codes])
     with torch.inference_mode():
         output = model.eval()(torch.from_numpy(normalise(squares, spec)))
-    logits, embeddings = output.logits.numpy(), output.embedding.numpy()
-    reference = fit_reference(embeddings, labels)
+        head = LinearHead(weight=model.head.weight.numpy(), bias=model.head.bias.numpy())
+    said = NetworkOutput(logits=output.logits.numpy(), embeddings=output.embedding.numpy())
+    detector = OodDetector.MAHALANOBIS
+    reference = fit_reference(detector, said, labels, head)
+    lesions = np.array([f"drawn-{n}" for n in range(len(labels))])
     identity: BackboneIdentity = registry.identity("efficientnet_lite0", origin)
     manifest = BundleManifest(
         name="skin-lesion",
         backbone=identity,
         taxonomy=ISIC_2019,
         preprocess=spec,
-        decision=fit_decision(logits, embeddings, labels, reference=reference, taxonomy=ISIC_2019),
+        decision=fit_decision(said, labels, lesions, detector=detector, reference=reference, taxonomy=ISIC_2019),
         training=TrainingFacts(
             dataset="synthetic",
             data_digest="0" * 64,
@@ -67,7 +72,7 @@ def make_tiny_bundle(folder: Path, *, seed: int = 0) -> Bundle:
     )
     files = {
         WEIGHTS: weights_to_bytes(model),
-        REFERENCE: reference.to_bytes(),
+        REFERENCE: safetensors.numpy.save(reference),
         CARD: b"# An untrained model, for tests",
     }
     return write_bundle(folder, manifest, files)

@@ -24,6 +24,7 @@ from lesion_core.workspace import Endpoint
 
 TOKEN = "token-of-the-fake"
 WEIGHTS = {"MEL": 0.62, "NV": 0.21, "BKL": 0.09, "BCC": 0.03, "SCC": 0.02, "AK": 0.013, "DF": 0.004, "VASC": 0.003}
+BANDS = (("low", 0.0, 0.124, 330, 15), ("intermediate", 0.124, 0.41, 210, 66), ("high", 0.41, 1.0, 306, 232))
 
 
 def make_prediction(weights: Mapping[str, float] = WEIGHTS, *, none: float = 0.01, **changes: Any) -> Prediction:
@@ -36,6 +37,7 @@ def make_prediction(weights: Mapping[str, float] = WEIGHTS, *, none: float = 0.0
             name=d.name,
             malignancy=d.malignancy,
             plain=d.plain,
+            codes=d.codes,
             probability=none if d is ISIC_2019.none_of_the_above else (1 - none) * shares.get(d.code, 0.0),
         )
         for d in ISIC_2019.diagnoses
@@ -47,11 +49,9 @@ def make_prediction(weights: Mapping[str, float] = WEIGHTS, *, none: float = 0.0
             name="skin-lesion", version="3", backbone="efficientnet_lite0", bundle_digest="0123456789abcdef" * 4
         ),
         "probabilities": probabilities,
-        "out_of_distribution": OutOfDistribution(score=11.2, threshold=16.5, is_outside=False),
+        "out_of_distribution": OutOfDistribution(detector="mahalanobis", score=11.2, threshold=16.5, is_outside=False),
         "conformal_set": ConformalSet(codes=("MEL", "NV"), coverage=0.9),
-        "risk": MalignancyRisk(
-            probability=risk, band="high" if risk >= 0.124 else "low", threshold=0.124, sensitivity=0.95
-        ),
+        "risk": make_risk(risk),
         **changes,
     }
     return Prediction(**fields)
@@ -71,11 +71,26 @@ def make_finding(**changes: Any) -> QualityFinding:
     return QualityFinding(**fields)
 
 
+def make_risk(probability: float) -> MalignancyRisk:
+    """A risk in the band of a validation part of 846 images."""
+    name, lower, upper, images, malignant = next(band for band in reversed(BANDS) if probability >= band[1])
+    return MalignancyRisk(
+        probability=probability,
+        band=name,
+        lower=lower,
+        upper=upper,
+        sensitivity=0.95,
+        images=images,
+        malignant=malignant,
+        prevalence=0.37,
+    )
+
+
 def outside_prediction() -> Prediction:
     """An image that is unlike the training images, and dark."""
     return make_prediction(
         none=0.93,
-        out_of_distribution=OutOfDistribution(score=31.7, threshold=16.5, is_outside=True),
+        out_of_distribution=OutOfDistribution(detector="mahalanobis", score=31.7, threshold=16.5, is_outside=True),
         quality=(
             make_finding(code="too_dark", message="The image is very dark. Take it again with more light."),
             make_finding(code="blank", message="The image shows almost no structure. Check focus and framing."),

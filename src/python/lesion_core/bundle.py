@@ -21,7 +21,9 @@ from pathlib import Path
 import attrs
 import cattrs
 
+from lesion_core.decision.parameters import DecisionParameters
 from lesion_core.errors import BundleError
+from lesion_core.interval import Interval
 from lesion_core.preprocess import PreprocessSpec
 from lesion_core.taxonomy import Taxonomy
 
@@ -46,37 +48,6 @@ class BackboneIdentity:
 
 
 @attrs.frozen(kw_only=True)
-class DecisionParameters:
-    """What turns logits into an answer; all fitted on the validation part.
-
-    ``temperature`` divides the logits. ``conformal_quantile`` is the nonconformity score below which a diagnosis
-    stays in the set at ``conformal_coverage``. ``ood_median`` and ``ood_threshold`` are embedding distances.
-    ``triage_threshold`` is the malignancy risk whose sensitivity was at least ``triage_sensitivity``.
-    """
-
-    temperature: float = attrs.field(validator=attrs.validators.gt(0))
-    conformal_quantile: float
-    conformal_coverage: float
-    ood_median: float
-    ood_threshold: float
-    triage_threshold: float
-    triage_sensitivity: float
-
-
-@attrs.frozen(kw_only=True)
-class Interval:
-    """A measured number with its bootstrap confidence interval."""
-
-    value: float
-    low: float
-    high: float
-    confidence: float = 0.95
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.confidence:.0%} CI {self.low:.3f}–{self.high:.3f})"
-
-
-@attrs.frozen(kw_only=True)
 class TrainingFacts:
     """What produced the weights. ``metrics`` were measured on the validation part, except names with ``test_``."""
 
@@ -94,7 +65,10 @@ class TrainingFacts:
 
 @attrs.frozen(kw_only=True)
 class BundleManifest:
-    """The content of ``bundle.json``."""
+    """The content of ``bundle.json``.
+
+    ``decision_with_metadata`` is for images that come with age, sex or site; ``None`` where the data had none of them.
+    """
 
     name: str
     backbone: BackboneIdentity
@@ -102,6 +76,7 @@ class BundleManifest:
     preprocess: PreprocessSpec
     decision: DecisionParameters
     training: TrainingFacts
+    decision_with_metadata: DecisionParameters | None = None
     files: dict[str, str] = attrs.field(factory=dict)
     schema_version: int = SCHEMA_VERSION
 

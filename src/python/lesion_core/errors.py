@@ -31,6 +31,12 @@ class ImageError(LesionError):
     code = "corrupt_image"
 
 
+class TaxonomyError(LesionError):
+    """A taxonomy that cannot be read, or whose names are not unique."""
+
+    code = "bad_taxonomy"
+
+
 class UnknownDiagnosisError(LesionError):
     """A label that the taxonomy does not know; ``closest`` holds what it may have meant."""
 

@@ -1,16 +1,13 @@
-"""Scores, with bootstrap confidence intervals grouped by lesion."""
+"""Scores of discrimination: is the right class found? ``reliability`` asks whether probabilities can be believed."""
 
 # N images · K classes
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-
-from lesion_core.bundle import Interval
 
 Probabilities = NDArray[np.floating]
 Labels = NDArray[np.integer]
@@ -62,61 +59,55 @@ def recall_per_class(probabilities: Probabilities, labels: Labels) -> dict[int, 
     return {int(label): float((predicted[labels == label] == label).mean()) for label in np.unique(labels)}
 
 
-def expected_calibration_error(probabilities: Probabilities, labels: Labels, *, bins: int = 15) -> float:
-    """Weighted gap between confidence and accuracy.
+@attrs.frozen(kw_only=True)
+class BinaryCounts:
+    """One class against the rest, at a decision. A share whose denominator is 0 is NaN."""
 
-    Args:
-        probabilities: float ``(N, K)``; rows sum to 1.
-        labels: int ``(N,)`` in ``[0, K)``.
-        bins: equal-width bins over [0, 1].
-    Returns:
-        ECE in [0, 1]; 0 is best.
-    Source: Guo et al. 2017, eq. 3.
-    """
-    confidence = probabilities.max(axis=1)
-    is_right = probabilities.argmax(axis=1) == labels
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        (bin_of == b).mean() * abs(is_right[bin_of == b].mean() - confidence[bin_of == b].mean())
-        for b in np.unique(bin_of)
-    ]
-    return float(np.sum(gaps))
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+
+    @property
+    def sensitivity(self) -> float:
+        """Share of the class that was called so, in [0, 1]."""
+        return _share(self.true_positives, self.false_negatives)
+
+    @property
+    def specificity(self) -> float:
+        """Share of the others that were not, in [0, 1]."""
+        return _share(self.true_negatives, self.false_positives)
+
+    @property
+    def ppv(self) -> float:
+        """Share of the class among those called so, in [0, 1]; at the prevalence of these images."""
+        return _share(self.true_positives, self.false_positives)
+
+    @property
+    def npv(self) -> float:
+        """Share of the others among those not called so, in [0, 1]; at the prevalence of these images."""
+        return _share(self.true_negatives, self.false_negatives)
+
+    def ppv_at(self, prevalence: float) -> float:
+        """PPV where ``prevalence``, in [0, 1], of the images are of the class. Source: Bayes' rule."""
+        right, wrong = prevalence * self.sensitivity, (1 - prevalence) * (1 - self.specificity)
+        return right / (right + wrong) if right + wrong else float("nan")
+
+    def npv_at(self, prevalence: float) -> float:
+        """NPV where ``prevalence``, in [0, 1], of the images are of the class. Source: Bayes' rule."""
+        right, wrong = (1 - prevalence) * self.specificity, prevalence * (1 - self.sensitivity)
+        return right / (right + wrong) if right + wrong else float("nan")
 
 
-def bootstrap_interval(
-    metric: Callable[[Probabilities, Labels], float],
-    probabilities: Probabilities,
-    labels: Labels,
-    lesions: NDArray[np.str_],
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """A metric with its percentile bootstrap interval; whole lesions are resampled, within each class.
+def binary_counts(is_called: NDArray[np.bool_], is_class: NDArray[np.bool_]) -> BinaryCounts:
+    """Count decisions against the truth: bool ``(N,)`` and bool ``(N,)``."""
+    return BinaryCounts(
+        true_positives=int((is_called & is_class).sum()),
+        false_positives=int((is_called & ~is_class).sum()),
+        false_negatives=int((~is_called & is_class).sum()),
+        true_negatives=int((~is_called & ~is_class).sum()),
+    )
 
-    Drawing within the class of a lesion's first image keeps every class in every resample.
 
-    Args:
-        metric: takes probabilities and labels.
-        probabilities: float ``(N, K)``.
-        labels: int ``(N,)``.
-        lesions: str ``(N,)``; images of one lesion are drawn together.
-    Source: Efron & Tibshirani 1993, ch. 13; grouped as in Field & Welsh 2007.
-    """
-    rows_of: dict[str, list[int]] = {}
-    for row, lesion in enumerate(lesions):
-        rows_of.setdefault(str(lesion), []).append(row)
-    strata: dict[int, list[NDArray[np.int64]]] = {}
-    for rows in rows_of.values():
-        strata.setdefault(int(labels[rows[0]]), []).append(np.asarray(rows, dtype=np.int64))
-    random = np.random.default_rng(seed)
-    values = []
-    for _ in range(resamples):
-        drawn = np.concatenate(
-            [groups[pick] for groups in strata.values() for pick in random.integers(0, len(groups), len(groups))]
-        )
-        values.append(metric(probabilities[drawn], labels[drawn]))
-    tail = (1 - confidence) / 2
-    low, high = np.nanquantile(values, [tail, 1 - tail])
-    return Interval(value=metric(probabilities, labels), low=float(low), high=float(high), confidence=confidence)
+def _share(part: int, rest: int) -> float:
+    return part / (part + rest) if part + rest else float("nan")

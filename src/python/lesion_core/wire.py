@@ -15,26 +15,31 @@ import cattrs.v
 from cattrs.gen import make_dict_structure_fn
 
 from lesion_core.errors import WireError
-from lesion_core.taxonomy import Malignancy
+from lesion_core.taxonomy import ClinicalCode, Malignancy
 
 SCHEMA_VERSION = 1
 
 
 @attrs.frozen(kw_only=True)
 class ClassProbability:
-    """One class of the answer. ``probability`` is calibrated, in [0, 1]; all of an answer sum to 1."""
+    """One class of the answer. ``probability`` is calibrated, in [0, 1]; all of an answer sum to 1.
+
+    ``codes`` are what clinics and registries write for the diagnosis: several where it is a group, or none.
+    """
 
     code: str
     name: str
     malignancy: Malignancy
     probability: float = attrs.field(validator=[attrs.validators.ge(0.0), attrs.validators.le(1.0)])
     plain: str = ""
+    codes: tuple[ClinicalCode, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class OutOfDistribution:
-    """Does the image look like the training images? ``score`` is a distance: larger is stranger."""
+    """Does the image look like the training images? Larger ``score`` is stranger, on the scale of ``detector``."""
 
+    detector: str
     score: float
     threshold: float
     is_outside: bool
@@ -42,7 +47,7 @@ class OutOfDistribution:
 
 @attrs.frozen(kw_only=True)
 class ConformalSet:
-    """Diagnoses that cannot be ruled out at the nominal ``coverage`` (in-distribution images only)."""
+    """Diagnoses that cannot be ruled out at the nominal ``coverage`` of each class (in-distribution images only)."""
 
     codes: tuple[str, ...]
     coverage: float
@@ -50,15 +55,27 @@ class ConformalSet:
 
 @attrs.frozen(kw_only=True)
 class MalignancyRisk:
-    """Summed probability of the malignant classes, and the band it falls in.
+    """Summed probability of the malignant classes, and the triage band it falls in.
 
-    ``band`` is ``"high"`` at or above ``threshold``, which was set on the validation part for ``sensitivity``.
+    Attributes:
+        probability: in [0, 1].
+        band: ``"low"``, ``"intermediate"`` or ``"high"``.
+        lower: the band reaches from here, up to but without ``upper``; the high band has 1 there.
+        upper: see ``lower``.
+        sensitivity: what the upper end of the low band was set for, on the validation part.
+        images: of the validation part, that fell into this band.
+        malignant: how many of them were malignant.
+        prevalence: share of malignant images in the whole validation part.
     """
 
     probability: float
-    band: str = attrs.field(validator=attrs.validators.in_(("low", "high")))
-    threshold: float
+    band: str = attrs.field(validator=attrs.validators.in_(("low", "intermediate", "high")))
+    lower: float
+    upper: float
     sensitivity: float
+    images: int
+    malignant: int
+    prevalence: float
 
 
 @attrs.frozen(kw_only=True)
@@ -101,14 +118,18 @@ def _sum_to_one(instance: Any, attribute: attrs.Attribute[Any], value: tuple[Cla
 
 @attrs.frozen(kw_only=True)
 class Prediction:
-    """The answer for one image. ``probabilities`` are in the taxonomy's order, *none of the above* last."""
+    """The answer for one image.
+
+    ``probabilities`` are in the taxonomy's order, *none of the above* last; ``risk`` is ``None`` where the taxonomy has
+    no malignant class, or the validation part had none of its images.
+    """
 
     request_id: str
     model: ModelIdentity
     probabilities: tuple[ClassProbability, ...] = attrs.field(validator=_sum_to_one)
     out_of_distribution: OutOfDistribution
     conformal_set: ConformalSet
-    risk: MalignancyRisk
+    risk: MalignancyRisk | None
     quality: tuple[QualityFinding, ...] = ()
     timings_ms: dict[str, float] = attrs.field(factory=dict)
     notice: str = "Research use only. Not a medical device; not a diagnosis."

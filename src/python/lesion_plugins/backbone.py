@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from lesion_core.decision.parameters import OodDetector
 from lesion_core.preprocess import PreprocessSpec
 from lesion_plugins.errors import InputSizeError
 
@@ -52,7 +53,8 @@ class BackboneSpec:
 
     ``name`` is snake_case and unique over all plugins. ``preprocess`` is the default; training may override
     ``input_size_px`` with any size that ``check_input_size`` accepts. ``bundled`` are weights that need no
-    network, ``hub`` ones that are downloaded. Licences are SPDX identifiers where one exists.
+    network, ``hub`` ones that are downloaded. Licences are SPDX identifiers where one exists. ``ood_detector`` tells
+    strange images best on this backbone's embeddings; a run may choose another.
     """
 
     name: str = attrs.field(validator=attrs.validators.matches_re(r"[a-z][a-z0-9_]*"))
@@ -65,6 +67,7 @@ class BackboneSpec:
     input_multiple_px: int = attrs.field(default=1, validator=attrs.validators.ge(1))
     bundled: WeightsSource | None = None
     hub: WeightsSource | None = None
+    ood_detector: OodDetector = attrs.field(default=OodDetector.MAHALANOBIS, converter=OodDetector)
 
     def __attrs_post_init__(self) -> None:
         self.check_input_size(self.preprocess.input_size_px)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lesion_core.decision.parameters import OodDetector
 from lesion_core.preprocess import PreprocessSpec
 from lesion_plugins.backbone import BackboneSpec, WeightsSource
 
@@ -28,6 +29,7 @@ def timm_backbone(
     weights_license: str,
     patch_px: int | None = None,
     bundled: WeightsSource | None = None,
+    ood_detector: OodDetector = OodDetector.MAHALANOBIS,
 ) -> BackboneSpec:
     """Describe a timm model for ``lesion_register_backbones``.
 
@@ -41,6 +43,7 @@ def timm_backbone(
         patch_px: only for transformers: their position embeddings are made for one input size, which has to
             be a multiple of this.
         bundled: weights that need no network.
+        ood_detector: what tells strange images best on its embeddings.
     """
     build = partial(_build, model, is_sized=patch_px is not None)
     return BackboneSpec(
@@ -53,6 +56,7 @@ def timm_backbone(
         smallest_input_px=2 * (patch_px or 16),
         input_multiple_px=patch_px or 1,
         bundled=bundled,
+        ood_detector=ood_detector,
         hub=WeightsSource(
             origin=f"hub: timm/{model}, {weights_license}",
             license=weights_license,

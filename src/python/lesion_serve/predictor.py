@@ -10,12 +10,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
 from lesion_core.bundle import REFERENCE, Bundle, load_bundle
 from lesion_core.decision.decide import Decisions, decide
-from lesion_core.decision.ood import EmbeddingReference
+from lesion_core.decision.metadata import PatientMetadata
+from lesion_core.decision.ood import NetworkOutput
+from lesion_core.decision.parameters import DecisionParameters
+from lesion_core.decision.triage import band_of
 from lesion_core.preprocess import decode_for, normalise, resize_square
 from lesion_core.quality import assess_quality
 from lesion_core.wire import (
@@ -40,7 +44,7 @@ class Predictor:
         manifest = bundle.manifest
         self._manifest = manifest
         self._classifier = classifier_from_bundle(bundle, registry)
-        self._reference = EmbeddingReference.from_bytes(bundle.read(REFERENCE))
+        self._reference = safetensors.numpy.load(bundle.read(REFERENCE))
         self.identity = ModelIdentity(
             name=manifest.name, version=version, backbone=manifest.backbone.name, bundle_digest=bundle.digest
         )
@@ -64,11 +68,14 @@ class Predictor:
         side = self._manifest.preprocess.input_size_px
         self._run(np.zeros((side, side, 3), np.uint8))
 
-    def predict(self, data: bytes, *, request_id: str | None = None) -> Prediction:
+    def predict(
+        self, data: bytes, *, metadata: PatientMetadata | None = None, request_id: str | None = None
+    ) -> Prediction:
         """Answer for one image.
 
         Args:
             data: bytes of a JPEG or PNG file.
+            metadata: age, sex and site where they are known; used where the model was measured with them.
             request_id: named in the answer; a new one where it is ``None``.
         Raises:
             ImageError: the bytes are not an acceptable image.
@@ -82,28 +89,35 @@ class Predictor:
         with _timed(timings, "preprocess"):
             square = resize_square(image, spec)
         with _timed(timings, "network"):
-            logits, embeddings = self._run(square)
+            output = self._run(square)
         with _timed(timings, "decision"):
+            with_metadata = None if metadata is None else self._manifest.decision_with_metadata
+            parameters = with_metadata or self._manifest.decision
             decisions = decide(
-                logits,
-                embeddings,
-                parameters=self._manifest.decision,
+                output,
+                parameters=parameters,
                 reference=self._reference,
                 taxonomy=self._manifest.taxonomy,
+                metadata=None if metadata is None or with_metadata is None else [metadata],
             )
-        return self._answer(decisions, quality, timings, request_id or uuid.uuid4().hex)
+        return self._answer(decisions, parameters, quality, timings, request_id or uuid.uuid4().hex)
 
-    def _run(self, square: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _run(self, square: NDArray[np.uint8]) -> NetworkOutput:
         images = torch.from_numpy(normalise(square[None], self._manifest.preprocess))
         with torch.inference_mode():
             output = self._classifier(images)
-        return output.logits.numpy(), output.embedding.numpy()
+        return NetworkOutput(logits=output.logits.numpy(), embeddings=output.embedding.numpy())
 
     def _answer(
-        self, decisions: Decisions, quality: tuple[QualityFinding, ...], timings: dict[str, float], request_id: str
+        self,
+        decisions: Decisions,
+        parameters: DecisionParameters,
+        quality: tuple[QualityFinding, ...],
+        timings: dict[str, float],
+        request_id: str,
     ) -> Prediction:
-        taxonomy, parameters = self._manifest.taxonomy, self._manifest.decision
-        distance, risk = float(decisions.ood_distance[0]), float(decisions.risk[0])
+        taxonomy = self._manifest.taxonomy
+        score = float(decisions.strangeness[0])
         members = zip(taxonomy.trained_codes, decisions.conformal[0], strict=True)
         return Prediction(
             request_id=request_id,
@@ -115,24 +129,39 @@ class Predictor:
                     malignancy=diagnosis.malignancy,
                     probability=float(probability),
                     plain=diagnosis.plain,
+                    codes=diagnosis.codes,
                 )
                 for diagnosis, probability in zip(taxonomy.diagnoses, decisions.probabilities[0], strict=True)
             ),
             out_of_distribution=OutOfDistribution(
-                score=distance, threshold=parameters.ood_threshold, is_outside=distance > parameters.ood_threshold
+                detector=parameters.ood.detector,
+                score=score,
+                threshold=parameters.ood.threshold,
+                is_outside=score > parameters.ood.threshold,
             ),
             conformal_set=ConformalSet(
-                codes=tuple(code for code, is_member in members if is_member), coverage=parameters.conformal_coverage
+                codes=tuple(code for code, is_member in members if is_member), coverage=parameters.conformal.coverage
             ),
-            risk=MalignancyRisk(
-                probability=risk,
-                band="high" if risk >= parameters.triage_threshold else "low",
-                threshold=parameters.triage_threshold,
-                sensitivity=parameters.triage_sensitivity,
-            ),
+            risk=_malignancy_risk(float(decisions.risk[0]), parameters) if parameters.triage else None,
             quality=quality,
             timings_ms=timings,
         )
+
+
+def _malignancy_risk(risk: float, parameters: DecisionParameters) -> MalignancyRisk:
+    bands = parameters.triage
+    band = band_of(risk, bands)
+    malignant = sum(item.malignant for item in bands)
+    return MalignancyRisk(
+        probability=risk,
+        band=band.name,
+        lower=band.lower,
+        upper=min((item.lower for item in bands if item.lower > band.lower), default=1.0),
+        sensitivity=parameters.operating_points[0].wanted_sensitivity,
+        images=band.malignant + band.not_malignant,
+        malignant=band.malignant,
+        prevalence=malignant / (malignant + sum(item.not_malignant for item in bands)),
+    )
 
 
 @contextmanager

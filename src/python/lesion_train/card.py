@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lesion_core.bundle import BundleManifest
+from lesion_core.decision.parameters import TriageBand
+from lesion_core.decision.triage import malignant_share
 
 
 def render_card(manifest: BundleManifest) -> str:
@@ -13,6 +17,11 @@ def render_card(manifest: BundleManifest) -> str:
     border = "black border cut" if spec.crop_border else "black border kept"
     steps = f"{border}, colour constancy: {spec.colour_constancy or 'none'}"
     classes = "\n".join(f"| {d.code} | {d.name} | {d.malignancy.value} |" for d in manifest.taxonomy.diagnoses)
+    coverage = "\n".join(f"| {code} | {interval} |" for code, interval in decision.conformal.measured.items())
+    points = "\n".join(
+        f"| {p.target} | {p.threshold} | {p.sensitivity} | {p.specificity} |" for p in decision.operating_points
+    )
+    bands = "\n".join(_band_row(band, decision.triage) for band in decision.triage)
     return f"""# Model card: {manifest.name}
 
 **Research use only. Not a medical device.** It must not be used to make or to exclude a diagnosis.
@@ -43,8 +52,29 @@ which also set the decision parameters; names with `test_` on images that nothin
 {rows}
 
 ## Decision parameters
-Temperature {decision.temperature:.3f}; conformal sets at {decision.conformal_coverage:.0%} nominal coverage; malignancy
-risk is *high* from {decision.triage_threshold:.4f}, set for {decision.triage_sensitivity:.0%} sensitivity.
+All were fitted on the validation part. Temperature {decision.temperature:.3f}. Detector of strange images:
+`{decision.ood.detector}`; an image is called unlike the training images above a score of
+{decision.ood.threshold:.3f}, as {1 - decision.ood.quantile:.0%} of the validation images are.
+
+Conformal sets promise each class a coverage of {decision.conformal.coverage:.0%}. Measured on lesions that did not set
+them; the interval counts each lesion once:
+
+| class | coverage |
+| --- | --- |
+{coverage}
+
+Operating points, each set for a sensitivity. The intervals of the shares count each lesion once, that of the threshold
+is a bootstrap:
+
+| probability of | threshold | sensitivity | specificity |
+| --- | --- | --- | --- |
+{points}
+
+Triage by malignancy risk. The last columns restate the share of malignant lesions in each band for other prevalences:
+
+| band | from | malignant | not | share malignant | at 10 % | at 1 % |
+| --- | --- | --- | --- | --- | --- | --- |
+{bands}
 
 ## Limits
 Trained on dermoscopic images of the sources named above; most of their patients have light skin. Not evaluated on
@@ -54,3 +84,9 @@ skin.
 ## Origin
 Made {facts.created_at} from revision `{facts.git_revision}`, environment digest `{facts.lock_digest}`.
 """
+
+
+def _band_row(band: TriageBand, bands: Sequence[TriageBand]) -> str:
+    shares = (malignant_share(band, bands, prevalence=prevalence) for prevalence in (None, 0.10, 0.01))
+    counts = f"| {band.name} | {band.lower:.4f} | {band.malignant} | {band.not_malignant} |"
+    return f"{counts} {' | '.join('–' if share != share else f'{share:.1%}' for share in shares)} |"

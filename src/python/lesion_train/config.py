@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 from attrs.validators import ge, gt, in_, le
 
+from lesion_core.decision.parameters import OodDetector
 from lesion_core.preprocess import SHADES_OF_GREY
 
 
@@ -30,6 +31,7 @@ class TrainConfig:
         balance: 0 weighs images equally, 1 weighs classes equally, in between by a power of the class count.
         dropout: Dropout before the head.
         ema_decay: Decay a step of the averaged weights that are kept; shortened for short runs.
+        ood_detector: What tells strange images from those of the training part; the backbone's default if not given.
         validation_fraction: Share of the lesions held out for validation.
         seed: Seed of the split, the head, the order of the images and their augmentation.
         threads: Threads of the network on the CPU.
@@ -51,6 +53,7 @@ class TrainConfig:
     balance: float = attrs.field(default=0.7, validator=[ge(0), le(1)])
     dropout: float = attrs.field(default=0.2, validator=[ge(0), le(0.9)])
     ema_decay: float = attrs.field(default=0.995, validator=[ge(0), le(0.99999)])
+    ood_detector: OodDetector | None = None
     validation_fraction: float = attrs.field(default=0.2, validator=[gt(0), le(0.5)])
     seed: int = attrs.field(default=0, validator=ge(0))
     threads: int = attrs.field(default=2, validator=ge(1))

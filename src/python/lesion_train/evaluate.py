@@ -7,16 +7,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lesion_core.bundle import Interval
+from lesion_core.interval import Interval, bootstrap_interval
 from lesion_core.metrics import (
     Labels,
     Probabilities,
     balanced_multiclass_accuracy,
-    bootstrap_interval,
-    expected_calibration_error,
     macro_auroc,
     recall_per_class,
 )
+from lesion_core.reliability import expected_calibration_error
 from lesion_core.taxonomy import Taxonomy
 
 

@@ -9,17 +9,20 @@ import subprocess
 import tempfile
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import attrs
+import safetensors.numpy
 import structlog
 import torch
 
-from lesion_core.bundle import CARD, REFERENCE, WEIGHTS, Bundle, BundleManifest, Interval, TrainingFacts, write_bundle
+from lesion_core.bundle import CARD, REFERENCE, WEIGHTS, Bundle, BundleManifest, TrainingFacts, write_bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.decide import fit_decision
-from lesion_core.decision.ood import fit_reference
+from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
+from lesion_core.interval import Interval
 from lesion_core.preprocess import PreprocessSpec
 from lesion_core.records import Dataset, ImageRecord, data_digest, labels_of, lesions_of
 from lesion_core.splits import Split, require_disjoint, split_by_lesion, write_parts
@@ -31,7 +34,7 @@ from lesion_train.card import render_card
 from lesion_train.config import TrainConfig
 from lesion_train.data import CROP_MARGIN, decode_squares
 from lesion_train.evaluate import measure
-from lesion_train.loop import Outputs, Part, run_network, train_classifier
+from lesion_train.loop import Part, run_network, train_classifier
 from lesion_train.plots import plot_confusion, plot_learning_curves, plot_reliability, plot_roc
 from lesion_train.record import RunRecord
 from lesion_train.tracking import Mirror, RegisteredVersion, TrackingError
@@ -114,10 +117,20 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
         parts = _decode_parts(dataset, split, spec, Path(scratch), config.threads)
         model = train_classifier(model, parts["train"], parts["val"], spec, config, on_epoch=on_epoch)
         outputs = {name: run_network(model, part.squares, spec) for name, part in parts.items()}
-    reference = fit_reference(outputs["train"].embeddings, parts["train"].labels)
-    decision = fit_decision(
-        outputs["val"].logits, outputs["val"].embeddings, parts["val"].labels, reference=reference, taxonomy=taxonomy
+    head = LinearHead(weight=model.head.weight.numpy(force=True), bias=model.head.bias.numpy(force=True))
+    detector = config.ood_detector or backbone.ood_detector
+    reference = fit_reference(detector, outputs["train"], parts["train"].labels, head)
+    fit_on_validation = partial(
+        fit_decision,
+        outputs["val"],
+        parts["val"].labels,
+        lesions_of(split.validation),
+        detector=detector,
+        reference=reference,
+        taxonomy=taxonomy,
     )
+    decision = fit_on_validation()
+    has_metadata = any(r.age_approx or r.sex or r.anatom_site_general for r in split.validation)
     metrics: dict[str, Interval] = {}
     for name, records in (("val", split.validation), ("test", dataset.test)):
         if records:
@@ -142,10 +155,11 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
             validation_images=len(split.validation),
             metrics=metrics,
         ),
+        decision_with_metadata=fit_on_validation(metadata=split.validation) if has_metadata else None,
     )
     files = {
         WEIGHTS: weights_to_bytes(model.cpu()),
-        REFERENCE: reference.to_bytes(),
+        REFERENCE: safetensors.numpy.save(reference),
         CARD: render_card(manifest).encode(),
     }
     bundle = write_bundle(record.bundle, manifest, files)
@@ -171,7 +185,7 @@ def _decode_parts(dataset: Dataset, split: Split, spec: PreprocessSpec, scratch:
     }
 
 
-def _plot(record: RunRecord, outputs: Outputs, part: Part, temperature: float, dataset: Dataset) -> None:
+def _plot(record: RunRecord, outputs: NetworkOutput, part: Part, temperature: float, dataset: Dataset) -> None:
     probabilities = calibrated_probabilities(outputs.logits, temperature)
     plot_learning_curves(record.epochs, record.plots / "learning_curves.png")
     plot_confusion(probabilities, part.labels, dataset.taxonomy, record.plots / "confusion.png")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from tqdm import tqdm
 
+from lesion_core.decision.ood import NetworkOutput
 from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
 from lesion_core.preprocess import PreprocessSpec
 from lesion_plugins.classifier import Classifier
@@ -37,14 +38,6 @@ class Part:
 
     squares: NDArray[np.uint8]
     labels: NDArray[np.int64]
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Outputs:
-    """What a network says of a part: ``logits`` float32 ``(N, K)``, ``embeddings`` float32 ``(N, D)``."""
-
-    logits: NDArray[np.float32]
-    embeddings: NDArray[np.float32]
 
 
 def train_classifier(
@@ -125,8 +118,8 @@ def train_classifier(
     return averaged.eval()
 
 
-def run_network(model: Classifier, squares: NDArray[np.uint8], spec: PreprocessSpec) -> Outputs:
-    """Outputs for stored squares uint8 ``(N, P, P, 3)``, in order, without any augmentation."""
+def run_network(model: Classifier, squares: NDArray[np.uint8], spec: PreprocessSpec) -> NetworkOutput:
+    """What the network says of stored squares uint8 ``(N, P, P, 3)``, in order, without any augmentation."""
     device = next(model.parameters()).device
     model.eval()
     logits, embeddings = [], []
@@ -135,7 +128,7 @@ def run_network(model: Classifier, squares: NDArray[np.uint8], spec: PreprocessS
             output = model(images.to(device, memory_format=torch.channels_last))
             logits.append(output.logits.float().cpu().numpy())
             embeddings.append(output.embedding.float().cpu().numpy())
-    return Outputs(logits=np.concatenate(logits), embeddings=np.concatenate(embeddings))
+    return NetworkOutput(logits=np.concatenate(logits), embeddings=np.concatenate(embeddings))
 
 
 @torch.no_grad()

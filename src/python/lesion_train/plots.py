@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 
 from lesion_core.metrics import Labels, Probabilities
+from lesion_core.reliability import reliability_table
 from lesion_core.taxonomy import Taxonomy
 
 matplotlib.use("Agg")
@@ -65,14 +66,13 @@ def plot_roc(probabilities: Probabilities, labels: Labels, taxonomy: Taxonomy, p
 def plot_reliability(probabilities: Probabilities, labels: Labels, path: Path, *, bins: int = 10) -> None:
     """Observed accuracy against stated confidence; the diagonal is perfect calibration."""
     confidence, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    filled = np.unique(bin_of)
+    table = reliability_table(confidence, is_right, bins=bins)
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
     axes.plot(
-        [confidence[bin_of == b].mean() for b in filled],
-        [is_right[bin_of == b].mean() for b in filled],
+        [row.mean_probability for row in table],
+        [row.observed for row in table],
         marker="o",
         color="#0072B2",
     )

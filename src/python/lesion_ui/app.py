@@ -34,6 +34,13 @@ from lesion_ui.view import (
 MAX_UPLOAD_MB = DEFAULT_LIMITS.max_bytes // 2**20
 SHOWN_SIDE_PX = 1200
 
+RISK_BOXES = {
+    "high": (st.error, ":material/priority_high:"),
+    "intermediate": (st.warning, ":material/priority_high:"),
+    "low": (st.info, ":material/info:"),
+    "none": (st.info, ":material/info:"),
+}
+
 log = structlog.get_logger(__name__)
 
 HOW_TO_READ = """
@@ -159,8 +166,10 @@ def _show_answer(answer: AnswerView) -> None:
         st.markdown(f"## {markdown_text(answer.headline.name)}")
         st.markdown(f"**{markdown_text(answer.headline.probability_text)}**")
         st.markdown(markdown_text(answer.headline.plain))
+        if answer.headline.codes:
+            st.caption(f"Codes of this class: {markdown_text(answer.headline.codes)}")
     with st.container(key="risk"):
-        box, icon = (st.warning, ":material/priority_high:") if answer.risk.is_high else (st.info, ":material/info:")
+        box, icon = RISK_BOXES[answer.risk.band]
         box(f"**{markdown_text(answer.risk.title)}**  \n{markdown_text(answer.risk.sentence)}", icon=icon)
     st.markdown(f"**Cannot be ruled out:** {markdown_text(answer.conformal)}")
     with st.container(key="chart"):

@@ -44,22 +44,26 @@ class Bar:
 
 @attrs.frozen(kw_only=True)
 class Headline:
-    """The first thing to read: ``kicker`` over ``name``, then ``probability_text`` and one ``plain`` sentence."""
+    """The first thing to read: ``kicker`` over ``name``, then ``probability_text`` and one ``plain`` sentence.
+
+    ``codes`` is what to write into a record for this diagnosis; empty where there is nothing.
+    """
 
     kicker: str
     name: str
     probability_text: str
     plain: str
+    codes: str
     is_none_of_the_above: bool
 
 
 @attrs.frozen(kw_only=True)
 class RiskText:
-    """The triage band in words."""
+    """The triage band in words. ``band`` is ``"low"``, ``"intermediate"``, ``"high"`` or ``"none"``."""
 
     title: str
     sentence: str
-    is_high: bool
+    band: str
 
 
 @attrs.frozen(kw_only=True)
@@ -204,6 +208,7 @@ def _headline(item: ClassProbability, classes: int, *, is_none: bool) -> Headlin
             name=item.name,
             probability_text=f"{percent(item.probability)} – how unlike the training images it is",
             plain=item.plain,
+            codes="",
             is_none_of_the_above=True,
         )
     group = f"{SYMBOLS[item.malignancy]} {item.malignancy.value}"
@@ -212,29 +217,49 @@ def _headline(item: ClassProbability, classes: int, *, is_none: bool) -> Headlin
         name=item.name,
         probability_text=f"{percent(item.probability)} probability · {group}",
         plain=item.plain,
+        codes=" · ".join(f"{code.system} {code.code} {code.display}".replace(" ", _SPACE, 1) for code in item.codes),
         is_none_of_the_above=False,
     )
 
 
-def _risk(risk: MalignancyRisk, probabilities: Sequence[ClassProbability], *, is_outside: bool) -> RiskText:
-    is_high = risk.band == "high"
-    probability, threshold = percent_pair(risk.probability, risk.threshold)
+def _risk(risk: MalignancyRisk | None, probabilities: Sequence[ClassProbability], *, is_outside: bool) -> RiskText:
+    if risk is None:
+        return RiskText(
+            title="No malignancy risk",
+            sentence="None of this model's diagnoses is malignant, or it was measured on no image of one.",
+            band="none",
+        )
     names = [item.name for item in probabilities if item.malignancy is Malignancy.MALIGNANT]
-    summed = f"Summed over {join_names(names)}. " if names else ""
-    side = "At or above" if is_high else "Below"
-    sentence = (
-        f"{summed}{side} the threshold of {threshold}, which was set for {percent(risk.sensitivity)} sensitivity on "
-        "the validation part."
-    )
-    if not is_high and risk.sensitivity < 1.0:
-        missed = percent(1.0 - risk.sensitivity)
-        sentence += f" Up to {missed} of the malignant lesions there were below it too: a low band rules nothing out."
+    sensitivity = percent(risk.sensitivity)
+    if risk.band == "low":
+        probability, upper = percent_pair(risk.probability, risk.upper)
+        where = f"Below the threshold of {upper}, which was set for {sensitivity} sensitivity on the validation part."
+    else:
+        probability, lower = percent_pair(risk.probability, risk.lower)
+        where = f"At or above the threshold of {lower}"
+        if risk.band == "intermediate":
+            where += f", which was set for {sensitivity} sensitivity on the validation part"
+        where += "."
+    sentences = [f"Summed over {join_names(names)}." if names else "", where, _observed(risk)]
+    if risk.band == "low":
+        sentences.append("A low band rules nothing out.")
     if is_outside:
-        sentence += " For an image unlike the training images the band is not reliable."
+        sentences.append("For an image unlike the training images the band is not reliable.")
     return RiskText(
-        title=f"Malignancy risk {probability} – {'high' if is_high else 'low'} band",
-        sentence=sentence,
-        is_high=is_high,
+        title=f"Malignancy risk {probability} – {risk.band} band",
+        sentence=" ".join(sentence for sentence in sentences if sentence),
+        band=risk.band,
+    )
+
+
+def _observed(risk: MalignancyRisk) -> str:
+    """What was found in the band, and at which prevalence: without that a share means nothing."""
+    if not risk.images:
+        return "No validation image fell into this band."
+    return (
+        f"Of the {risk.images} validation images in this band, {risk.malignant} were malignant "
+        f"({percent(risk.malignant / risk.images)}; {percent(risk.prevalence)} of all). "
+        "Where malignant lesions are rarer, they are rarer in each band."
     )
 
 
@@ -249,15 +274,16 @@ def _conformal(conformal: ConformalSet, trained: Sequence[ClassProbability], *, 
     if set(names) <= set(conformal.codes):
         return f"all {len(members)} trained diagnoses. The image does not narrow them down at {coverage} coverage."
     return (
-        f"{join_names(members)}. For images like those of the validation part, such a set holds the true diagnosis "
-        f"{coverage} of the time."
+        f"{join_names(members)}. For images like those of the validation part, whatever their diagnosis, such a set "
+        f"holds the true one {coverage} of the time."
     )
 
 
 def _distance(prediction: Prediction) -> str:
     score, limit = prediction.out_of_distribution.score, prediction.out_of_distribution.threshold
     verdict = "unlike" if prediction.out_of_distribution.is_outside else "like"
-    return f"Distance to the training images {score:.2f}, limit {limit:.2f}: {verdict} the training images."
+    detector = prediction.out_of_distribution.detector.replace("_", " ")
+    return f"Strangeness {score:.2f} ({detector}), limit {limit:.2f}: {verdict} the training images."
 
 
 def _model(prediction: Prediction) -> str:

@@ -14,15 +14,15 @@ from lesion_core.bundle import (
     MANIFEST,
     BackboneIdentity,
     BundleManifest,
-    DecisionParameters,
-    Interval,
     TrainingFacts,
     load_bundle,
     write_bundle,
 )
 from lesion_core.errors import BundleError
+from lesion_core.interval import Interval
 from lesion_core.preprocess import SHADES_OF_GREY, PreprocessSpec
 from lesion_core.taxonomy import ISIC_2019
+from support.decisions import DECISION
 
 MANIFEST_VALUE = BundleManifest(
     name="skin-lesion",
@@ -36,15 +36,7 @@ MANIFEST_VALUE = BundleManifest(
     ),
     taxonomy=ISIC_2019,
     preprocess=PreprocessSpec(input_size_px=64),
-    decision=DecisionParameters(
-        temperature=1.1,
-        conformal_quantile=0.8,
-        conformal_coverage=0.9,
-        ood_median=1.0,
-        ood_threshold=2.0,
-        triage_threshold=0.2,
-        triage_sensitivity=0.95,
-    ),
+    decision=DECISION,
     training=TrainingFacts(
         dataset="synthetic",
         data_digest="d",

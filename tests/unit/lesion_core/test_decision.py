@@ -1,4 +1,4 @@
-"""The decision layer."""
+"""The decision layer in one call."""
 
 from __future__ import annotations
 
@@ -7,38 +7,56 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from lesion_core.decision.calibration import calibrated_probabilities, fit_temperature
-from lesion_core.decision.conformal import conformal_sets, fit_conformal_quantile
-from lesion_core.decision.decide import decide, fit_decision
-from lesion_core.decision.ood import EmbeddingReference, distances, fit_reference, none_of_the_above_probability
-from lesion_core.decision.triage import malignancy_risk, threshold_for_sensitivity
-from lesion_core.taxonomy import ISIC_2019
+from lesion_core.decision.decide import Decisions, decide, fit_decision
+from lesion_core.decision.ood import LinearHead, NetworkOutput, Reference, fit_reference
+from lesion_core.decision.parameters import DecisionParameters, OodDetector
+from lesion_core.decision.triage import malignancy_risk
+from lesion_core.taxonomy import ISIC_2019, Malignancy
 
 CLASSES, FEATURES = 8, 12
+DETECTOR = OodDetector.MAHALANOBIS
+NO_HEAD = LinearHead(weight=np.zeros((CLASSES, FEATURES)), bias=np.zeros(CLASSES))
 
 
-def case(seed: int, images: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits that are right about 3 times in 4, embeddings in clusters, labels."""
+def case(seed: int, images: int = 400) -> tuple[NetworkOutput, NDArray[np.int64]]:
+    """Logits that are right about 3 times in 4, embeddings in clusters; labels."""
     random = np.random.default_rng(seed)
-    labels = random.integers(0, CLASSES, images)
+    labels = random.permutation(np.arange(images) % CLASSES)
     centres = np.random.default_rng(99).normal(0, 3, (CLASSES, FEATURES))
-    embeddings = centres[labels] + random.normal(0, 1, (images, FEATURES))
     logits = random.normal(0, 1, (images, CLASSES))
     logits[np.arange(images), labels] += 2
-    return logits, embeddings, labels
+    return NetworkOutput(logits=logits, embeddings=centres[labels] + random.normal(0, 1, (images, FEATURES))), labels
 
 
-@given(st.integers(0, 1000), st.floats(-20, 20), st.floats(0.01, 1e4))
-def test_probabilities_sum_to_one_at_any_logit_scale(seed: int, shift: float, scale: float) -> None:
+def fitted(seed: int) -> tuple[NetworkOutput, DecisionParameters, Reference]:
+    output, labels = case(seed)
+    reference = fit_reference(DETECTOR, output, labels, NO_HEAD)
+    lesions = np.array([f"lesion-{n}" for n in range(len(labels))])
+    parameters = fit_decision(output, labels, lesions, detector=DETECTOR, reference=reference, taxonomy=ISIC_2019)
+    return output, parameters, reference
+
+
+@pytest.fixture(scope="module")
+def model() -> tuple[NetworkOutput, DecisionParameters, Reference]:
+    return fitted(0)
+
+
+def apply(output: NetworkOutput, parameters: DecisionParameters, reference: Reference) -> Decisions:
+    return decide(output, parameters=parameters, reference=reference, taxonomy=ISIC_2019)
+
+
+@given(seed=st.integers(0, 1000), shift=st.floats(-20, 20), scale=st.floats(0.01, 1e4))
+def test_probabilities_sum_to_one_at_any_logit_scale(
+    model: tuple[NetworkOutput, DecisionParameters, Reference], seed: int, shift: float, scale: float
+) -> None:
     """Also where a naive softmax overflows."""
-    logits, embeddings, labels = case(seed, 40)
-    reference = fit_reference(embeddings, labels)
-    parameters = fit_decision(logits, embeddings, labels, reference=reference, taxonomy=ISIC_2019)
+    output, _ = case(seed, 40)
+    scaled = attrs.evolve(output, logits=output.logits * scale + shift)
 
-    decisions = decide(
-        logits * scale + shift, embeddings, parameters=parameters, reference=reference, taxonomy=ISIC_2019
-    )
+    decisions = apply(scaled, *model[1:])
 
     assert decisions.probabilities.shape == (40, CLASSES + 1)
     np.testing.assert_allclose(decisions.probabilities.sum(axis=1), 1, atol=1e-9)
@@ -57,88 +75,68 @@ def test_temperature_is_recovered(true_temperature: float) -> None:
     assert fit_temperature(logits * true_temperature, labels) == pytest.approx(true_temperature, rel=0.05)
 
 
-def test_conformal_sets_cover_new_images_at_the_stated_rate() -> None:
-    """Fitted on one sample, counted on another."""
-    logits, _, labels = case(1, 4000)
-    probabilities = calibrated_probabilities(logits, 1.0)
-    quantile = fit_conformal_quantile(probabilities[:2000], labels[:2000], coverage=0.9)
+def test_the_largest_of_all_nine_is_none_of_the_above_for_strange_images_only(
+    model: tuple[NetworkOutput, DecisionParameters, Reference],
+) -> None:
+    """Its probability is on the scale of the others."""
+    output, parameters, reference = model
+    strange = attrs.evolve(output, embeddings=np.random.default_rng(5).normal(0, 5, output.embeddings.shape))
 
-    sets = conformal_sets(probabilities[2000:], quantile)
+    inside, outside = (apply(said, parameters, reference).probabilities.argmax(axis=1) for said in (output, strange))
 
-    assert sets[np.arange(2000), labels[2000:]].mean() == pytest.approx(0.9, abs=0.025)
-
-
-def test_too_few_images_give_sets_of_every_class() -> None:
-    """Five images cannot support 90 %."""
-    logits, _, labels = case(1, 5)
-
-    assert fit_conformal_quantile(calibrated_probabilities(logits, 1.0), labels, coverage=0.9) == 1.0
+    assert (inside == CLASSES).mean() < 0.05
+    assert (outside == CLASSES).mean() > 0.9
 
 
-def test_embeddings_far_from_all_clusters_are_strange() -> None:
-    """And get nearly all of their probability as none of the above."""
-    logits, embeddings, labels = case(2)
-    reference = fit_reference(embeddings, labels)
-    parameters = fit_decision(logits, embeddings, labels, reference=reference, taxonomy=ISIC_2019)
-    strange = np.random.default_rng(5).normal(0, 5, (100, FEATURES))
+def test_half_of_the_validation_images_get_less_than_one_percent_none_of_the_above(
+    model: tuple[NetworkOutput, DecisionParameters, Reference],
+) -> None:
+    """As declared."""
+    output, parameters, reference = model
 
-    inside = decide(logits, embeddings, parameters=parameters, reference=reference, taxonomy=ISIC_2019)
-    outside = decide(logits[:100], strange, parameters=parameters, reference=reference, taxonomy=ISIC_2019)
+    none = apply(output, parameters, reference).probabilities[:, -1]
 
-    assert np.median(inside.probabilities[:, -1]) == pytest.approx(0.01, abs=0.002)
-    assert np.median(outside.probabilities[:, -1]) > 0.9
+    assert np.median(none) == pytest.approx(0.01, abs=0.002)
 
 
-def test_distance_does_not_depend_on_the_length_of_the_embedding() -> None:
-    """Only its direction counts."""
-    _, embeddings, labels = case(3)
-    reference = fit_reference(embeddings, labels)
-
-    np.testing.assert_allclose(distances(embeddings * 7, reference), distances(embeddings, reference), rtol=1e-6)
-
-
-def test_the_reference_survives_its_file() -> None:
-    """Round trip through safetensors."""
-    _, embeddings, labels = case(4)
-    reference = fit_reference(embeddings, labels)
-
-    again = EmbeddingReference.from_bytes(reference.to_bytes())
-
-    np.testing.assert_array_equal(again.class_means, reference.class_means)
-    np.testing.assert_array_equal(again.precision, reference.precision)
-
-
-def test_none_of_the_above_is_one_in_a_hundred_at_the_median_and_one_in_two_at_the_threshold() -> None:
-    """The two declared points of the curve."""
-    values = none_of_the_above_probability(np.array([2.0, 5.0]), median=2.0, threshold=5.0)
-
-    np.testing.assert_allclose(values, [0.01, 0.5], atol=1e-9)
-
-
-@given(st.integers(0, 1000), st.floats(0.5, 1.0))
-def test_triage_threshold_reaches_its_sensitivity_and_no_higher_one_does(seed: int, sensitivity: float) -> None:
-    """By definition of the operating point."""
-    random = np.random.default_rng(seed)
-    risk, malignant = random.random(60), random.random(60) < 0.4
-    malignant[0] = True
-
-    threshold = threshold_for_sensitivity(risk, malignant, sensitivity=sensitivity)
-
-    assert (risk[malignant] >= threshold).mean() >= sensitivity - 1e-9
-    higher = risk[malignant & (risk > threshold)]
-    assert len(higher) / malignant.sum() < sensitivity
-
-
-def test_risk_does_not_fall_when_an_image_is_strange() -> None:
+def test_risk_does_not_fall_when_an_image_is_strange(
+    model: tuple[NetworkOutput, DecisionParameters, Reference],
+) -> None:
     """A share given to none of the above must not make a lesion look safer."""
-    logits, embeddings, labels = case(6)
-    reference = fit_reference(embeddings, labels)
-    parameters = fit_decision(logits, embeddings, labels, reference=reference, taxonomy=ISIC_2019)
-    stranger = attrs.evolve(parameters, ood_threshold=parameters.ood_median + 1e-6)
+    output, parameters, reference = model
+    ood = attrs.evolve(parameters.ood, threshold=parameters.ood.median + 1e-6)
 
-    before = decide(logits, embeddings, parameters=parameters, reference=reference, taxonomy=ISIC_2019)
-    after = decide(logits, embeddings, parameters=stranger, reference=reference, taxonomy=ISIC_2019)
+    before = apply(output, parameters, reference)
+    after = apply(output, attrs.evolve(parameters, ood=ood), reference)
 
     np.testing.assert_array_equal(before.risk, after.risk)
-    expected = malignancy_risk(calibrated_probabilities(logits, parameters.temperature), ISIC_2019)
+    expected = malignancy_risk(calibrated_probabilities(output.logits, parameters.temperature), ISIC_2019)
     np.testing.assert_allclose(before.risk, expected)
+
+
+def test_every_malignant_class_has_an_operating_point_and_the_risk_the_first(
+    model: tuple[NetworkOutput, DecisionParameters, Reference],
+) -> None:
+    """Melanoma among them, at 95 % sensitivity."""
+    points = {point.target: point for point in model[1].operating_points}
+
+    assert list(points) == ["malignant", "MEL", "BCC", "SCC"]
+    assert points["MEL"].wanted_sensitivity == 0.95
+    assert points["MEL"].sensitivity.value >= 0.95
+    assert [band.name for band in model[1].triage] == ["low", "intermediate", "high"]
+    assert model[1].triage[1].lower == points["malignant"].threshold.value
+
+
+def test_without_a_malignant_class_there_is_no_triage() -> None:
+    """Instead of a risk of nothing."""
+    output, labels = case(1)
+    benign = attrs.evolve(
+        ISIC_2019, trained=tuple(attrs.evolve(d, malignancy=Malignancy.BENIGN) for d in ISIC_2019.trained)
+    )
+    reference = fit_reference(DETECTOR, output, labels, NO_HEAD)
+    lesions = np.array([f"lesion-{n}" for n in range(len(labels))])
+
+    parameters = fit_decision(output, labels, lesions, detector=DETECTOR, reference=reference, taxonomy=benign)
+
+    assert (parameters.operating_points, parameters.triage) == ((), ())
+    assert decide(output, parameters=parameters, reference=reference, taxonomy=benign).risk.max() == 0.0

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
 
 from lesion_core.metrics import (
+    BinaryCounts,
     balanced_multiclass_accuracy,
-    bootstrap_interval,
-    expected_calibration_error,
+    binary_counts,
     macro_auroc,
     recall_per_class,
 )
@@ -58,39 +58,25 @@ def test_recall_is_counted_per_class() -> None:
     assert recall_per_class(probabilities, np.array([0, 0, 0, 1])) == {0: pytest.approx(2 / 3), 1: 1.0}
 
 
-def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
-    """Ten answers at 80 % of which half are right: 0.3."""
-    probabilities = np.tile([0.8, 0.2], (10, 1))
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_shares_of_a_decision_equal_those_of_scikit_learns_confusion_matrix(seed: int, threshold: float) -> None:
+    """Sensitivity, specificity, PPV and NPV; NaN where nothing is in the denominator."""
+    probabilities, labels = random_case(seed, 40)
+    is_called, is_class = probabilities[:, 0] >= threshold, labels == 0
+    (tn, fp), (fn, tp) = confusion_matrix(is_class, is_called, labels=[False, True])
 
-    assert expected_calibration_error(probabilities, np.array([0, 1] * 5)) == pytest.approx(0.3)
+    counts = binary_counts(is_called, is_class)
 
-
-def test_interval_holds_the_value_and_narrows_with_more_lesions() -> None:
-    """The bootstrap behaves."""
-    widths = []
-    for images in (100, 1600):
-        probabilities, labels = random_case(1, images)
-        lesions = np.arange(len(labels)).astype(str)
-        interval = bootstrap_interval(balanced_multiclass_accuracy, probabilities, labels, lesions, resamples=200)
-        assert interval.low <= interval.value <= interval.high
-        widths.append(interval.high - interval.low)
-
-    assert widths[1] < widths[0] / 2
+    ours = [counts.sensitivity, counts.specificity, counts.ppv, counts.npv]
+    with np.errstate(invalid="ignore"):
+        expected = [np.divide(*pair) for pair in ((tp, tp + fn), (tn, tn + fp), (tp, tp + fp), (tn, tn + fn))]
+    assert ours == pytest.approx(expected, nan_ok=True)
 
 
-def test_images_of_one_lesion_count_as_one_observation() -> None:
-    """Copies of every image leave the interval as wide as it was."""
-    probabilities, labels = random_case(2, 100)
-    lesions = np.arange(len(labels)).astype(str)
+def test_predictive_values_depend_on_the_prevalence() -> None:
+    """90 % sensitivity and specificity find 1 in 12 where 1 in 100 is ill, and 9 in 10 where half are."""
+    counts = BinaryCounts(true_positives=90, false_positives=10, false_negatives=10, true_negatives=90)
 
-    def width(copies: int) -> float:
-        interval = bootstrap_interval(
-            balanced_multiclass_accuracy,
-            np.repeat(probabilities, copies, axis=0),
-            np.repeat(labels, copies),
-            np.repeat(lesions, copies),
-            resamples=300,
-        )
-        return interval.high - interval.low
-
-    assert width(8) == pytest.approx(width(1), rel=0.05)
+    assert counts.ppv_at(0.5) == counts.ppv == pytest.approx(0.9)
+    assert counts.ppv_at(0.01) == pytest.approx(0.009 / (0.009 + 0.099))
+    assert counts.npv_at(0.01) == pytest.approx(0.891 / (0.891 + 0.001))

@@ -40,9 +40,18 @@ def prediction(weights: list[float]) -> Prediction:
             ClassProbability(code=d.code, name=d.name, malignancy=d.malignancy, probability=w / total, plain=d.plain)
             for d, w in zip(ISIC_2019.diagnoses, weights, strict=True)
         ),
-        out_of_distribution=OutOfDistribution(score=1.5, threshold=2.0, is_outside=False),
+        out_of_distribution=OutOfDistribution(detector="mahalanobis", score=1.5, threshold=2.0, is_outside=False),
         conformal_set=ConformalSet(codes=("MEL", "NV"), coverage=0.9),
-        risk=MalignancyRisk(probability=0.4, band="high", threshold=0.1, sensitivity=0.95),
+        risk=MalignancyRisk(
+            probability=0.4,
+            band="high",
+            lower=0.3,
+            upper=1.0,
+            sensitivity=0.95,
+            images=50,
+            malignant=40,
+            prevalence=0.3,
+        ),
         quality=(finding("warn"),),
         timings_ms={"decode": 1.25},
     )

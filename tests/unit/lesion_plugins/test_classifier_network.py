@@ -9,7 +9,6 @@ from structlog.testing import capture_logs
 
 from lesion_core.bundle import (
     BundleManifest,
-    DecisionParameters,
     TrainingFacts,
     write_bundle,
 )
@@ -21,6 +20,7 @@ from lesion_plugins.classifier import build_classifier, classifier_from_bundle
 from lesion_plugins.errors import InputSizeError, UnknownBackboneError
 from lesion_plugins.registry import BackboneRegistry
 from lesion_plugins.weights import weights_to_bytes
+from support.decisions import DECISION
 
 SIZE_PX = 32
 CLASSES = len(ISIC_2019.trained)
@@ -44,15 +44,7 @@ def _write(folder, registry, classifier, **changes):
         backbone=registry.identity("tiny_cnn", RANDOM_ORIGIN),
         taxonomy=ISIC_2019,
         preprocess=PreprocessSpec(input_size_px=SIZE_PX),
-        decision=DecisionParameters(
-            temperature=1.0,
-            conformal_quantile=0.9,
-            conformal_coverage=0.9,
-            ood_median=1.0,
-            ood_threshold=2.0,
-            triage_threshold=0.1,
-            triage_sensitivity=0.95,
-        ),
+        decision=DECISION,
         training=TrainingFacts(
             dataset="none",
             data_digest="",

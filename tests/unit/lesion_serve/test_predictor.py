@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 from lesion_core.bundle import REFERENCE
 from lesion_core.decision.decide import decide
-from lesion_core.decision.ood import EmbeddingReference
+from lesion_core.decision.ood import NetworkOutput
 from lesion_core.errors import BundleError, ImageError
 from lesion_core.preprocess import load_square, normalise
 from lesion_core.taxonomy import ISIC_2019
@@ -47,10 +48,9 @@ def test_a_prediction_equals_the_parts_called_one_by_one(
         square = load_square(data, manifest.preprocess)
         output = model(torch.from_numpy(normalise(square[None], manifest.preprocess)))
     expected = decide(
-        output.logits.numpy(),
-        output.embedding.numpy(),
+        NetworkOutput(logits=output.logits.numpy(), embeddings=output.embedding.numpy()),
         parameters=manifest.decision,
-        reference=EmbeddingReference.from_bytes(bundle.read(REFERENCE)),  # type: ignore[attr-defined]
+        reference=safetensors.numpy.load(bundle.read(REFERENCE)),  # type: ignore[attr-defined]
         taxonomy=ISIC_2019,
     )
 
@@ -58,7 +58,7 @@ def test_a_prediction_equals_the_parts_called_one_by_one(
 
     shown = [item.probability for item in prediction.probabilities]
     np.testing.assert_allclose(shown, expected.probabilities[0], atol=1e-6)
-    assert prediction.out_of_distribution.score == pytest.approx(expected.ood_distance[0], rel=1e-5)
+    assert prediction.out_of_distribution.score == pytest.approx(expected.strangeness[0], rel=1e-5)
 
 
 def test_the_answer_names_the_model_and_the_request(bundle: object, predictor: Predictor) -> None:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from lesion_core.errors import ImageError, LesionError
 from lesion_core.taxonomy import ISIC_2019
-from lesion_core.wire import ConformalSet, MalignancyRisk, OutOfDistribution
+from lesion_core.wire import ConformalSet, OutOfDistribution
 from lesion_ui.client import ServiceError
 from lesion_ui.view import NONE_SYMBOL, answer_view, markdown_text, percent, percent_pair, problem_view
-from support.fake_service import make_finding, make_prediction, outside_prediction
+from support.fake_service import make_finding, make_prediction, make_risk, outside_prediction
 
 UNIT = st.floats(0, 1)
 WEIGHTS = st.lists(st.floats(0.001, 1), min_size=8, max_size=8).map(
@@ -78,7 +78,7 @@ def test_two_percentages_read_alike_only_when_they_nearly_are(first: float, seco
 @given(WEIGHTS, UNIT, st.booleans())
 def test_bars_are_all_classes_in_falling_order(weights: dict[str, float], none: float, is_outside: bool) -> None:
     """None of the above comes first where it applies, and in its place otherwise."""
-    outside = OutOfDistribution(score=1.0, threshold=2.0, is_outside=is_outside)
+    outside = OutOfDistribution(detector="knn", score=1.0, threshold=2.0, is_outside=is_outside)
     prediction = make_prediction(weights, none=none, out_of_distribution=outside)
 
     view = answer_view(prediction)
@@ -138,33 +138,60 @@ def test_a_finding_shows_its_number_its_limit_and_where_that_comes_from() -> Non
     assert note.numbers == "Measured 0.412, limit 0.57: 0.5 % of real images are below."
 
 
-def test_a_high_band_is_stated_with_its_operating_point() -> None:
-    """Which threshold, set for what, on what."""
-    risk = answer_view(make_prediction()).risk
+@pytest.mark.parametrize(
+    ("probability", "title", "where", "observed"),
+    [
+        (0.68, "Malignancy risk 68 % – high band", "At or above the threshold of 41 %.", "306 validation images"),
+        (
+            0.2,
+            "Malignancy risk 20 % – intermediate band",
+            "At or above the threshold of 12 %, which was set for 95 % sensitivity on the validation part.",
+            "210 validation images",
+        ),
+        (
+            0.05,
+            "Malignancy risk 5 % – low band",
+            "Below the threshold of 12 %, which was set for 95 % sensitivity on the validation part.",
+            "330 validation images",
+        ),
+    ],
+)
+def test_a_band_is_stated_with_its_threshold_and_what_was_found_in_it(
+    probability: float, title: str, where: str, observed: str
+) -> None:
+    """Which threshold, set for what, on what; and how many there were malignant."""
+    risk = answer_view(make_prediction(risk=make_risk(probability))).risk
 
-    assert risk.is_high
-    assert plain(risk.title) == "Malignancy risk 68 % – high band"
-    assert "At or above the threshold of 12 %" in plain(risk.sentence)
-    assert "set for 95 % sensitivity on the validation part" in plain(risk.sentence)
+    assert plain(risk.title) == title
+    assert where in plain(risk.sentence)
+    assert observed in plain(risk.sentence)
     assert "Melanoma, Basal cell carcinoma and Squamous cell carcinoma" in risk.sentence
+    assert risk.band in title
 
 
 def test_a_low_band_does_not_reassure() -> None:
-    """It says what share of malignant lesions it misses."""
+    """It says how many malignant lesions were in it."""
     risk = answer_view(make_prediction({"NV": 1.0})).risk
 
-    assert not risk.is_high
-    assert "Up to 5 % of the malignant lesions there were below it too" in plain(risk.sentence)
+    assert risk.band == "low"
+    assert "15 were malignant (5 %; 37 % of all)" in plain(risk.sentence)
     assert "rules nothing out" in risk.sentence
 
 
 def test_a_risk_just_under_the_threshold_reads_lower_than_it() -> None:
     """With as many digits as it takes."""
-    low = MalignancyRisk(probability=0.1236, band="low", threshold=0.1244, sensitivity=0.95)
-    risk = answer_view(make_prediction(risk=low)).risk
+    risk = answer_view(make_prediction(risk=make_risk(0.1236))).risk
 
     assert plain(risk.title) == "Malignancy risk 12.36 % – low band"
-    assert "Below the threshold of 12.44 %" in plain(risk.sentence)
+    assert "Below the threshold of 12.40 %" in plain(risk.sentence)
+
+
+def test_a_model_without_malignant_diagnoses_says_that_it_gives_no_risk() -> None:
+    """Instead of a risk of zero."""
+    risk = answer_view(make_prediction(risk=None)).risk
+
+    assert (risk.title, risk.band) == ("No malignancy risk", "none")
+    assert "None of this model's diagnoses is malignant" in risk.sentence
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lesion_core.decision.parameters import OodDetector
 from lesion_plugins.backbone import WeightsSource
 from lesion_plugins.errors import WeightsError
 from lesion_plugins.timm_backbone import HALF_224, IMAGENET_224, timm_backbone
@@ -74,6 +75,7 @@ BACKBONES = (
             license="Apache-2.0",
             load=load_lite0_imagenet,
         ),
+        ood_detector=OodDetector.VIM,  # the best of eight: benchmarks/ood_detectors.py
     ),
     timm_backbone(
         name="efficientnet_b0",

@@ -1,0 +1,85 @@
+"""What a bundle's network says about the data that it was trained on: shared by the benchmarks of decisions."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lesion_core.bundle import Bundle, load_bundle
+from lesion_core.datasets import read_dataset
+from lesion_core.decision.ood import LinearHead, NetworkOutput
+from lesion_core.preprocess import load_square
+from lesion_core.records import ImageRecord, labels_of, lesions_of
+from lesion_core.splits import split_by_lesion
+from lesion_plugins.classifier import Classifier, classifier_from_bundle
+from lesion_plugins.registry import BackboneRegistry
+from lesion_train.data import decode_squares
+from lesion_train.loop import run_network
+
+THREADS = 2
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class PartOutput:
+    """One part: ``squares`` uint8 ``(N, S, S, 3)``, what the network says of them, and the truth."""
+
+    squares: NDArray[np.uint8]
+    output: NetworkOutput
+    labels: NDArray[np.int64]
+    lesions: NDArray[np.str_]
+    records: tuple[ImageRecord, ...]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class BundleOutputs:
+    """A bundle and its training and validation part."""
+
+    bundle: Bundle
+    network: Classifier
+    head: LinearHead
+    train: PartOutput
+    validation: PartOutput
+
+
+def bundle_outputs(data: Path, bundle_folder: Path) -> BundleOutputs:
+    """Run a bundle over both parts of its data; ends the program where it was trained on another split."""
+    torch.set_num_threads(THREADS)
+    bundle, dataset = load_bundle(bundle_folder), read_dataset(data)
+    facts = bundle.manifest.training
+    split = split_by_lesion(dataset.records, dataset.taxonomy, validation_fraction=0.2, seed=facts.seed)
+    if split.digest != facts.split_digest:
+        sys.exit("This bundle was trained on another split: give the data that it was trained on.")
+    network = classifier_from_bundle(bundle, BackboneRegistry.load())
+
+    def run(records: tuple[ImageRecord, ...]) -> PartOutput:
+        with tempfile.TemporaryDirectory() as scratch:
+            stored = decode_squares(records, bundle.manifest.preprocess, Path(scratch) / "squares.npy", threads=THREADS)
+            squares = np.array(stored)
+        return PartOutput(
+            squares=squares,
+            output=run_network(network, squares, bundle.manifest.preprocess),
+            labels=labels_of(records, dataset.taxonomy),
+            lesions=lesions_of(records),
+            records=records,
+        )
+
+    return BundleOutputs(
+        bundle=bundle,
+        network=network,
+        head=LinearHead(weight=network.head.weight.numpy(force=True), bias=network.head.bias.numpy(force=True)),
+        train=run(split.train),
+        validation=run(split.validation),
+    )
+
+
+def load_folder(folder: Path, outputs: BundleOutputs) -> NDArray[np.uint8]:
+    """The images of a folder, as the bundle's network wants them: uint8 ``(N, S, S, 3)``."""
+    files: Sequence[Path] = sorted(path for path in folder.iterdir() if path.is_file())
+    return np.stack([load_square(path.read_bytes(), outputs.bundle.manifest.preprocess) for path in files])
