@@ -80,7 +80,8 @@ def crop_dark_border(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ends = slice(None, _CORNER_PX), slice(-_CORNER_PX, None)
     if sum(bool(surround[rows, columns].all()) for rows in ends for columns in ends) < 2:
         return image
-    box = _bright_box(surround)
+    # Reducing the image mixed the pixels at the edge, which may pass for bright ones: one more goes with the black.
+    box = _bright_box(np.asarray(cv2.dilate(surround, np.ones((3, 3), np.uint8)), dtype=np.uint8))
     if box is None:
         return image
     top, bottom, left, right = box

@@ -85,14 +85,14 @@ BAR_PX = st.just(0) | st.integers(4, 60)
 @given(st.integers(0, 100), BAR_PX, BAR_PX)
 @settings(max_examples=30, deadline=None)
 def test_black_bars_are_cut(seed: int, top: int, left: int) -> None:
-    """And at most two rows or columns of the lesion with them."""
+    """And at most four rows or columns of the lesion with them."""
     lesion = draw_lesion("NV", seed=seed, side_px=90).clip(60)
     image = np.zeros((90 + top, 90 + left, 3), np.uint8)
     image[top:, left:] = lesion
 
     crop = crop_dark_border(image)
 
-    assert all(88 <= side <= 90 for side in crop.shape[:2])
+    assert all(86 <= side <= 90 for side in crop.shape[:2])
     assert crop.min() > 0
 
 
