@@ -57,6 +57,20 @@ def make_prediction(weights: Mapping[str, float] = WEIGHTS, *, none: float = 0.0
     return Prediction(**fields)
 
 
+def make_finding(**changes: Any) -> QualityFinding:
+    """A finding that warns; ``changes`` replace fields."""
+    fields: dict[str, Any] = {
+        "code": "too_dark",
+        "grade": "warn",
+        "value": 101.5,
+        "threshold": 128.0,
+        "origin": "0.5 % of real images are below",
+        "message": "The image is dark.",
+        **changes,
+    }
+    return QualityFinding(**fields)
+
+
 def make_risk(probability: float) -> MalignancyRisk:
     """A risk in the band of a validation part of 846 images."""
     name, lower, upper, images, malignant = next(band for band in reversed(BANDS) if probability >= band[1])
@@ -78,8 +92,8 @@ def outside_prediction() -> Prediction:
         none=0.93,
         out_of_distribution=OutOfDistribution(detector="mahalanobis", score=31.7, threshold=16.5, is_outside=True),
         quality=(
-            QualityFinding(code="too_dark", message="The image is very dark. Take it again with more light."),
-            QualityFinding(code="no_contrast", message="The image shows almost no structure. Check focus and framing."),
+            make_finding(code="too_dark", message="The image is very dark. Take it again with more light."),
+            make_finding(code="blank", message="The image shows almost no structure. Check focus and framing."),
         ),
     )
 

@@ -14,7 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lesion_core.colour import crop_dark_border, shades_of_grey
 from lesion_core.imaging import DEFAULT_LIMITS, DecodeLimits, decode_image
+from lesion_core.quality_measures import GRID_PX
+
+SHADES_OF_GREY = "shades_of_grey"
 
 _Triple = tuple[float, float, float]
 
@@ -32,26 +36,56 @@ def _three_positive(instance: object, attribute: attrs.Attribute[_Triple], value
 class PreprocessSpec:
     """How pixels become a network's input.
 
-    ``mean`` and ``std`` are per RGB channel on the scale [0, 1]. The image's central square is scaled (antialiased
-    bilinear) to ``input_size_px``; ``crop_fraction`` < 1 takes a smaller central square.
+    The steps, in this order:
+
+    1. ``crop_border``: black bars and a dermatoscope's black surround are cut. First, because the central square of
+       what is left is not the one of the whole frame.
+    2. The central square is cut; ``crop_fraction`` < 1 takes a smaller one.
+    3. It is scaled to ``input_size_px`` (Pillow's antialiased bilinear filter).
+    4. ``colour_constancy``: ``"shades_of_grey"`` takes the colour of the light out. After scaling, so that the light
+       is estimated from what the network sees and the cost does not grow with the photograph.
+    5. ``mean`` and ``std``, per RGB channel on the scale [0, 1], shift and scale the values.
     """
 
     input_size_px: int = attrs.field(validator=[attrs.validators.ge(16), attrs.validators.le(2048)])
     mean: _Triple = attrs.field(default=(0.5, 0.5, 0.5), converter=_triple, validator=_three_positive)
     std: _Triple = attrs.field(default=(0.5, 0.5, 0.5), converter=_triple, validator=_three_positive)
     crop_fraction: float = attrs.field(default=1.0, validator=[attrs.validators.gt(0), attrs.validators.le(1)])
+    crop_border: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    colour_constancy: str | None = attrs.field(default=None, validator=attrs.validators.in_((None, SHADES_OF_GREY)))
+
+
+def decode_for(data: bytes, spec: PreprocessSpec, *, limits: DecodeLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
+    """Decode one image as large as the steps, and the quality gate, need it: bytes → uint8 ``(H, W, 3)``.
+
+    Raises:
+        ImageError: the bytes are not an acceptable image.
+    """
+    # A large JPEG is decoded at no less than twice this; a border that leaves less than half of a side is rare.
+    needed_px = round(spec.input_size_px / spec.crop_fraction)
+    return decode_image(data, limits=limits, shortest_side_px=max(needed_px, GRID_PX))
 
 
 def resize_square(image: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.uint8]:
-    """Cut the central square and scale it: uint8 ``(H, W, 3)`` → uint8 ``(S, S, 3)``."""
+    """All steps but the last: uint8 ``(H, W, 3)`` → uint8 ``(S, S, 3)``."""
+    if spec.crop_border:
+        image = crop_dark_border(image)
     height, width = image.shape[:2]
     side = max(1, round(min(height, width) * spec.crop_fraction))
     top, left = (height - side) // 2, (width - side) // 2
-    square = image[top : top + side, left : left + side]
-    if side == spec.input_size_px:
+    square = scale_square(image[top : top + side, left : left + side], spec.input_size_px)
+    return shades_of_grey(square) if spec.colour_constancy == SHADES_OF_GREY else square
+
+
+def scale_square(square: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """Scale a square: uint8 ``(P, P, 3)`` → uint8 ``(S, S, 3)``.
+
+    Pillow and not OpenCV: on photographs its filter stays within one grey level of the exact one, where OpenCV's area
+    filter is up to 30 off and little faster (``benchmarks/resize_fidelity.py``).
+    """
+    if square.shape[0] == side_px:
         return np.ascontiguousarray(square)
-    size = (spec.input_size_px, spec.input_size_px)
-    return np.asarray(Image.fromarray(square).resize(size, Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(square).resize((side_px, side_px), Image.Resampling.BILINEAR))
 
 
 def normalise(images: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.float32]:
@@ -63,10 +97,9 @@ def normalise(images: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.flo
 
 
 def load_square(data: bytes, spec: PreprocessSpec, *, limits: DecodeLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
-    """Decode and scale one image: bytes → uint8 ``(S, S, 3)``.
+    """Decode and take all steps but the last: bytes → uint8 ``(S, S, 3)``.
 
     Raises:
         ImageError: the bytes are not an acceptable image.
     """
-    shortest_px = round(spec.input_size_px / spec.crop_fraction)
-    return resize_square(decode_image(data, limits=limits, shortest_side_px=shortest_px), spec)
+    return resize_square(decode_for(data, spec, limits=limits), spec)

@@ -6,6 +6,7 @@ Schema version 1. A reader refuses another version: a silent mismatch could put 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import attrs
@@ -79,10 +80,24 @@ class MalignancyRisk:
 
 @attrs.frozen(kw_only=True)
 class QualityFinding:
-    """Something about the photograph that makes the answer less reliable."""
+    """Something about the photograph that makes the answer less reliable (``"warn"``) or worthless (``"reject"``).
+
+    ``value`` was measured and ``threshold`` is the limit that it breaks, whose ``origin`` says where it comes from;
+    ``message`` says what to do.
+    """
 
     code: str
+    grade: str = attrs.field(validator=attrs.validators.in_(("warn", "reject")))
+    value: float
+    threshold: float
+    origin: str
     message: str
+
+
+def quality_grade(findings: Iterable[QualityFinding]) -> str:
+    """The worst grade among findings: ``"ok"`` without any, ``"warn"`` or ``"reject"``."""
+    grades = {finding.grade for finding in findings}
+    return "reject" if "reject" in grades else "warn" if grades else "ok"
 
 
 @attrs.frozen(kw_only=True)
@@ -124,6 +139,11 @@ class Prediction:
     def top(self) -> ClassProbability:
         """The most probable class."""
         return max(self.probabilities, key=lambda item: item.probability)
+
+    @property
+    def quality_grade(self) -> str:
+        """``"ok"``, ``"warn"`` or ``"reject"``: the worst of the findings about the photograph."""
+        return quality_grade(self.quality)
 
 
 @attrs.frozen(kw_only=True)

@@ -171,7 +171,7 @@ def predict(
         for item in sorted(prediction.probabilities, key=lambda item: -item.probability):
             print(f"  {item.probability:7.2%}  {item.code:4}  {item.name}")
         for finding in prediction.quality:
-            print(f"  image quality: {finding.message}")
+            print(f"  image quality ({finding.grade}): {finding.message}")
         print(f"  {prediction.notice}")
     if refused:
         sys.exit(2)

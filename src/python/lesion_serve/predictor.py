@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import safetensors.numpy
 import torch
@@ -19,9 +20,8 @@ from lesion_core.decision.metadata import PatientMetadata
 from lesion_core.decision.ood import NetworkOutput
 from lesion_core.decision.parameters import DecisionParameters
 from lesion_core.decision.triage import band_of
-from lesion_core.imaging import decode_image
-from lesion_core.preprocess import normalise, resize_square
-from lesion_core.quality import MIN_SIDE_PX, assess_quality
+from lesion_core.preprocess import decode_for, normalise, resize_square
+from lesion_core.quality import assess_quality
 from lesion_core.wire import (
     ClassProbability,
     ConformalSet,
@@ -40,6 +40,7 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, registry: BackboneRegistry, *, version: str, threads: int = 1) -> None:
         torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
         manifest = bundle.manifest
         self._manifest = manifest
         self._classifier = classifier_from_bundle(bundle, registry)
@@ -55,7 +56,7 @@ class Predictor:
         Args:
             folder: a bundle.
             version: the registered version, as answers shall name it.
-            threads: of the network on the CPU.
+            threads: of the network on the CPU, and of OpenCV.
         Raises:
             BundleError: the bundle is not intact.
             UnknownBackboneError: no installed plugin offers its backbone.
@@ -82,9 +83,7 @@ class Predictor:
         timings: dict[str, float] = {}
         spec = self._manifest.preprocess
         with _timed(timings, "decode"):
-            # Decoding may halve a large JPEG, but never to below what the quality check needs to see.
-            needed_px = max(round(spec.input_size_px / spec.crop_fraction), MIN_SIDE_PX)
-            image = decode_image(data, shortest_side_px=needed_px)
+            image = decode_for(data, spec)
         with _timed(timings, "quality"):
             quality = assess_quality(image)
         with _timed(timings, "preprocess"):

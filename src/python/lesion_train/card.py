@@ -13,6 +13,9 @@ def render_card(manifest: BundleManifest) -> str:
     """A model card as Markdown, following Mitchell et al. 2019."""
     facts, backbone, decision = manifest.training, manifest.backbone, manifest.decision
     rows = "\n".join(f"| {name} | {interval} |" for name, interval in sorted(facts.metrics.items()))
+    spec = manifest.preprocess
+    border = "black border cut" if spec.crop_border else "black border kept"
+    steps = f"{border}, colour constancy: {spec.colour_constancy or 'none'}"
     classes = "\n".join(f"| {d.code} | {d.name} | {d.malignancy.value} |" for d in manifest.taxonomy.diagnoses)
     coverage = "\n".join(f"| {code} | {interval} |" for code, interval in decision.conformal.measured.items())
     points = "\n".join(
@@ -26,7 +29,7 @@ def render_card(manifest: BundleManifest) -> str:
 ## Model
 Backbone `{backbone.name}` from plugin {backbone.plugin} {backbone.plugin_version} (code: {backbone.code_license}).
 Training started from: {backbone.weights_origin} (weights: {backbone.weights_license}).
-Input: {manifest.preprocess.input_size_px} x {manifest.preprocess.input_size_px} px, central square.
+Input: {spec.input_size_px} x {spec.input_size_px} px, central square; {steps}.
 
 ## Classes
 | code | diagnosis | grouping |

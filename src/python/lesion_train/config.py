@@ -8,6 +8,7 @@ import attrs
 from attrs.validators import ge, gt, in_, le, optional
 
 from lesion_core.decision.parameters import OodDetector
+from lesion_core.preprocess import SHADES_OF_GREY
 
 
 @attrs.frozen(kw_only=True)
@@ -20,6 +21,8 @@ class TrainConfig:
         backbone: Name of a registered backbone; see 'lesion-train backbones'.
         pretrained: Where its weights start: bundled (ImageNet, offline), hub (downloads), none, or a .safetensors file.
         input_size_px: Side of the square that the network sees, in pixels.
+        crop_border: Cut black bars and the black surround of a dermatoscope's field before the central square.
+        colour_constancy: shades_of_grey takes the colour of the light out of every image.
         epochs: Passes over the training part.
         batch_size: Images a step.
         learning_rate: Peak learning rate of the backbone (AdamW, warm-up then cosine).
@@ -43,6 +46,8 @@ class TrainConfig:
     backbone: str = "efficientnet_lite0"
     pretrained: str = "bundled"
     input_size_px: int = attrs.field(default=128, validator=[ge(32), le(1024)])
+    crop_border: bool = False
+    colour_constancy: str | None = attrs.field(default=None, validator=in_((None, SHADES_OF_GREY)))
     epochs: int = attrs.field(default=10, validator=ge(1))
     batch_size: int = attrs.field(default=16, validator=ge(2))
     learning_rate: float = attrs.field(default=7e-4, validator=gt(0))

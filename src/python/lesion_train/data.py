@@ -14,24 +14,33 @@ import torch
 from numpy.typing import NDArray
 
 from lesion_core.errors import DatasetError, ImageError
-from lesion_core.preprocess import PreprocessSpec, load_square, normalise, resize_square
+from lesion_core.preprocess import PreprocessSpec, load_square, normalise, scale_square
 from lesion_core.records import ImageRecord
 from lesion_train.augment import Augmentation
 
-CROP_MARGIN = 1.15  # squares are stored a little larger than the input, so that a random crop loses no sharpness
+CROP_MARGIN = (
+    1.15  # training squares are stored a little larger than the input, so that a random crop loses no sharpness
+)
 
 
 def decode_squares(
-    records: Sequence[ImageRecord], spec: PreprocessSpec, path: Path, *, threads: int
+    records: Sequence[ImageRecord], spec: PreprocessSpec, path: Path, *, threads: int, margin: float = 1.0
 ) -> NDArray[np.uint8]:
     """Decode every image once into a memory-mapped file: uint8 ``(N, P, P, 3)``.
 
     Memory use does not grow with the number of images; ``path`` is overwritten.
 
+    Args:
+        records: what to decode.
+        spec: the steps; all but the last are taken here.
+        path: of the file.
+        threads: that decode.
+        margin: P over the network's input side. At 1 the pixels are exactly those that serving shows the network, so
+            that what is measured and set on a part holds for serving; augmentation wants ``CROP_MARGIN``.
     Raises:
         DatasetError: lists every image that cannot be decoded.
     """
-    stored = attrs.evolve(spec, input_size_px=round(spec.input_size_px * CROP_MARGIN))
+    stored = attrs.evolve(spec, input_size_px=round(spec.input_size_px * margin))
     side = stored.input_size_px
     path.parent.mkdir(parents=True, exist_ok=True)
     squares = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(records), side, side, 3))
@@ -68,7 +77,7 @@ def train_batches(
 
 
 def plain_batches(squares: NDArray[np.uint8], spec: PreprocessSpec, *, batch_size: int) -> Iterator[torch.Tensor]:
-    """The images in order, scaled to the input size: float32 ``(B, 3, S, S)``."""
+    """The stored squares in order, scaled to the input size where they are larger: float32 ``(B, 3, S, S)``."""
     for start in range(0, len(squares), batch_size):
-        pixels = np.stack([resize_square(square, spec) for square in squares[start : start + batch_size]])
+        pixels = np.stack([scale_square(square, spec.input_size_px) for square in squares[start : start + batch_size]])
         yield torch.from_numpy(normalise(pixels, spec))

@@ -46,7 +46,7 @@ from lesion_plugins.registry import BackboneRegistry
 from lesion_plugins.weights import weights_to_bytes
 from lesion_train.card import render_card
 from lesion_train.config import TrainConfig
-from lesion_train.data import decode_squares
+from lesion_train.data import CROP_MARGIN, decode_squares
 from lesion_train.evaluate import measure
 from lesion_train.loop import Part, run_network, train_classifier
 from lesion_train.plots import plot_confusion, plot_learning_curves, plot_reliability, plot_roc
@@ -91,7 +91,12 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
         pretrained=config.pretrained,
         dropout=config.dropout,
     )
-    spec = attrs.evolve(backbone.preprocess, input_size_px=config.input_size_px)
+    spec = attrs.evolve(
+        backbone.preprocess,
+        input_size_px=config.input_size_px,
+        crop_border=config.crop_border or backbone.preprocess.crop_border,
+        colour_constancy=config.colour_constancy or backbone.preprocess.colour_constancy,
+    )
     facts = {
         "dataset": dataset.name,
         "data_digest": data_digest((*dataset.records, *dataset.test)),
@@ -213,7 +218,9 @@ def _decode_parts(dataset: Dataset, split: Split, spec: PreprocessSpec, scratch:
     parts: dict[str, tuple[ImageRecord, ...]] = {"train": split.train, "val": split.validation, "test": dataset.test}
     return {
         name: Part(
-            squares=decode_squares(records, spec, scratch / f"{name}.npy", threads=threads),
+            squares=decode_squares(
+                records, spec, scratch / f"{name}.npy", threads=threads, margin=CROP_MARGIN if name == "train" else 1.0
+            ),
             labels=labels_of(records, dataset.taxonomy),
         )
         for name, records in parts.items()

@@ -145,13 +145,20 @@ def _show_image(pixels: NDArray[np.uint8]) -> None:
 
 def _show_quality(answer: AnswerView) -> None:
     with st.container(key="quality"):
-        for finding in answer.quality:
-            st.warning(f"**Photograph:** {markdown_text(finding)}", icon=":material/photo_camera:")
+        for note in answer.quality:
+            box, lead = (st.error, "Photograph not usable") if note.is_reject else (st.warning, "Photograph")
+            box(
+                f"**{lead}:** {markdown_text(note.sentence)}  \n:small[{markdown_text(note.numbers)}]",
+                icon=":material/photo_camera:",
+            )
         if not answer.quality:
-            st.caption("Photograph: no problem found with resolution, exposure or contrast.")
+            st.caption("Photograph: no problem found.")
 
 
 def _show_answer(answer: AnswerView) -> None:
+    if answer.quality_alert is not None:
+        with st.container(key="quality-alert"):
+            st.error(f"**{markdown_text(answer.quality_alert)}**", icon=":material/block:")
     if answer.alert is not None:
         with st.container(key="alert"):
             st.warning(f"**{markdown_text(answer.alert)}**", icon=":material/warning:")

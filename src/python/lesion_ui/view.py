@@ -11,7 +11,7 @@ import attrs
 
 from lesion_core.errors import ImageError, LesionError
 from lesion_core.taxonomy import Malignancy
-from lesion_core.wire import ClassProbability, ConformalSet, MalignancyRisk, Prediction
+from lesion_core.wire import ClassProbability, ConformalSet, MalignancyRisk, Prediction, QualityFinding
 
 NOTICE = "Research use only. Not a medical device; not a diagnosis."
 SYMBOLS = {Malignancy.MALIGNANT: "▲", Malignancy.INDETERMINATE: "◆", Malignancy.BENIGN: "●"}
@@ -67,9 +67,19 @@ class RiskText:
 
 
 @attrs.frozen(kw_only=True)
-class AnswerView:
-    """Everything that the page shows for one prediction. ``alert`` comes before all else where it is not ``None``."""
+class QualityNote:
+    """One finding about the photograph: what to do, the number behind it, and whether it makes the answer worthless."""
 
+    sentence: str
+    numbers: str
+    is_reject: bool
+
+
+@attrs.frozen(kw_only=True)
+class AnswerView:
+    """Everything that the page shows for one prediction. Alerts come before all else, where not ``None``."""
+
+    quality_alert: str | None
     alert: str | None
     headline: Headline
     risk: RiskText
@@ -77,7 +87,7 @@ class AnswerView:
     chart_text: str
     conformal: str
     distance: str
-    quality: tuple[str, ...]
+    quality: tuple[QualityNote, ...]
     model: str
     notice: str
 
@@ -136,6 +146,7 @@ def answer_view(prediction: Prediction) -> AnswerView:
     is_none = is_outside or prediction.top is none
     bars = _bars(prediction, none_first=is_none)
     return AnswerView(
+        quality_alert=_QUALITY_ALERT if prediction.quality_grade == "reject" else None,
         alert=_alert(is_outside) if is_none else None,
         headline=_headline(none if is_none else prediction.top, len(bars), is_none=is_none),
         risk=_risk(prediction.risk, prediction.probabilities, is_outside=is_outside),
@@ -143,7 +154,7 @@ def answer_view(prediction: Prediction) -> AnswerView:
         chart_text="Probabilities: " + ", ".join(f"{bar.name} {bar.text}" for bar in bars) + ".",
         conformal=_conformal(prediction.conformal_set, prediction.probabilities[:-1], is_outside=is_outside),
         distance=_distance(prediction),
-        quality=tuple(finding.message for finding in prediction.quality),
+        quality=tuple(_quality_note(finding) for finding in prediction.quality),
         model=_model(prediction),
         notice=prediction.notice,
     )
@@ -165,6 +176,19 @@ def _bars(prediction: Prediction, *, none_first: bool) -> tuple[Bar, ...]:
             is_none_of_the_above=item is none,
         )
         for item in ordered
+    )
+
+
+_QUALITY_ALERT = (
+    "Do not rely on this answer: the photograph is not good enough for one. The reasons are given with the image."
+)
+
+
+def _quality_note(finding: QualityFinding) -> QualityNote:
+    return QualityNote(
+        sentence=finding.message,
+        numbers=f"Measured {finding.value:.3g}, limit {finding.threshold:.3g}: {finding.origin}.",
+        is_reject=finding.grade == "reject",
     )
 
 

@@ -20,7 +20,7 @@ from lesion_core.bundle import (
 )
 from lesion_core.errors import BundleError
 from lesion_core.interval import Interval
-from lesion_core.preprocess import PreprocessSpec
+from lesion_core.preprocess import SHADES_OF_GREY, PreprocessSpec
 from lesion_core.taxonomy import ISIC_2019
 from support.decisions import DECISION
 
@@ -64,6 +64,19 @@ def test_a_bundle_reads_back_as_it_was_written(folder: Path) -> None:
 
     assert attrs.evolve(bundle.manifest, files={}) == MANIFEST_VALUE
     assert {name: bundle.read(name) for name in FILES} == FILES
+
+
+def test_optional_steps_travel_and_are_off_where_a_manifest_does_not_name_them(tmp_path: Path) -> None:
+    """A bundle from before they existed is read as it was trained."""
+    spec = PreprocessSpec(input_size_px=64, crop_border=True, colour_constancy=SHADES_OF_GREY)
+    folder = write_bundle(tmp_path / "steps", attrs.evolve(MANIFEST_VALUE, preprocess=spec), FILES).folder
+    named = load_bundle(folder).manifest.preprocess
+    data = json.loads((folder / MANIFEST).read_text())
+    del data["preprocess"]["crop_border"], data["preprocess"]["colour_constancy"]
+    (folder / MANIFEST).write_text(json.dumps(data))
+
+    assert named == spec
+    assert load_bundle(folder).manifest.preprocess == PreprocessSpec(input_size_px=64)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

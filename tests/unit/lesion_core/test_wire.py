@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,12 @@ from lesion_core.wire import (
     from_json,
     to_json,
 )
+
+
+def finding(grade: str) -> QualityFinding:
+    return QualityFinding(
+        code="too_dark", grade=grade, value=101.0, threshold=128.0, origin="0.5 % are below", message="Dark."
+    )
 
 
 def prediction(weights: list[float]) -> Prediction:
@@ -45,7 +52,7 @@ def prediction(weights: list[float]) -> Prediction:
             malignant=40,
             prevalence=0.3,
         ),
-        quality=(QualityFinding(code="too_dark", message="Dark."),),
+        quality=(finding("warn"),),
         timings_ms={"decode": 1.25},
     )
 
@@ -62,6 +69,34 @@ def test_the_top_diagnosis_is_the_most_probable() -> None:
     """NV here."""
 
     assert prediction([1, 9, 1, 1, 1, 1, 1, 1, 1]).top.code == "NV"
+
+
+@pytest.mark.parametrize(
+    ("grades", "worst"),
+    [
+        ((), "ok"),
+        (("warn",), "warn"),
+        (("warn", "warn"), "warn"),
+        (("warn", "reject"), "reject"),
+        (("reject",), "reject"),
+    ],
+)
+def test_the_grade_of_the_photograph_is_the_worst_of_its_findings(grades: tuple[str, ...], worst: str) -> None:
+    """Derived on both sides, never sent."""
+    value = attrs.evolve(prediction([1.0] * 9), quality=tuple(finding(grade) for grade in grades))
+    read = from_json(to_json(value), Prediction)
+
+    assert read == value
+    assert read.quality_grade == worst
+    assert "quality_grade" not in json.loads(to_json(value))
+
+
+def test_a_finding_has_a_known_grade() -> None:
+    """Neither "ok", which would be no finding, nor anything else."""
+    text = to_json(prediction([1.0] * 9)).replace('"grade": "warn"', '"grade": "ok"')
+
+    with pytest.raises(WireError, match="grade"):
+        from_json(text, Prediction)
 
 
 def test_probabilities_that_do_not_sum_to_one_are_refused() -> None:

@@ -57,8 +57,8 @@ def test_a_prediction_equals_the_parts_called_one_by_one(
     prediction = predictor.predict(data)
 
     shown = [item.probability for item in prediction.probabilities]
-    np.testing.assert_allclose(shown, expected.probabilities[0], atol=2e-3 if side_px == 500 else 1e-6)
-    assert prediction.out_of_distribution.score == pytest.approx(expected.strangeness[0], rel=1e-2)
+    np.testing.assert_allclose(shown, expected.probabilities[0], atol=1e-6)
+    assert prediction.out_of_distribution.score == pytest.approx(expected.strangeness[0], rel=1e-5)
 
 
 def test_the_answer_names_the_model_and_the_request(bundle: object, predictor: Predictor) -> None:

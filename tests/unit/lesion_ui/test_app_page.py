@@ -8,9 +8,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import lesion_ui.app
-from lesion_core.wire import Problem, QualityFinding
+from lesion_core.wire import Problem
 from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE
-from support.fake_service import FakeService, make_prediction, outside_prediction
+from support.fake_service import FakeService, make_finding, make_prediction, outside_prediction
 
 
 def open_page() -> AppTest:
@@ -84,6 +84,32 @@ def test_an_image_unlike_the_training_images_gets_a_warning_first(connected: Fak
     assert "The image is very dark." in shown
 
 
+def test_a_photograph_that_is_not_usable_is_a_strong_notice(connected: FakeService, image: bytes) -> None:
+    """With the number and its limit; the probabilities stay."""
+    finding = make_finding(grade="reject", value=0.31, threshold=0.45, message="The image is blurred.")
+    connected.answer(make_prediction(quality=(finding,)))
+    page = upload(open_page(), image)
+
+    errors = "\n".join(item.value for item in page.error).replace("\\", "")
+    assert "Do not rely on this answer" in errors
+    assert "The image is blurred." in errors
+    assert "Measured 0.31, limit 0.45" in errors
+    assert "62 % probability" in text(page)
+
+
+def test_a_photograph_with_a_flaw_is_a_milder_notice(connected: FakeService, image: bytes) -> None:
+    """And one without is said to be fine."""
+    connected.answer(make_prediction(quality=(make_finding(),)))
+    flawed = upload(open_page(), image)
+    connected.answer(make_prediction())
+    fine = upload(open_page(), image)
+
+    assert "Do not rely on this answer" not in text(flawed)
+    assert not any("Photograph" in item.value for item in flawed.error)
+    assert any("Measured 102, limit 128" in item.value.replace("\\", "") for item in flawed.warning)
+    assert "Photograph: no problem found." in text(fine)
+
+
 @pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG\r\n\x1a\nbroken", b"\xff\xd8\xff\xe0broken"])
 def test_a_bad_file_is_a_message_and_is_not_sent(connected: FakeService, data: bytes) -> None:
     """In words; no number, no chart."""
@@ -150,7 +176,7 @@ def test_a_mistake_of_ours_is_a_sentence_and_no_stack_trace(
 
 def test_words_of_the_service_cannot_become_markup(connected: FakeService, image: bytes) -> None:
     """No picture from elsewhere, no link."""
-    finding = QualityFinding(code="x", message="![pixel](http://192.0.2.1/x.png) <b>bold</b>")
+    finding = make_finding(message="![pixel](http://192.0.2.1/x.png) <b>bold</b>")
     connected.answer(make_prediction(quality=(finding,)))
     page = upload(open_page(), image)
 

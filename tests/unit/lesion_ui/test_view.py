@@ -14,7 +14,7 @@ from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import ConformalSet, OutOfDistribution
 from lesion_ui.client import ServiceError
 from lesion_ui.view import NONE_SYMBOL, answer_view, markdown_text, percent, percent_pair, problem_view
-from support.fake_service import make_prediction, make_risk, outside_prediction
+from support.fake_service import make_finding, make_prediction, make_risk, outside_prediction
 
 UNIT = st.floats(0, 1)
 WEIGHTS = st.lists(st.floats(0.001, 1), min_size=8, max_size=8).map(
@@ -118,6 +118,24 @@ def test_an_image_unlike_the_training_images_is_called_so_first() -> None:
     assert "not reliable" in view.risk.sentence
     assert "Melanoma" not in view.conformal
     assert len(view.quality) == 2
+
+
+@pytest.mark.parametrize(("grades", "is_alert"), [((), False), (("warn",), False), (("warn", "reject"), True)])
+def test_only_a_rejected_photograph_puts_the_whole_answer_in_doubt(grades: tuple[str, ...], is_alert: bool) -> None:
+    """The probabilities are shown all the same."""
+    view = answer_view(make_prediction(quality=tuple(make_finding(grade=grade) for grade in grades)))
+
+    assert (view.quality_alert is not None) == is_alert
+    assert tuple(note.is_reject for note in view.quality) == tuple(grade == "reject" for grade in grades)
+    assert view.bars == answer_view(make_prediction()).bars
+
+
+def test_a_finding_shows_its_number_its_limit_and_where_that_comes_from() -> None:
+    """Rounded to what can be read."""
+    (note,) = answer_view(make_prediction(quality=(make_finding(value=0.41237, threshold=0.57),))).quality
+
+    assert note.sentence == "The image is dark."
+    assert note.numbers == "Measured 0.412, limit 0.57: 0.5 % of real images are below."
 
 
 @pytest.mark.parametrize(
