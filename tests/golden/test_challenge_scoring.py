@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lesion_core.challenge import ChallengeScores, ClassScores, challenge_scores
+from lesion_core.challenge import ChallengeScores, ClassScores, balanced_accuracies, challenge_scores
 from lesion_core.taxonomy import ISIC_2019
 
 OFFICIAL = Path.cwd() / "isic-challenge-scoring.pex"
@@ -107,6 +107,23 @@ def test_a_class_without_images_is_left_out_of_the_means() -> None:
     assert scores.per_class["UNK"].sensitivity == 1.0
     defined = [scores.per_class[code].auc for code in ISIC_2019.trained_codes]
     assert scores.macro_average.auc == pytest.approx(np.mean(defined))
+
+
+def test_balanced_accuracy_without_and_with_none_of_the_above(tmp_path: Path) -> None:
+    """Both are what the official program says of a submission with that many classes."""
+    random = np.random.default_rng(3)
+    labels = every_class_and(60, 9, random)
+    probabilities = rounded(random.dirichlet(np.ones(9), len(labels)))
+    known = labels < 8
+    for name in ("eight", "nine"):
+        (tmp_path / name).mkdir()
+
+    eight, nine = balanced_accuracies(probabilities, labels)
+
+    without = official_scores(tmp_path / "eight", probabilities[known, :8], labels[known])
+    assert eight == pytest.approx(without["aggregate"]["balanced_accuracy"])
+    with_none = official_scores(tmp_path / "nine", probabilities, labels)
+    assert nine == pytest.approx(with_none["aggregate"]["balanced_accuracy"])
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

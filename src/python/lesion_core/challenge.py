@@ -88,6 +88,23 @@ def challenge_scores(probabilities: Probabilities, labels: Labels, codes: Sequen
     )
 
 
+def balanced_accuracies(probabilities: Probabilities, labels: Labels) -> tuple[float, float]:
+    """BMA without and with *none of the above*, side by side.
+
+    The first leaves its column and its images out, as a classifier of the trained classes alone is scored;
+    the second keeps both, so that a known diagnosis which is called *none of the above* counts as missed.
+
+    Args:
+        probabilities: float ``(N, K + 1)``, *none of the above* last.
+        labels: int ``(N,)`` in ``[0, K]``.
+    """
+    trained = labels < probabilities.shape[1] - 1
+    return (
+        balanced_multiclass_accuracy(probabilities[trained, :-1], labels[trained]),
+        balanced_multiclass_accuracy(probabilities, labels),
+    )
+
+
 def class_scores(probability: NDArray[np.floating], is_class: NDArray[np.bool_]) -> ClassScores:
     """Score one class against the rest: float ``(N,)`` and bool ``(N,)``."""
     is_predicted = probability > DECISION_THRESHOLD

@@ -64,6 +64,7 @@ def sensitivity_of(index: int) -> Callable[[Probabilities, Labels], float]:
 
 def summary(scores: dict[str, Interval], prefix: str, part: str) -> str:
     """The scores of one part as lines for a terminal."""
-    names = {"bma": "BMA", "macro_auroc": "macro AUROC", "ece": "ECE"}
-    lines = [f"  {label:12} {scores[f'{prefix}_{name}']}" for name, label in names.items()]
+    names = {"bma": "BMA", "bma_with_none": "  with none", "macro_auroc": "macro AUROC", "ece": "ECE"}
+    shown = {label: scores.get(f"{prefix}_{name}") for name, label in names.items()}
+    lines = [f"  {label:12} {interval}" for label, interval in shown.items() if interval is not None]
     return "\n".join([f"{part}:", *lines])

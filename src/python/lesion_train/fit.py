@@ -20,10 +20,11 @@ import torch
 from lesion_core.bundle import CARD, REFERENCE, WEIGHTS, Bundle, BundleManifest, TrainingFacts, write_bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.decision.calibration import calibrated_probabilities
-from lesion_core.decision.decide import fit_decision
+from lesion_core.decision.decide import decide, fit_decision
 from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
 from lesion_core.errors import SplitError
-from lesion_core.interval import Interval
+from lesion_core.interval import Interval, bootstrap_interval
+from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.preprocess import PreprocessSpec
 from lesion_core.records import Dataset, ImageRecord, data_digest, labels_of, lesions_of
 from lesion_core.splits import (
@@ -149,6 +150,10 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
         if records:
             probabilities = calibrated_probabilities(outputs[name].logits, decision.temperature)
             metrics |= measure(probabilities, decoded[name].labels, lesions_of(records), taxonomy, prefix=name)
+            decisions = decide(outputs[name], parameters=decision, reference=reference, taxonomy=taxonomy)
+            metrics[f"{name}_bma_with_none"] = bootstrap_interval(
+                balanced_multiclass_accuracy, decisions.probabilities, decoded[name].labels, lesions_of(records)
+            )
     _plot(record, outputs["val"], decoded["val"], decision.temperature, dataset)
     manifest = BundleManifest(
         name=REGISTERED_NAME,
