@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from lesion_core.imaging import MEDIA_TYPES
 from lesion_core.wire import Prediction, Problem, from_json
 from lesion_serve.archive import build_archive
 from lesion_serve.handler import Handler
 from support.bundles import make_tiny_bundle
+from support.image_files import dicom_file, drawn, seed_files
 from support.images import encoded_lesion
 
 
@@ -75,6 +77,8 @@ def test_one_bad_item_does_not_harm_the_other_seven(handler: Handler, unpacked: 
         ({}, None, 400, "empty_body"),
         ({"body": b""}, "image/png", 400, "empty_body"),
         ({"body": b"text"}, None, 415, "unsupported_format"),
+        ({"body": dicom_file(b"", syntax="jpegls")}, "application/dicom", 415, "unsupported_encoding"),
+        ({"body": seed_files()["tiff-pages"]}, "image/tiff", 422, "several_images"),
         ({"body": encoded_lesion()[:500]}, "image/jpeg", 422, "corrupt_image"),
         ({"body": b"\xff\xd8\xff" + bytes(21 * 1024 * 1024)}, "image/jpeg", 413, "too_many_bytes"),
         ({"body": encoded_lesion()}, "application/x-www-form-urlencoded", 415, "unsupported_request"),
@@ -94,6 +98,18 @@ def test_bad_input_gets_its_own_status_and_code(
     problem = from_json(answer, Problem)
     assert (context.status[0], problem.code) == (status, code)
     assert problem.message.endswith((".", "…"))
+
+
+@pytest.mark.parametrize("format_name", sorted(MEDIA_TYPES))
+def test_every_format_is_taken_with_its_content_type(handler: Handler, unpacked: Path, format_name: str) -> None:
+    """DICOM too."""
+    context = FakeContext(unpacked, MEDIA_TYPES[format_name])
+    body = dicom_file(drawn().tobytes()) if format_name == "DICOM" else encoded_lesion(format_name)
+
+    (answer,) = handler.handle([{"body": body}], context)
+
+    assert context.status == {}
+    assert from_json(answer, Prediction).request_id == "r-0"
 
 
 @pytest.mark.parametrize("header", ["Content-Type", "content-type", "CONTENT-TYPE"])

@@ -35,7 +35,7 @@ def predictor(bundle: object) -> Predictor:
     return predictor
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "BMP"])
 @pytest.mark.parametrize("side_px", [64, 150, 500])
 def test_a_prediction_equals_the_parts_called_one_by_one(
     bundle: object, predictor: Predictor, kind: str, side_px: int

@@ -31,12 +31,13 @@ from lesion_core.imaging.dicom import (
     RLE,
     PixelLayout,
     first_frame,
+    is_short,
     layout_of,
     quiet_pydicom,
     read_dicom,
-    rle_samples,
     value_of,
 )
+from lesion_core.imaging.dicom_pixels import rle_samples
 from lesion_core.imaging.header import acceptable_profile
 from lesion_core.imaging.jpeg import read_jpeg
 from lesion_core.imaging.rgb import is_srgb
@@ -232,7 +233,7 @@ def _plain_value(source: Dataset, tag: int) -> Any:
 
 def _clean_codes(source: Dataset, tag: int) -> list[Dataset]:
     """The codes of public schemes in a sequence, each without anything else."""
-    if tag not in source or source[tag].VR != "SQ":
+    if tag not in source or not is_short(source, tag) or source[tag].VR != "SQ":
         return []
     return [
         _code(*(str(item.get(part, "")) for part in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")))
