@@ -6,7 +6,7 @@ DIR is in a layout with lesion ids, such as ISIC 2019. For each distance of the 
 as efficientnet_lite0) for each cosine of its embeddings, the pairs of images are counted that the source says show one
 lesion, and those under two lesion ids. A good threshold has many of the first and few of the second, and those are to
 be looked at. Beside it: the same files, which is all that a digest finds. Takes about a minute for 20,854 images of
-84 px; with BACKBONE about 5 minutes more.
+84 px; with BACKBONE 5 to 15 minutes more.
 """
 
 from __future__ import annotations
