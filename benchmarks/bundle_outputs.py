@@ -17,7 +17,7 @@ from lesion_core.datasets import read_dataset
 from lesion_core.decision.ood import LinearHead, NetworkOutput
 from lesion_core.preprocess import load_square
 from lesion_core.records import ImageRecord, labels_of, lesions_of
-from lesion_core.splits import split_by_lesion
+from lesion_core.splits import TEST, parts_digest, split_by_lesion
 from lesion_plugins.classifier import Classifier, classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
 from lesion_train.data import decode_squares
@@ -54,7 +54,8 @@ def bundle_outputs(data: Path, bundle_folder: Path) -> BundleOutputs:
     bundle, dataset = load_bundle(bundle_folder), read_dataset(data)
     facts = bundle.manifest.training
     split = split_by_lesion(dataset.records, dataset.taxonomy, validation_fraction=0.2, seed=facts.seed)
-    if split.digest != facts.split_digest:
+    parts = {**split.parts, **({TEST: dataset.test} if dataset.test else {})}
+    if parts_digest(parts) != facts.split_digest:
         sys.exit("This bundle was trained on another split: give the data that it was trained on.")
     network = classifier_from_bundle(bundle, BackboneRegistry.load())
 
