@@ -27,9 +27,9 @@ from lesion_ui.view import (
     AnswerView,
     ProblemView,
     answer_view,
-    markdown_text,
     problem_view,
 )
+from lesion_ui.wording import markdown_text
 
 MAX_UPLOAD_MB = DEFAULT_LIMITS.max_bytes // 2**20
 SHOWN_SIDE_PX = 1200

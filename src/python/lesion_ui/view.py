@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import attrs
@@ -12,13 +11,13 @@ import attrs
 from lesion_core.errors import ImageError, LesionError
 from lesion_core.taxonomy import Malignancy
 from lesion_core.wire import ClassProbability, ConformalSet, MalignancyRisk, Prediction, QualityFinding
+from lesion_ui.wording import SPACE, join_names, percent, percent_pair
 
 NOTICE = "Research use only. Not a medical device; not a diagnosis."
 SYMBOLS = {Malignancy.MALIGNANT: "▲", Malignancy.INDETERMINATE: "◆", Malignancy.BENIGN: "●"}
 NONE_SYMBOL = "○"
-_SPACE = "\u00a0"  # no line break between a number and its unit
 LEGEND = " · ".join(
-    text.replace(" ", _SPACE)
+    text.replace(" ", SPACE)
     for text in ("▲ malignant", "◆ indeterminate (precursor)", "● benign", "○ none of the above")
 )
 
@@ -101,44 +100,6 @@ class ProblemView:
     can_retry: bool
 
 
-def percent(value: float, *, digits: int = 0) -> str:
-    """A probability as people read it; never 0 % or 100 % unless it is exactly that.
-
-    Args:
-        value: in [0, 1].
-        digits: after the decimal point.
-    Returns:
-        For example ``"62 %"``, ``"<1 %"``, ``">99 %"``, with a no-break space.
-    """
-    if value <= 0.0 or value >= 1.0:
-        return f"{0 if value <= 0.0 else 100}{_SPACE}%"
-    smallest = 10.0 ** -(digits + 2)
-    if value < smallest:
-        return f"<{100 * smallest:.{digits}f}{_SPACE}%"
-    if value > 1.0 - smallest:
-        return f">{100 - 100 * smallest:.{digits}f}{_SPACE}%"
-    return f"{100 * value:.{digits}f}{_SPACE}%"
-
-
-def percent_pair(first: float, second: float) -> tuple[str, str]:
-    """Two probabilities with as many digits as it takes (at most three) to tell them apart."""
-    for digits in range(4):
-        texts = percent(first, digits=digits), percent(second, digits=digits)
-        if texts[0] != texts[1]:
-            break
-    return texts
-
-
-def markdown_text(text: str) -> str:
-    """Text from elsewhere, so that Streamlit shows it letter by letter: no links, images, formulas or markup."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+\-!|$:~&^=])", r"\\\1", " ".join(text.split()))
-
-
-def join_names(names: Sequence[str]) -> str:
-    """``A``, ``A and B``, ``A, B and C``."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def answer_view(prediction: Prediction) -> AnswerView:
     """Put a prediction into words."""
     none = prediction.probabilities[-1]  # the wire's order: none of the above is last
@@ -217,7 +178,7 @@ def _headline(item: ClassProbability, classes: int, *, is_none: bool) -> Headlin
         name=item.name,
         probability_text=f"{percent(item.probability)} probability · {group}",
         plain=item.plain,
-        codes=" · ".join(f"{code.system} {code.code} {code.display}".replace(" ", _SPACE, 1) for code in item.codes),
+        codes=" · ".join(f"{code.system} {code.code} {code.display}".replace(" ", SPACE, 1) for code in item.codes),
         is_none_of_the_above=False,
     )
 

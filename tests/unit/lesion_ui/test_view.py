@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import attrs
 import pytest
 from hypothesis import given
@@ -13,7 +11,7 @@ from lesion_core.errors import ImageError, LesionError
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import ConformalSet, OutOfDistribution
 from lesion_ui.client import ServiceError
-from lesion_ui.view import NONE_SYMBOL, answer_view, markdown_text, percent, percent_pair, problem_view
+from lesion_ui.view import NONE_SYMBOL, answer_view, problem_view
 from support.fake_service import make_finding, make_prediction, make_risk, outside_prediction
 
 UNIT = st.floats(0, 1)
@@ -24,55 +22,6 @@ WEIGHTS = st.lists(st.floats(0.001, 1), min_size=8, max_size=8).map(
 
 def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
-
-
-@pytest.mark.parametrize(
-    ("value", "digits", "expected"),
-    [
-        (0.0, 0, "0 %"),
-        (1e-320, 0, "<1 %"),
-        (0.0099, 0, "<1 %"),
-        (0.01, 0, "1 %"),
-        (0.624, 0, "62 %"),
-        (0.99, 0, "99 %"),
-        (0.9901, 0, ">99 %"),
-        (1 - 1e-16, 0, ">99 %"),
-        (1.0, 0, "100 %"),
-        (0.0004, 1, "<0.1 %"),
-        (0.1236, 1, "12.4 %"),
-        (0.9999, 1, ">99.9 %"),
-    ],
-)
-def test_a_percentage_reads_as_people_write_it(value: float, digits: int, expected: str) -> None:
-    """At the edges above all."""
-
-    assert plain(percent(value, digits=digits)) == expected
-
-
-@given(UNIT, st.integers(0, 3))
-def test_only_exact_values_read_as_certain_or_impossible(value: float, digits: int) -> None:
-    """0 % and 100 % are promises."""
-    text = plain(percent(value, digits=digits))
-
-    assert (text == "0 %") == (value == 0)
-    assert (text == "100 %") == (value == 1)
-    assert not re.fullmatch(r"(0|100)\.0+ %", text)
-
-
-@given(UNIT, st.integers(0, 3))
-def test_a_percentage_is_no_further_from_the_value_than_its_last_digit(value: float, digits: int) -> None:
-    """The number is the value, whatever is written before it."""
-    number = float(re.sub(r"[^0-9.]", "", percent(value, digits=digits)))
-
-    assert number == pytest.approx(100 * value, abs=1.0001 * 10**-digits)
-
-
-@given(UNIT, UNIT)
-def test_two_percentages_read_alike_only_when_they_nearly_are(first: float, second: float) -> None:
-    """A risk of 12.3 % under a threshold of 12.4 % must not read as 12 % under 12 %."""
-    texts = percent_pair(first, second)
-
-    assert texts[0] != texts[1] or abs(first - second) < 1e-4
 
 
 @given(WEIGHTS, UNIT, st.booleans())
@@ -213,6 +162,17 @@ def test_the_set_of_diagnoses_is_a_sentence(codes: tuple[str, ...], expected: st
     assert "90 %" in plain(view.conformal)
 
 
+def test_the_headline_has_the_codes_of_its_class() -> None:
+    """With the words of each system; none of the above has none."""
+    codes = plain(answer_view(make_prediction()).headline.codes)
+
+    assert codes == (
+        "ICD-10 C43.9 Malignant melanoma of skin, unspecified · ICD-O-3 8720/3 Malignant melanoma, NOS · "
+        "SNOMED CT 93655004 Malignant melanoma of skin"
+    )
+    assert answer_view(outside_prediction()).headline.codes == ""
+
+
 def test_the_model_line_names_what_answered() -> None:
     """Name, version, backbone and the first 12 of the digest."""
     line = answer_view(make_prediction()).model
@@ -256,12 +216,3 @@ def test_an_error_has_a_title_and_keeps_its_sentence(error: LesionError, title: 
     view = problem_view(error)
 
     assert (view.title, view.message, view.can_retry) == (title, error.message, can_retry)
-
-
-@given(st.text())
-def test_foreign_text_has_no_markup_left(text: str) -> None:
-    """Every character that Markdown may read is escaped, and nothing is lost but white space."""
-    shown = markdown_text(text)
-
-    assert re.sub(r"\\(.)", r"\1", shown) == " ".join(text.split())
-    assert not re.search(r"(?<!\\)(?:\\\\)*[`*_\[\]<>()#$:!~|]", shown)

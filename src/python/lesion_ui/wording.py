@@ -1,0 +1,46 @@
+"""Numbers and lists as people read them, and foreign text as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+SPACE = "\u00a0"  # no line break between a number and its unit
+
+
+def percent(value: float, *, digits: int = 0) -> str:
+    """A probability as people read it; never 0 % or 100 % unless it is exactly that.
+
+    Args:
+        value: in [0, 1].
+        digits: after the decimal point.
+    Returns:
+        For example ``"62 %"``, ``"<1 %"``, ``">99 %"``, with a no-break space.
+    """
+    if value <= 0.0 or value >= 1.0:
+        return f"{0 if value <= 0.0 else 100}{SPACE}%"
+    smallest = 10.0 ** -(digits + 2)
+    if value < smallest:
+        return f"<{100 * smallest:.{digits}f}{SPACE}%"
+    if value > 1.0 - smallest:
+        return f">{100 - 100 * smallest:.{digits}f}{SPACE}%"
+    return f"{100 * value:.{digits}f}{SPACE}%"
+
+
+def percent_pair(first: float, second: float) -> tuple[str, str]:
+    """Two probabilities with as many digits as it takes (at most three) to tell them apart."""
+    for digits in range(4):
+        texts = percent(first, digits=digits), percent(second, digits=digits)
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
+def markdown_text(text: str) -> str:
+    """Text from elsewhere, so that Streamlit shows it letter by letter: no links, images, formulas or markup."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+\-!|$:~&^=])", r"\\\1", " ".join(text.split()))
+
+
+def join_names(names: Sequence[str]) -> str:
+    """``A``, ``A and B``, ``A, B and C``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
