@@ -58,7 +58,7 @@ def test_problems_of_tables_and_of_images_are_listed_together(
 
     assert len(caught.value.problems) == 3
     assert (tmp_path / "problems.txt").read_text().splitlines() == list(caught.value.problems)
-    for part, problem in zip(("row 2:", "stands twice", "damaged"), caught.value.problems, strict=True):
+    for part, problem in zip(("row 2:", "stands twice", "image ends before"), caught.value.problems, strict=True):
         assert part in problem
         assert problem.startswith(f"{GROUND_TRUTH} row ")
     assert "MEL 5" in capsys.readouterr().out
