@@ -28,7 +28,8 @@ from lesion_core.bundle import load_bundle
 from lesion_core.datasets.synthetic import draw_lesion
 from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.imaging import decode_image
-from lesion_core.preprocess import PreprocessSpec, load_square, resize_square
+from lesion_core.preprocess import load_square, resize_square
+from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_plugins.classifier import classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
 from lesion_train.loop import run_network

@@ -24,7 +24,7 @@ import cattrs
 from lesion_core.decision.parameters import DecisionParameters
 from lesion_core.errors import BundleError
 from lesion_core.interval import Interval
-from lesion_core.preprocess import PreprocessSpec
+from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.taxonomy import Taxonomy
 
 SCHEMA_VERSION = 1

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 import attrs
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +33,8 @@ def proportion_interval(successes: int, trials: int, *, confidence: float = 0.95
         confidence: in (0, 1).
     Source: Wilson 1927.
     """
+    from scipy.stats import binomtest  # here, since it takes a second to import and most who read bundles never count
+
     bounds = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
     return Interval(value=successes / trials, low=float(bounds.low), high=float(bounds.high), confidence=confidence)
 

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import difflib
-import importlib.metadata
-import inspect
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import attrs
-import pluggy
 import structlog
 
 from lesion_core.bundle import BackboneIdentity
-from lesion_plugins import hookspecs
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.errors import UnknownBackboneError
-
-ENTRY_POINT_GROUP = "lesion"
-BUILT_IN = "lesion_plugins.backbones"
+from lesion_plugins.plugin_loading import (
+    PluginRejection,
+    PluginSource,
+    finder_of,
+    finds,
+    given_plugin,
+    installed_plugins,
+    new_plugin_manager,
+    offered_backbones,
+)
 
 log = structlog.get_logger(__name__)
-
-
-@attrs.frozen(kw_only=True)
-class PluginSource:
-    """A plugin and the distribution that it came in."""
-
-    plugin: str
-    distribution: str
-    version: str
 
 
 @attrs.frozen(kw_only=True)
@@ -53,18 +47,22 @@ class RegisteredBackbone:
     source: PluginSource
 
 
-def new_plugin_manager() -> pluggy.PluginManager:
-    """Make a plugin manager that knows Lesion's hooks and no plugin."""
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    return manager
+class _Finder(Protocol):
+    def __call__(self, *, name: str) -> list[object]:
+        """Ask one plugin through ``lesion_find_backbone``; empty if it does not know the name."""
 
 
 class BackboneRegistry:
     """Backbones by name. Make one with ``load``; a test makes its own from plugin objects."""
 
-    def __init__(self, backbones: Mapping[str, RegisteredBackbone], rejected: Iterable[RejectedPlugin] = ()) -> None:
+    def __init__(
+        self,
+        backbones: Mapping[str, RegisteredBackbone],
+        finders: Iterable[tuple[PluginSource, _Finder]] = (),
+        rejected: Iterable[RejectedPlugin] = (),
+    ) -> None:
         self._backbones = dict(backbones)
+        self._finders = tuple(finders)
         self.rejected = tuple(rejected)
 
     @classmethod
@@ -75,44 +73,49 @@ class BackboneRegistry:
             blocked: names of plugins or distributions; their code is never imported.
             plugins: modules or objects to use in place of the installed entry points of the group ``lesion``.
         """
-        candidates = _installed() if plugins is None else map(_given, plugins)
+        candidates = installed_plugins() if plugins is None else map(given_plugin, plugins)
         unwanted = frozenset(blocked)
         manager = new_plugin_manager()
         backbones: dict[str, RegisteredBackbone] = {}
+        accepted: list[tuple[PluginSource, object]] = []
         rejected: list[RejectedPlugin] = []
-        for source, load in candidates:
+        for candidate in candidates:
+            source = candidate.source
             try:
                 if not unwanted.isdisjoint({source.plugin, source.distribution}):
-                    raise _Rejection("blocked by the application")
-                specs = _offered(manager, load())
+                    raise PluginRejection("blocked by the application")
+                plugin = candidate.load()
+                specs = offered_backbones(manager, plugin)
                 _check_names(specs, backbones)
             except (Exception, SystemExit) as error:  # a stranger's code: whatever it raises is its reason
-                reason = str(error) if isinstance(error, _Rejection) else f"{type(error).__name__}: {error}"
+                reason = str(error) if isinstance(error, PluginRejection) else f"{type(error).__name__}: {error}"
                 rejected.append(RejectedPlugin(**attrs.asdict(source), reason=reason))
                 log.warning("plugin_rejected", **attrs.asdict(source), reason=reason)
             else:
                 backbones |= {spec.name: RegisteredBackbone(spec=spec, source=source) for spec in specs}
-        return cls(backbones, rejected)
+                accepted.append((source, plugin))
+        finders = [(source, finder_of(manager, plugin)) for source, plugin in accepted if finds(manager, plugin)]
+        return cls(backbones, finders, rejected)
 
     def names(self) -> tuple[str, ...]:
-        """Names of all backbones, sorted."""
+        """Names of all listed backbones, sorted; those that are found by a prefix are not in it."""
         return tuple(sorted(self._backbones))
 
     def get(self, name: str) -> BackboneSpec:
-        """Look a backbone up.
+        """Look a backbone up, by its name in the list or by a prefix (``timm:resnet18``).
 
         Raises:
             UnknownBackboneError: names the closest backbone and the plugins that were rejected.
         """
-        return self._find(name).spec
+        return self.find(name).spec
 
     def source(self, name: str) -> PluginSource:
         """Look up which plugin offers a backbone; raises as ``get``."""
-        return self._find(name).source
+        return self.find(name).source
 
     def identity(self, name: str, weights_origin: str) -> BackboneIdentity:
         """Describe a backbone for a bundle; ``weights_origin`` is what ``build_classifier`` returned."""
-        found = self._find(name)
+        found = self.find(name)
         return BackboneIdentity(
             name=name,
             plugin=found.source.distribution,
@@ -122,87 +125,39 @@ class BackboneRegistry:
             weights_origin=weights_origin,
         )
 
-    def _find(self, name: str) -> RegisteredBackbone:
+    def find(self, name: str) -> RegisteredBackbone:
+        """Look a backbone up, with the plugin that offers it; raises as ``get``."""
+        if name not in self._backbones and ":" in name:
+            self._ask_for(name)
         if name not in self._backbones:
             closest = difflib.get_close_matches(name, self._backbones, n=1, cutoff=0.6)
             raise UnknownBackboneError(name, next(iter(closest), None), [str(plugin) for plugin in self.rejected])
         return self._backbones[name]
 
-
-class _Rejection(Exception):
-    """A reason of ours, worded for people; what a plugin itself raises is reported with its type."""
-
-
-_Candidate = tuple[PluginSource, Callable[[], object]]
-
-
-def _installed() -> Iterator[_Candidate]:
-    """Entry points in a stable order: ours first, so that no stranger takes a built-in name."""
-    found = []
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        name, version = (str(entry.dist.name), str(entry.dist.version)) if entry.dist else ("unknown", "unknown")
-        source = PluginSource(plugin=entry.name, distribution=name, version=version)
-        found.append((entry.value != BUILT_IN, name, entry.name, source, entry.load))
-    for _, _, _, source, load in sorted(found, key=lambda item: item[:3]):
-        yield source, load
-
-
-def _given(plugin: object) -> _Candidate:
-    """Describe a plugin object: its top-level package stands for the distribution."""
-    name = getattr(plugin, "__name__", type(plugin).__name__)
-    module = plugin.__name__ if inspect.ismodule(plugin) else type(plugin).__module__
-    package = module.partition(".")[0]
-    version = getattr(sys.modules.get(package), "__version__", "unknown")
-    return PluginSource(plugin=str(name), distribution=package, version=str(version)), lambda: plugin
-
-
-def _offered(manager: pluggy.PluginManager, plugin: object) -> list[BackboneSpec]:
-    """Register one plugin, call its hook and check the result; a plugin that fails is taken out again."""
-    if manager.is_registered(plugin):
-        raise _Rejection("the same plugin is registered already, by another entry point")
-    others = manager.get_plugins()
-    try:
-        manager.register(plugin)
-        _check_hooks(manager, plugin)
-        return _checked(manager.subset_hook_caller("lesion_register_backbones", others)())
-    except BaseException:
-        if manager.is_registered(plugin):
-            manager.unregister(plugin)
-        raise
-
-
-def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
-    known = f"plugin API {hookspecs.PLUGIN_API_VERSION} has lesion_register_backbones"
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise _Rejection(f"{error}; {known}") from error
-    if not manager.get_hookcallers(plugin):
-        raise _Rejection(f"it implements no hook of Lesion; {known}. Is @hookimpl missing?")
-
-
-def _checked(results: list[object]) -> list[BackboneSpec]:
-    """What one plugin returned, as specs; pluggy leaves out ``None``: a forgotten ``return``."""
-    if not results:
-        raise _Rejection("lesion_register_backbones returned nothing")
-    specs: list[BackboneSpec] = []
-    for result in results:
-        if not isinstance(result, Iterable):
-            kind = type(result).__name__
-            raise _Rejection(f"lesion_register_backbones returned {kind}, not an iterable of BackboneSpec")
-        for item in result:
-            if not isinstance(item, BackboneSpec):
-                raise _Rejection(f"lesion_register_backbones offered {item!r}, which is not a BackboneSpec")
-            specs.append(item)
-    return specs
+    def _ask_for(self, name: str) -> None:
+        """Ask the plugins that find backbones by name, and keep what the first of them answers."""
+        for source, ask in self._finders:
+            try:
+                spec = next(iter(ask(name=name)), None)
+                if spec is not None and not (isinstance(spec, BackboneSpec) and spec.name == name):
+                    raise PluginRejection(f"lesion_find_backbone offered {spec!r} for {name!r}")
+            except UnknownBackboneError:
+                raise
+            except Exception as error:  # a stranger's code: the others may know the name
+                reason = str(error) if isinstance(error, PluginRejection) else f"{type(error).__name__}: {error}"
+                log.warning("plugin_failed", **attrs.asdict(source), reason=reason)
+            else:
+                if isinstance(spec, BackboneSpec):
+                    self._backbones[name] = RegisteredBackbone(spec=spec, source=source)
+                    return
 
 
 def _check_names(specs: list[BackboneSpec], taken: Mapping[str, RegisteredBackbone]) -> None:
     seen: set[str] = set()
     for spec in specs:
         if spec.name in seen:
-            raise _Rejection(f"it offers two backbones named {spec.name!r}")
+            raise PluginRejection(f"it offers two backbones named {spec.name!r}")
         if spec.name in taken:
             owner = taken[spec.name].source
-            raise _Rejection(f"the name {spec.name!r} is taken by {owner.plugin} of {owner.distribution}")
+            raise PluginRejection(f"the name {spec.name!r} is taken by {owner.plugin} of {owner.distribution}")
         seen.add(spec.name)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lesion_core.decision.parameters import OodDetector
-from lesion_core.preprocess import PreprocessSpec
+from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_plugins.backbone import BackboneSpec, WeightsSource
+from lesion_plugins.feature_map import FeatureMap, class_and_patch_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+TIMM_LICENSE = "Apache-2.0"
+
 _IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
-HALF_224 = PreprocessSpec(input_size_px=224)
-IMAGENET_224 = PreprocessSpec(input_size_px=224, **_IMAGENET)
+
+def half_normalised(input_size_px: int) -> PreprocessSpec:
+    """Mean and deviation 0.5, which Google's weights were trained with."""
+    return PreprocessSpec(input_size_px=input_size_px)
+
+
+def imagenet_normalised(input_size_px: int) -> PreprocessSpec:
+    """Mean and deviation of ImageNet, which most other weights were trained with."""
+    return PreprocessSpec(input_size_px=input_size_px, **_IMAGENET)
 
 
 def timm_backbone(
@@ -26,56 +36,150 @@ def timm_backbone(
     model: str,
     feature_dim: int,
     preprocess: PreprocessSpec,
+    code_origin: str,
     weights_license: str,
-    patch_px: int | None = None,
+    parameters: int,
+    multiply_adds: int,
+    feature_map: FeatureMap | None = None,
+    layer_groups: Iterable[str] = ("",),
+    smallest_input_px: int = 32,
     bundled: WeightsSource | None = None,
     ood_detector: OodDetector = OodDetector.MAHALANOBIS,
+    exports_onnx: bool = False,
+    compatible_since: str | None = None,
 ) -> BackboneSpec:
-    """Describe a timm model for ``lesion_register_backbones``.
+    """Describe a timm model that takes any input size, and pools its last feature map.
 
     Args:
-        name: unique name of the backbone.
-        family: for grouping in lists, e.g. ``"vit"``.
         model: timm's name with the tag of its weights, e.g. ``"convnext_atto.d2_in1k"``.
-        feature_dim: pooled features of the model without its head.
-        preprocess: as the weights were trained with.
         weights_license: SPDX identifier of the tagged weights' licence.
-        patch_px: only for transformers: their position embeddings are made for one input size, which has to
-            be a multiple of this.
-        bundled: weights that need no network.
-        ood_detector: what tells strange images best on its embeddings.
+
+    The others are fields of ``BackboneSpec``.
     """
-    build = partial(_build, model, is_sized=patch_px is not None)
+    build = partial(build_timm, model)
     return BackboneSpec(
         name=name,
         family=family,
         build=build,
         feature_dim=feature_dim,
         preprocess=preprocess,
-        code_license="Apache-2.0",
-        smallest_input_px=2 * (patch_px or 16),
-        input_multiple_px=patch_px or 1,
+        code_license=TIMM_LICENSE,
+        code_origin=f"timm, {code_origin}",
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+        feature_map=feature_map,
+        layer_groups=layer_groups,
+        smallest_input_px=smallest_input_px,
         bundled=bundled,
+        hub=hub_weights(model, weights_license, build),
         ood_detector=ood_detector,
-        hub=WeightsSource(
-            origin=f"hub: timm/{model}, {weights_license}",
-            license=weights_license,
-            load=partial(_download, build),
-        ),
+        exports_onnx=exports_onnx,
+        compatible_since=compatible_since,
     )
 
 
-def _build(model: str, *, is_sized: bool, input_size_px: int, is_pretrained: bool = False) -> nn.Module:
+def timm_transformer(
+    *,
+    name: str,
+    model: str,
+    preprocess: PreprocessSpec,
+    code_origin: str,
+    weights_license: str,
+    width: int,
+    depth: int,
+    patch_px: int,
+    parameters: int,
+    multiply_adds: int,
+    prefix_tokens: int = 1,
+    has_hub: bool = True,
+    bundled: WeightsSource | None = None,
+    ood_detector: OodDetector = OodDetector.MAHALANOBIS,
+    compatible_since: str | None = None,
+) -> BackboneSpec:
+    """Describe a vision transformer of timm, for square images of multiples of its patch.
+
+    Its features are the class token joined with the mean of the patch tokens, as DINOv2's authors evaluate theirs: the
+    class token alone leaves the patch tokens without a say, and so a heat map without a meaning.
+
+    Args:
+        model: as in ``timm_backbone``.
+        width: of a token; the backbone has twice as many features.
+        depth: its blocks, each a layer group of its own.
+        patch_px: side of a patch.
+        prefix_tokens: the class token and the registers.
+        has_hub: whether the tagged weights are meant; ``False`` where only the architecture is.
+
+    The others are fields of ``BackboneSpec``.
+    """
+    build = partial(build_timm, model, joined_prefix_tokens=prefix_tokens)
+    return BackboneSpec(
+        name=name,
+        family="vit",
+        build=build,
+        feature_dim=2 * width,
+        preprocess=preprocess,
+        code_license=TIMM_LICENSE,
+        code_origin=f"timm, {code_origin}",
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+        feature_map=FeatureMap(layer="network", reshape=class_and_patch_tokens(prefix_tokens), is_pooled_by_mean=True),
+        layer_groups=(
+            r"network\.(patch_embed|cls_token|reg_token|pos_embed|rope)",
+            *(rf"network\.blocks\.{block}\." for block in range(depth)),
+            r"network\.norm\.",
+        ),
+        smallest_input_px=2 * patch_px,
+        input_multiple_px=patch_px,
+        bundled=bundled,
+        hub=hub_weights(model, weights_license, build) if has_hub else None,
+        ood_detector=ood_detector,
+        exports_onnx=True,
+        compatible_since=compatible_since,
+    )
+
+
+def hub_weights(model: str, weights_license: str, build: partial[nn.Module]) -> WeightsSource:
+    """Weights that timm downloads; it resamples position embeddings to the input size."""
+    return WeightsSource(
+        origin=f"hub: timm/{model}, {weights_license}",
+        license=weights_license,
+        load=partial(_download, model, build),
+    )
+
+
+def build_timm(
+    model: str,
+    *,
+    input_size_px: int,
+    joined_prefix_tokens: int | None = None,
+    is_sized: bool | None = None,
+    is_pretrained: bool = False,
+) -> nn.Module:
+    """Build a model of timm without its head.
+
+    Args:
+        model: timm's name, with the tag of its weights where it has one.
+        input_size_px: side of the square images.
+        joined_prefix_tokens: for a transformer whose class token and mean patch token are to be joined, its prefix
+            tokens; otherwise it pools as timm does.
+        is_sized: whether the model is made for one input size; by default, where tokens are joined.
+        is_pretrained: download the weights.
+    """
     from lesion_plugins import torchvision_remedy
 
     torchvision_remedy.apply()
     import timm
 
-    size: dict[str, Any] = {"img_size": input_size_px} if is_sized else {}
-    return timm.create_model(model, pretrained=is_pretrained, num_classes=0, **size)
+    joins = joined_prefix_tokens is not None
+    options: dict[str, Any] = {"img_size": input_size_px} if (joins if is_sized is None else is_sized) else {}
+    if joined_prefix_tokens is None:
+        return timm.create_model(model, pretrained=is_pretrained, num_classes=0, **options)
+    from lesion_plugins.joined_tokens import JoinedTokens
+
+    network = timm.create_model(model, pretrained=is_pretrained, num_classes=0, global_pool="", **options)
+    return JoinedTokens(network, prefix_tokens=joined_prefix_tokens)
 
 
-def _download(build: partial[nn.Module], input_size_px: int) -> Mapping[str, Tensor]:
-    """State of timm's pretrained model; timm resamples position embeddings to the input size."""
+def _download(model: str, build: partial[nn.Module], input_size_px: int) -> Mapping[str, Tensor]:
     state: Mapping[str, Tensor] = build(input_size_px=input_size_px, is_pretrained=True).state_dict()
     return state

@@ -8,7 +8,7 @@ import attrs
 from attrs.validators import ge, gt, in_, le, optional
 
 from lesion_core.decision.parameters import OodDetector
-from lesion_core.preprocess import SHADES_OF_GREY
+from lesion_core.preprocess_spec import SHADES_OF_GREY
 
 
 @attrs.frozen(kw_only=True)

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from lesion_core.errors import DatasetError, ImageError
-from lesion_core.preprocess import PreprocessSpec, load_square, normalise, scale_square
+from lesion_core.preprocess import load_square, normalise, scale_square
+from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.records import ImageRecord
 from lesion_train.augment import Augmentation
 

@@ -25,7 +25,7 @@ from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
 from lesion_core.errors import SplitError
 from lesion_core.interval import Interval, bootstrap_interval
 from lesion_core.metrics import balanced_multiclass_accuracy
-from lesion_core.preprocess import PreprocessSpec
+from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.records import Dataset, ImageRecord, data_digest, labels_of, lesions_of
 from lesion_core.splits import (
     FOLD,

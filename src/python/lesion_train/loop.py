@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from lesion_core.decision.ood import NetworkOutput
 from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
-from lesion_core.preprocess import PreprocessSpec
+from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_plugins.classifier import Classifier
 from lesion_train.augment import Augmentation
 from lesion_train.config import TrainConfig

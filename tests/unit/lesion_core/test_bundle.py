@@ -20,7 +20,7 @@ from lesion_core.bundle import (
 )
 from lesion_core.errors import BundleError
 from lesion_core.interval import Interval
-from lesion_core.preprocess import SHADES_OF_GREY, PreprocessSpec
+from lesion_core.preprocess_spec import SHADES_OF_GREY, PreprocessSpec
 from lesion_core.taxonomy import ISIC_2019
 from support.decisions import DECISION
 

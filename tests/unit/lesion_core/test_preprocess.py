@@ -12,7 +12,8 @@ from PIL import Image
 
 from lesion_core.colour import crop_dark_border, shades_of_grey
 from lesion_core.datasets.synthetic import draw_lesion
-from lesion_core.preprocess import SHADES_OF_GREY, PreprocessSpec, load_square, normalise, resize_square
+from lesion_core.preprocess import load_square, normalise, resize_square
+from lesion_core.preprocess_spec import SHADES_OF_GREY, PreprocessSpec
 
 SPEC = PreprocessSpec(input_size_px=64)
 

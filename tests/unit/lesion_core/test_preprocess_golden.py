@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from lesion_core.preprocess import SHADES_OF_GREY, PreprocessSpec, load_square, normalise
+from lesion_core.preprocess import load_square, normalise
+from lesion_core.preprocess_spec import SHADES_OF_GREY, PreprocessSpec
 
 SPEC = PreprocessSpec(input_size_px=32)
 

@@ -9,8 +9,9 @@ from typing import Any
 import attrs
 import pytest
 
-from lesion_core.preprocess import PreprocessSpec
+from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_plugins.backbone import BackboneSpec
+from lesion_plugins.feature_map import FeatureMap, channels_first
 from lesion_plugins.hookspecs import hookimpl
 
 TINY_FEATURES = 12
@@ -39,7 +40,13 @@ def make_spec() -> Callable[..., BackboneSpec]:
         feature_dim=TINY_FEATURES,
         preprocess=PreprocessSpec(input_size_px=32),
         code_license="MIT",
+        code_origin="made up for tests",
+        parameters=TINY_FEATURES * 27 + 3 * TINY_FEATURES,
+        multiply_adds=TINY_FEATURES * 27 * 15**2,
+        feature_map=FeatureMap(layer="2", reshape=channels_first, is_pooled_by_mean=True),
+        layer_groups=(r"0\.", r"1\."),
         smallest_input_px=16,
+        exports_onnx=True,
     )
 
     def make(**changes: Any) -> BackboneSpec:
@@ -54,6 +61,7 @@ def make_plugin() -> Callable[[object], object]:
 
     def make(offered: object) -> object:
         plugin = ModuleType("acme_plugin")
+        plugin.__dict__["lesion_plugin_api"] = 1
         plugin.__dict__["lesion_register_backbones"] = hookimpl(_returns(offered))
         return plugin
 

@@ -6,6 +6,7 @@ from types import ModuleType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from lesion_core.bundle import BackboneIdentity
 from lesion_plugins import __version__, backbones
@@ -15,14 +16,14 @@ from lesion_plugins.hookspecs import PLUGIN_API_VERSION, hookimpl
 from lesion_plugins.registry import BackboneRegistry
 
 BUILT_IN = (
-    "convnext_atto",
-    "convnext_tiny",
-    "convnextv2_atto",
-    "efficientnet_b0",
-    "efficientnet_lite0",
-    "vit_base",
-    "vit_small",
-    "vit_tiny",
+    *(f"convnext_{size}" for size in ("atto", "base", "femto", "nano", "pico", "small", "tiny")),
+    *(f"convnextv2_{size}" for size in ("atto", "base", "femto", "nano", "pico", "tiny")),
+    *(f"efficientnet_{size}" for size in ("b0", "b1", "b2", "b3", "b4", "lite0", "lite1", "lite2")),
+    "efficientnetv2_s",
+    *(
+        f"vit_{size}"
+        for size in ("base", "base_dinov2", "base_dinov3", "small", "small_dinov2", "small_dinov3", "tiny")
+    ),
 )
 
 
@@ -57,14 +58,17 @@ def test_registry_finds_an_installed_plugin_with_its_distribution(install):
     """An entry point in the group ``lesion`` is all that a plugin needs."""
 
     code = """
-from lesion_core.preprocess import PreprocessSpec
+from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.hookspecs import hookimpl
+
+lesion_plugin_api = 1
 
 @hookimpl
 def lesion_register_backbones():
     yield BackboneSpec(name="acme_net", family="cnn", build=lambda *, input_size_px: None, feature_dim=8,
-                       preprocess=PreprocessSpec(input_size_px=64), code_license="MIT")
+                       preprocess=PreprocessSpec(input_size_px=64), code_license="MIT", code_origin="ACME",
+                       parameters=1, multiply_adds=1)
 """
     install("acme-lesion", "acme_plugin", code)
 
@@ -88,7 +92,14 @@ def lesion_register_backbones():
         ("import sys; sys.exit(3)", "SystemExit: 3"),
         ("import no_such_module_of_acme", "ModuleNotFoundError: No module named 'no_such_module_of_acme'"),
         ("def (", "SyntaxError"),
-        ("", "it implements no hook of Lesion"),
+        ("lesion_plugin_api = 1", "it implements no hook of Lesion"),
+        ("", "it does not say which plugin API it was written for; this release has plugin API 1: 'lesion_plugin_api"),
+        ("lesion_plugin_api = 2", "written for plugin API 2, this release has plugin API 1; install a newer lesion-pl"),
+        (
+            "lesion_plugin_api = 0",
+            "written for plugin API 0, this release has plugin API 1; install a newer release of",
+        ),
+        ("lesion_plugin_api = 'one'", "written for plugin API 'one', this release has plugin API 1; install a newer r"),
     ],
 )
 def test_a_plugin_that_cannot_be_imported_is_listed_and_skipped(install, make_spec, code, reason):
@@ -132,6 +143,8 @@ def test_a_stranger_cannot_take_a_built_in_name(install):
         """
 from lesion_plugins.backbones import vit
 from lesion_plugins.hookspecs import hookimpl
+
+lesion_plugin_api = 1
 
 @hookimpl
 def lesion_register_backbones():
@@ -182,12 +195,13 @@ def test_a_plugin_with_a_misspelt_hook_is_listed_and_skipped():
         return []
 
     plugin = ModuleType("acme")
+    vars(plugin)["lesion_plugin_api"] = PLUGIN_API_VERSION
     vars(plugin)["lesion_register_backbone"] = lesion_register_backbone
     registry = BackboneRegistry.load(plugins=[plugin, backbones])
 
     (rejected,) = registry.rejected
     assert "unknown hook 'lesion_register_backbone'" in rejected.reason
-    assert f"plugin API {PLUGIN_API_VERSION} has lesion_register_backbones" in rejected.reason
+    assert f"plugin API {PLUGIN_API_VERSION} has lesion_find_backbone(name), lesion_regis" in rejected.reason
     assert registry.names() == BUILT_IN
 
 
@@ -199,10 +213,13 @@ def test_a_plugin_whose_hook_wants_unknown_arguments_is_listed_and_skipped():
         return []
 
     plugin = ModuleType("acme")
+    vars(plugin)["lesion_plugin_api"] = PLUGIN_API_VERSION
     vars(plugin)["lesion_register_backbones"] = lesion_register_backbones
     registry = BackboneRegistry.load(plugins=[plugin, backbones])
 
-    assert "PluginValidationError" in registry.rejected[0].reason
+    reason = registry.rejected[0].reason
+    assert "{'device'} are declared in the hookimpl but can not be found in the hookspec" in reason
+    assert reason.endswith("plugin API 1 has lesion_find_backbone(name), lesion_register_backbones()")
     assert registry.names() == BUILT_IN
 
 
@@ -259,6 +276,68 @@ def test_an_unknown_name_mentions_the_plugins_that_were_rejected(make_plugin):
 
     with pytest.raises(UnknownBackboneError, match=r"Rejected plugins: acme_plugin \(acme_plugin unknown\): "):
         registry.get("acme_net")
+
+
+def _finder(find):
+    return _finder_named("acme_finder", find)
+
+
+def _finder_named(module, find):
+    plugin = ModuleType(module)
+    vars(plugin).update(lesion_plugin_api=PLUGIN_API_VERSION, lesion_find_backbone=hookimpl(find))
+    return plugin
+
+
+def test_a_backbone_with_a_prefix_is_found_by_the_plugin_that_knows_it(make_spec):
+    """It is asked for once, stands in no list, and a bundle names the plugin that found it."""
+
+    asked = []
+
+    def lesion_find_backbone(name):
+        asked.append(name)
+        return make_spec(name=name) if name.startswith("acme:") else None
+
+    registry = BackboneRegistry.load(plugins=[backbones, _finder(lesion_find_backbone)])
+    found = registry.get("acme:net.v2")
+
+    assert (found.name, registry.get("acme:net.v2")) == ("acme:net.v2", found)
+    assert registry.identity("acme:net.v2", RANDOM_ORIGIN).plugin == "acme_finder"
+    assert asked == ["acme:net.v2"]
+    with pytest.raises(UnknownBackboneError, match="No backbone named 'other:net'"):
+        registry.get("other:net")
+
+
+def test_a_finder_that_knows_the_prefix_names_the_closest_itself():
+    """Only it knows its names."""
+
+    def lesion_find_backbone(name):
+        raise UnknownBackboneError(name, "acme:net")
+
+    registry = BackboneRegistry.load(plugins=[_finder(lesion_find_backbone)])
+
+    with pytest.raises(UnknownBackboneError, match=r"Did you mean 'acme:net'\?"):
+        registry.get("acme:ned")
+
+
+@pytest.mark.parametrize("answer", [lambda: 1 / 0, lambda: 42, lambda: "other"], ids=["a crash", "a number", "a name"])
+def test_a_finder_that_fails_does_not_keep_the_next_from_being_asked(make_spec, answer):
+    """It is logged, with its distribution."""
+
+    def broken(name):
+        made = answer()
+        return make_spec(name="other") if made == "other" else made
+
+    def sound(name):
+        return make_spec(name=name)
+
+    with capture_logs() as events:
+        registry = BackboneRegistry.load(
+            plugins=[_finder_named("acme_broken", broken), _finder_named("acme_sound", sound)]
+        )
+        spec = registry.get("acme:net")
+
+    assert spec.name == "acme:net"
+    assert [(event["event"], event["distribution"]) for event in events] == [("plugin_failed", "acme_broken")]
 
 
 @given(name=st.text(max_size=20))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lesion_core.preprocess import PreprocessSpec
+from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_plugins.backbone import RANDOM_ORIGIN, WeightsSource
 from lesion_plugins.backbones import vit
 from lesion_plugins.errors import InputSizeError

@@ -13,7 +13,7 @@ from lesion_core.bundle import (
     write_bundle,
 )
 from lesion_core.errors import BundleError
-from lesion_core.preprocess import PreprocessSpec
+from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.taxonomy import ISIC_2019
 from lesion_plugins.backbone import RANDOM_ORIGIN
 from lesion_plugins.classifier import build_classifier, classifier_from_bundle
@@ -188,3 +188,28 @@ def test_a_bundle_whose_backbone_is_not_installed_is_refused(tmp_path, registry,
 
     with pytest.raises(UnknownBackboneError, match="tiny_cnn"):
         classifier_from_bundle(bundle, BackboneRegistry.load(plugins=[]))
+
+
+def test_a_metadata_branch_adds_to_the_logits_and_starts_silent(make_spec):
+    """The embedding and the map stay those of the image."""
+
+    classifier = _build(make_spec(), metadata_features=4).eval()
+    images, metadata = torch.randn(3, 3, SIZE_PX, SIZE_PX), torch.randn(3, 4)
+
+    fresh = classifier(images, metadata)
+    torch.nn.init.ones_(classifier.metadata_branch[-1].weight)
+    trained = classifier(images, metadata)
+
+    assert torch.allclose(fresh.logits, classifier.head(fresh.embedding))
+    assert torch.equal(fresh.embedding, trained.embedding)
+    assert not torch.allclose(fresh.logits, trained.logits)
+
+
+@pytest.mark.parametrize(("features", "metadata"), [(0, torch.zeros(1, 4)), (4, None)])
+def test_metadata_and_its_branch_belong_together(make_spec, features, metadata):
+    """Neither is ever left out in silence."""
+
+    classifier = _build(make_spec(), metadata_features=features)
+
+    with pytest.raises(ValueError, match="metadata"):
+        classifier(torch.zeros(1, 3, SIZE_PX, SIZE_PX), metadata)

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from lesion_core.datasets.synthetic import draw_lesion
-from lesion_core.preprocess import SHADES_OF_GREY, PreprocessSpec, decode_for, normalise, resize_square
+from lesion_core.preprocess import decode_for, normalise, resize_square
+from lesion_core.preprocess_spec import SHADES_OF_GREY, PreprocessSpec
 from lesion_core.records import ImageRecord
 from lesion_train.data import CROP_MARGIN, decode_squares, plain_batches
 

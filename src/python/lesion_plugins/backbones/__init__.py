@@ -8,6 +8,8 @@ from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.backbones import convnext, efficientnet, vit
 from lesion_plugins.hookspecs import hookimpl
 
+lesion_plugin_api = 1
+
 
 @hookimpl
 def lesion_register_backbones() -> Iterable[BackboneSpec]:

