@@ -10,16 +10,21 @@ its strength C is chosen by 5-fold cross-validation grouped by lesion, inside th
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
+import numpy as np
 from bundle_outputs import bundle_outputs
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lesion_core.decision.calibration import calibrated_probabilities
+from lesion_core.interval import Interval, bootstrap_interval
+from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
 from lesion_train.evaluate import measure, summary
@@ -50,6 +55,25 @@ def main() -> None:
     probabilities = calibrated_probabilities(validation.output.logits, manifest.decision.temperature)
     scores = measure(probabilities, validation.labels, validation.lesions, taxonomy, prefix="val")
     print(summary(scores, "val", f"Fine-tuned ({manifest.backbone.name})"))
+    print("Gain, on the same resampled lesions:")
+    for name, metric in (("BMA", balanced_multiclass_accuracy), ("macro AUROC", macro_auroc)):
+        print(f"  {name:12} {gain(metric, probabilities, baseline, validation.labels, validation.lesions)}")
+
+
+def gain(
+    metric: Callable[[NDArray[np.floating], NDArray[np.integer]], float],
+    better: NDArray[np.floating],
+    worse: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    lesions: NDArray[np.str_],
+) -> Interval:
+    """How much a metric grows from the one probabilities, float ``(N, K)``, to the other."""
+
+    def difference(both: NDArray[np.floating], drawn: NDArray[np.integer]) -> float:
+        one, other = np.split(both, 2, axis=1)
+        return metric(one, drawn) - metric(other, drawn)
+
+    return bootstrap_interval(difference, np.hstack([better, worse]), labels, lesions)
 
 
 if __name__ == "__main__":

@@ -217,8 +217,9 @@ def _observed(risk: MalignancyRisk) -> str:
     """What was found in the band, and at which prevalence: without that a share means nothing."""
     if not risk.images:
         return "No validation image fell into this band."
+    were = "was" if risk.malignant == 1 else "were"
     return (
-        f"Of the {risk.images} validation images in this band, {risk.malignant} were malignant "
+        f"Of the {risk.images} validation images in this band, {risk.malignant} {were} malignant "
         f"({percent(risk.malignant / risk.images)}; {percent(risk.prevalence)} of all). "
         "Where malignant lesions are rarer, they are rarer in each band."
     )
