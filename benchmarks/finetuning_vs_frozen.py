@@ -3,8 +3,7 @@
     ./pants run benchmarks/finetuning_vs_frozen.py -- DIR BUNDLE
 
 DIR is the data that BUNDLE was trained on, in the ISIC 2019 layout. The baseline is EfficientNet-Lite0 from ImageNet at
-the bundle's input size, its pooled features standardised, and scikit-learn's LogisticRegression with balanced classes;
-its strength C is chosen by 5-fold cross-validation grouped by lesion, inside the training part.
+the bundle's input size, and a linear classifier on its pooled features (``linear_probe``).
 """
 
 from __future__ import annotations
@@ -16,11 +15,8 @@ from pathlib import Path
 import attrs
 import numpy as np
 from bundle_outputs import bundle_outputs
+from linear_probe import probe_probabilities
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.interval import Interval, bootstrap_interval
@@ -42,13 +38,7 @@ def main() -> None:
     )
     frozen_preprocess = attrs.evolve(frozen_spec.preprocess, input_size_px=side)
     features = [run_network(frozen, part.squares, frozen_preprocess).embeddings for part in (train, validation)]
-    search = GridSearchCV(
-        make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000)),
-        {"logisticregression__C": [0.001, 0.003, 0.01, 0.03]},
-        scoring="balanced_accuracy",
-        cv=StratifiedGroupKFold(n_splits=5),
-    ).fit(features[0], train.labels, groups=train.lesions)
-    baseline = search.predict_proba(features[1])
+    baseline = probe_probabilities(*features, labels=train.labels, lesions=train.lesions)
     print(f"{len(validation.labels)} validation images, {len(set(validation.lesions))} lesions, {side} px")
     scores = measure(baseline, validation.labels, validation.lesions, taxonomy, prefix="val")
     print(summary(scores, "val", f"Frozen ({origin})"))
