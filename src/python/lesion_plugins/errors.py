@@ -39,7 +39,8 @@ class InputSizeError(LesionError):
 class WeightsError(LesionError):
     """Pretrained weights that do not exist, cannot be had here, or do not fit.
 
-    Codes: ``unknown_weights``, ``no_such_weights``, ``weights_unavailable``, ``weights_do_not_fit``.
+    Codes: ``unknown_weights``, ``no_such_weights``, ``weights_unavailable``, ``weights_need_conversion``,
+    ``weights_do_not_fit``.
     """
 
     code = "weights_unavailable"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesion_core.decision.parameters import OodDetector
@@ -72,6 +73,7 @@ def timm_backbone(
         smallest_input_px=smallest_input_px,
         bundled=bundled,
         hub=hub_weights(model, weights_license, build),
+        read_published=partial(read_published, build),
         ood_detector=ood_detector,
         exports_onnx=exports_onnx,
         compatible_since=compatible_since,
@@ -132,6 +134,7 @@ def timm_transformer(
         input_multiple_px=patch_px,
         bundled=bundled,
         hub=hub_weights(model, weights_license, build) if has_hub else None,
+        read_published=partial(read_published, build),
         ood_detector=ood_detector,
         exports_onnx=True,
         compatible_since=compatible_since,
@@ -181,5 +184,51 @@ def build_timm(
 
 
 def _download(model: str, build: partial[nn.Module], input_size_px: int) -> Mapping[str, Tensor]:
+    from lesion_plugins.hub import require_hub
+
+    require_hub(f"timm/{model}")
     state: Mapping[str, Tensor] = build(input_size_px=input_size_px, is_pretrained=True).state_dict()
     return state
+
+
+def read_published(build: partial[nn.Module], path: Path, input_size_px: int) -> Mapping[str, Tensor]:
+    """Read a file as timm publishes it on the hub: with its classifier, which is left out, and for one input size.
+
+    Args:
+        build: of the backbone.
+        path: a safetensors file with timm's names.
+        input_size_px: position embeddings are resampled to it, as timm does.
+    """
+    import safetensors.torch
+
+    network = build(input_size_px=input_size_px)
+    prefix = "network." if hasattr(network, "prefix_tokens") else ""
+    wanted = network.state_dict()
+    classifier = tuple(f"{name}." for name in _classifier_names(network))
+    state = {
+        f"{prefix}{name}": tensor
+        for name, tensor in safetensors.torch.load_file(path).items()
+        if f"{prefix}{name}" in wanted or not name.startswith(classifier)
+    }
+    name = f"{prefix}pos_embed"
+    if name in state and name in wanted and state[name].shape != wanted[name].shape:
+        state[name] = _resampled(state[name], wanted[name].shape[1])
+    return state
+
+
+def _classifier_names(network: nn.Module) -> tuple[str, ...]:
+    """What timm calls the layers that map features to classes."""
+    config = getattr(network, "pretrained_cfg", None) or getattr(network.network, "pretrained_cfg", {})
+    names = config.get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _resampled(positions: Tensor, tokens: int) -> Tensor:
+    from math import isqrt
+
+    from timm.layers import resample_abs_pos_embed
+
+    side = isqrt(tokens)
+    prefix_tokens = tokens - side**2
+    resampled: Tensor = resample_abs_pos_embed(positions, new_size=[side, side], num_prefix_tokens=prefix_tokens)
+    return resampled

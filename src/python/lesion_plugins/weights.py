@@ -19,6 +19,7 @@ NONE: Final = "none"
 BUNDLED: Final = "bundled"
 HUB: Final = "hub"
 FILE_SUFFIX: Final = ".safetensors"
+PICKLE_SUFFIXES: Final = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 _CHOICES = f"{NONE!r}, {BUNDLED!r}, {HUB!r} or the path of a {FILE_SUFFIX} file"
 _BACKBONE_PREFIX = "backbone."
@@ -30,8 +31,8 @@ def load_pretrained(module: nn.Module, spec: BackboneSpec, pretrained: str, *, i
     Args:
         module: from ``spec.build(input_size_px=input_size_px)``.
         pretrained: ``"none"`` leaves it as it is; ``"bundled"`` are weights on this machine; ``"hub"``
-            downloads; a path that ends in ``.safetensors`` is a file with the state of the backbone or of a
-            whole classifier, such as a bundle's.
+            downloads; a path that ends in ``.safetensors`` is a file with the state of the backbone, of a whole
+            classifier, such as a bundle's, or as the backbone's authors publish it.
         input_size_px: what ``module`` was built for.
     Returns:
         Origin of the weights, for people and for the bundle.
@@ -43,7 +44,13 @@ def load_pretrained(module: nn.Module, spec: BackboneSpec, pretrained: str, *, i
     if pretrained in (BUNDLED, HUB):
         return _load_source(module, spec, pretrained, input_size_px)
     if pretrained.endswith(FILE_SUFFIX):
-        return _load_file(module, spec, Path(pretrained))
+        return _load_file(module, spec, Path(pretrained), input_size_px)
+    if pretrained.endswith(PICKLE_SUFFIXES):
+        raise WeightsError(
+            f"{pretrained} may be a pickle, which can run code when it is loaded. Convert it first: "
+            f"lesion-train weights convert {pretrained} {Path(pretrained).with_suffix(FILE_SUFFIX)}",
+            code="weights_need_conversion",
+        )
     raise WeightsError(f"No weights called {pretrained!r}. Possible: {_CHOICES}.", code="unknown_weights")
 
 
@@ -71,19 +78,21 @@ def _load_source(module: nn.Module, spec: BackboneSpec, pretrained: str, input_s
     return source.origin
 
 
-def _load_file(module: nn.Module, spec: BackboneSpec, path: Path) -> str:
+def _load_file(module: nn.Module, spec: BackboneSpec, path: Path, input_size_px: int) -> str:
+    """Our own files fit as they are; others are read in the form in which the backbone's authors publish theirs."""
     try:
         data = path.read_bytes()
-        state = safetensors.torch.load(data)
+        state: Mapping[str, Tensor] = safetensors.torch.load(data)
     except Exception as error:  # the reader of the format raises many types for a damaged file
         raise WeightsError(f"{path} cannot be read as {FILE_SUFFIX}: {_in_words(error)}.") from error
-    is_classifier = any(name.startswith(_BACKBONE_PREFIX) for name in state)
-    if is_classifier:
+    if any(name.startswith(_BACKBONE_PREFIX) for name in state):
         state = {
             name.removeprefix(_BACKBONE_PREFIX): tensor
             for name, tensor in state.items()
             if name.startswith(_BACKBONE_PREFIX)
         }
+    elif spec.read_published is not None and _mismatch(module, state):
+        state = spec.read_published(path, input_size_px)
     _fill(module, spec, state, str(path))
     return f"file {path.name}, sha256 {hashlib.sha256(data).hexdigest()}"
 

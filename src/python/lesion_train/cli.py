@@ -17,6 +17,7 @@ from lesion_core.workspace import MLFLOW_PORT, REGISTERED_NAME, Workspace
 from lesion_train import __version__
 from lesion_train.config import TrainConfig
 from lesion_train.data_cli import data
+from lesion_train.weights_cli import weights
 
 app = App(
     name="lesion-train",
@@ -29,6 +30,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(data)
+app.command(weights)
 
 
 @app.command

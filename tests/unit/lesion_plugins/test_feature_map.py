@@ -118,7 +118,7 @@ def test_threads_do_not_see_each_other_s_maps():
 
     classifier = _classifier("convnext_atto")
     batches = [_images(count) for count in (1, 2, 3, 4)]
-    shapes = {}
+    shapes: dict[int, set[int]] = {}
 
     def run(batch):
         with torch.no_grad():

