@@ -8,18 +8,16 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import NamedTuple
 
-import structlog
 from torch import Tensor, nn
 
 from lesion_core.bundle import WEIGHTS, Bundle
 from lesion_plugins.backbone import BackboneSpec
+from lesion_plugins.compatibility import require_served
 from lesion_plugins.feature_map import FeatureMap
 from lesion_plugins.registry import BackboneRegistry
 from lesion_plugins.weights import NONE, load_pretrained, load_weights
 
 METADATA_WIDTH = 32
-
-log = structlog.get_logger(__name__)
 
 
 class ClassifierOutput(NamedTuple):
@@ -162,25 +160,14 @@ def build_classifier(
 def classifier_from_bundle(bundle: Bundle, registry: BackboneRegistry) -> Classifier:
     """Rebuild a bundle's classifier, in evaluation mode on the CPU.
 
-    If the backbone comes from another distribution or version than the one it was trained with, that is
-    logged; it is used if the weights fit.
-
     Raises:
-        UnknownBackboneError: no installed plugin offers the bundle's backbone.
+        PluginMissingError: the plugin that it was trained with is not installed.
+        PluginVersionError: the plugin is installed in a version that does not serve the bundle.
         InputSizeError: the backbone cannot take the bundle's images.
         BundleError: the weights were altered, or belong to another network.
     """
-    trained = bundle.manifest.backbone
-    installed = registry.source(trained.name)
-    if (installed.distribution, installed.version) != (trained.plugin, trained.plugin_version):
-        log.warning(
-            "backbone_source_differed",
-            backbone=trained.name,
-            trained_with=f"{trained.plugin} {trained.plugin_version}",
-            installed=f"{installed.distribution} {installed.version}",
-        )
     classifier, _ = build_classifier(
-        registry.get(trained.name),
+        require_served(bundle.manifest.backbone, registry),
         classes=len(bundle.manifest.taxonomy.trained),
         input_size_px=bundle.manifest.preprocess.input_size_px,
         pretrained=NONE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lesion_core.bundle import BackboneIdentity
 from lesion_core.errors import LesionError
 
 
@@ -34,6 +35,36 @@ class InputSizeError(LesionError):
         )
         self.input_size_px = input_size_px
         self.nearest_px = nearest_px
+
+
+class PluginMissingError(LesionError):
+    """A bundle whose plugin cannot be used here; ``distribution`` and ``version`` are what it was trained with."""
+
+    code = "plugin_missing"
+
+    def __init__(self, trained: BackboneIdentity, reason: str) -> None:
+        super().__init__(
+            f"This model's backbone {trained.name!r} comes from {trained.plugin} {trained.plugin_version}; {reason}. "
+            f"Install it beside Lesion: pip install '{trained.plugin}=={trained.plugin_version}'"
+        )
+        self.distribution = trained.plugin
+        self.version = trained.plugin_version
+
+
+class PluginVersionError(LesionError):
+    """A bundle whose plugin is here in a version that does not serve it; ``installed`` is that version."""
+
+    code = "plugin_version"
+
+    def __init__(self, trained: BackboneIdentity, installed: str) -> None:
+        super().__init__(
+            f"This model's backbone {trained.name!r} was trained with {trained.plugin} {trained.plugin_version}, and "
+            f"{installed}, which is installed here, does not serve it. "
+            f"Install one that does: pip install '{trained.plugin}=={trained.plugin_version}'"
+        )
+        self.distribution = trained.plugin
+        self.version = trained.plugin_version
+        self.installed = installed
 
 
 class WeightsError(LesionError):

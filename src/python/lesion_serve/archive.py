@@ -1,12 +1,14 @@
 """The archive (.mar): a bundle with the code that serves it, in TorchServe's format.
 
 Reproducible: the same bundle and code give the same bytes. Hermetic: our packages travel inside, so a worker runs the
-code that the archive was made with; nothing is installed when it is loaded. TorchServe puts an archive's folder
-*behind* the environment on the import path, so the archived ``lesion_handler.py`` moves it to the front.
+code that the archive was made with; nothing is installed when it is loaded. A stranger's backbone does not travel: its
+plugin has to be installed where the archive is served, and ``require_plugin`` says so before anything is started.
+TorchServe puts an archive's folder *behind* the environment on the import path, so the archived ``lesion_handler.py``
+moves it to the front.
 
     MAR-INF/MANIFEST.json     as the official archiver writes it
     lesion_handler.py         what TorchServe imports
-    lesion.json               registered name and version, digest of the bundle, threads a worker
+    lesion.json               registered name and version, digest of the bundle, backbone and plugin, threads a worker
     bundle/                   the bundle
     lesion_core/ …            our packages
     lesion_plugins-<version>.dist-info/   the entry point of the built-in backbones
@@ -23,14 +25,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
+from packaging.utils import canonicalize_name
 
 import lesion_core
 import lesion_plugins
 import lesion_serve
-from lesion_core.bundle import Bundle, load_bundle
+from lesion_core.bundle import BackboneIdentity, Bundle, load_bundle
 from lesion_core.errors import LesionError
 from lesion_core.workspace import SERVING_NAME
+from lesion_plugins.compatibility import require_served
+from lesion_plugins.registry import BackboneRegistry
 
+BUILT_IN_DISTRIBUTION = "lesion-plugins"
 ARCHIVED_BUNDLE = "bundle"
 ARCHIVED_FACTS = "lesion.json"
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -68,6 +74,7 @@ class ArchiveInfo:
     model_name: str
     version: str
     bundle_digest: str
+    backbone: BackboneIdentity
     sha256: str
     files: tuple[str, ...]
 
@@ -100,6 +107,7 @@ def build_archive(
         "version": version,
         "bundle_digest": bundle.digest,
         "threads": threads,
+        "backbone": attrs.asdict(bundle.manifest.backbone),
     }
     entries = {
         MANIFEST: _json(_torchserve_manifest(bundle, serving_name, version)),
@@ -139,11 +147,23 @@ def read_archive(path: Path) -> ArchiveInfo:
             model_name=facts["name"],
             version=facts["version"],
             bundle_digest=facts["bundle_digest"],
+            backbone=BackboneIdentity(**facts["backbone"]),
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             files=files,
         )
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise ArchiveError(f"{path} is not an archive made by 'lesion-serve archive' ({error}).") from error
+
+
+def require_plugin(archive: ArchiveInfo) -> None:
+    """Make sure that the backbone of an archive can be built here.
+
+    Raises:
+        PluginMissingError: its plugin is not installed.
+        PluginVersionError: its plugin is installed in a version that does not serve it.
+    """
+    if canonicalize_name(archive.backbone.plugin) != BUILT_IN_DISTRIBUTION:  # the built-in ones travel in the archive
+        require_served(archive.backbone, BackboneRegistry.load())
 
 
 def _torchserve_manifest(bundle: Bundle, serving_name: str, version: str) -> dict[str, object]:

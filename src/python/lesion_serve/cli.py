@@ -218,7 +218,8 @@ def _forget(workspace: Workspace, endpoint: Endpoint) -> None:
 def _print_archive(info: ArchiveInfo) -> None:
     print(
         f"{info.path}: {info.model_name} version {info.version}, served as {info.serving_name}\n"
-        f"  sha256 {info.sha256}\n  bundle {info.bundle_digest}"
+        f"  sha256 {info.sha256}\n  bundle {info.bundle_digest}\n"
+        f"  backbone {info.backbone.name} of {info.backbone.plugin} {info.backbone.plugin_version}"
     )
 
 

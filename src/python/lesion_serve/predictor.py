@@ -59,7 +59,7 @@ class Predictor:
             threads: of the network on the CPU, and of OpenCV.
         Raises:
             BundleError: the bundle is not intact.
-            UnknownBackboneError: no installed plugin offers its backbone.
+            PluginMissingError, PluginVersionError: its backbone's plugin is not here in a version that serves it.
         """
         return cls(load_bundle(folder), BackboneRegistry.load(), version=version, threads=threads)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
 from lesion_core.workspace import MLFLOW_PORT, REGISTERED_NAME, Workspace
 from lesion_train import __version__
+from lesion_train.backbones_cli import backbones
 from lesion_train.config import TrainConfig
 from lesion_train.data_cli import data
 from lesion_train.weights_cli import weights
@@ -29,6 +29,7 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
+app.command(backbones)
 app.command(data)
 app.command(weights)
 
@@ -117,30 +118,6 @@ def mlflow(*, port: int = MLFLOW_PORT) -> None:
         print("Stopping MLflow.")
     finally:
         server.stop()
-
-
-@app.command
-def backbones(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
-    """List the registered backbones, and the plugins that were rejected.
-
-    Parameters
-    ----------
-    as_json
-        Print JSON.
-    """
-    from lesion_plugins.registry import BackboneRegistry
-
-    registry = BackboneRegistry.load()
-    specs = [registry.get(name) for name in registry.names()]
-    if as_json:
-        rows = [{"name": s.name, "family": s.family, "feature_dim": s.feature_dim} for s in specs]
-        print(json.dumps(rows, indent=2))
-        return
-    for spec in specs:
-        offline = "bundled weights" if spec.bundled is not None else ""
-        print(f"{spec.name:22} {spec.family:14} {spec.feature_dim:5} features   {offline}")
-    for rejected in registry.rejected:
-        print(f"rejected: {rejected}", file=sys.stderr)
 
 
 @app.command

@@ -27,6 +27,7 @@ class RunRecord:
     def create(cls, runs: Path, name: str, settings: dict[str, Any], facts: dict[str, str]) -> RunRecord:
         """Make a new folder below ``runs``; its name starts with the time (UTC)."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        name = name.replace(":", "-")  # of timm:MODEL; not every file system has it
         folder, suffix = runs / f"{stamp}-{name}", 1
         while True:
             try:

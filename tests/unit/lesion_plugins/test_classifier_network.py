@@ -17,7 +17,7 @@ from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.taxonomy import ISIC_2019
 from lesion_plugins.backbone import RANDOM_ORIGIN
 from lesion_plugins.classifier import build_classifier, classifier_from_bundle
-from lesion_plugins.errors import InputSizeError, UnknownBackboneError
+from lesion_plugins.errors import InputSizeError, PluginMissingError, PluginVersionError
 from lesion_plugins.registry import BackboneRegistry
 from lesion_plugins.weights import weights_to_bytes
 from support.decisions import DECISION
@@ -160,16 +160,14 @@ def test_a_bundle_gives_back_the_classifier_that_was_trained(tmp_path, registry,
     assert events == []
 
 
-def test_a_backbone_of_another_version_is_logged(tmp_path, registry, make_spec):
-    """The weights decide whether it still fits; the difference is on record."""
+def test_a_backbone_of_a_version_that_does_not_serve_it_is_refused(tmp_path, registry, make_spec):
+    """Weights that fit are not proof that the network is the same."""
 
     identity = attrs.evolve(registry.identity("tiny_cnn", RANDOM_ORIGIN), plugin_version="0.0.1")
     bundle = _write(tmp_path / "bundle", registry, _build(make_spec()), backbone=identity)
 
-    with capture_logs() as events:
+    with pytest.raises(PluginVersionError, match=r"pip install 'acme_plugin==0\.0\.1'"):
         classifier_from_bundle(bundle, registry)
-
-    assert [event["event"] for event in events] == ["backbone_source_differed"]
 
 
 def test_a_bundle_with_weights_of_another_network_is_refused(tmp_path, registry, make_spec):
@@ -186,7 +184,7 @@ def test_a_bundle_whose_backbone_is_not_installed_is_refused(tmp_path, registry,
 
     bundle = _write(tmp_path / "bundle", registry, _build(make_spec()))
 
-    with pytest.raises(UnknownBackboneError, match="tiny_cnn"):
+    with pytest.raises(PluginMissingError, match="tiny_cnn"):
         classifier_from_bundle(bundle, BackboneRegistry.load(plugins=[]))
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from types import ModuleType
 
 from lesion_plugins.hookspecs import PLUGIN_API_VERSION
-from lesion_plugins.registry import BackboneRegistry, new_plugin_manager
+from lesion_plugins.plugin_loading import new_plugin_manager
+from lesion_plugins.registry import BackboneRegistry
 
 DOCS = Path(__file__).parents[3] / "docs"
 

@@ -9,13 +9,15 @@ import sys
 import zipfile
 from pathlib import Path
 
+import attrs
 import pytest
 from model_archiver.manifest_components.manifest import Manifest
 from model_archiver.manifest_components.model import Model
 
 from lesion_core.errors import BundleError
 from lesion_core.processes import child_environment
-from lesion_serve.archive import ArchiveError, build_archive, read_archive
+from lesion_plugins.errors import PluginMissingError
+from lesion_serve.archive import ArchiveError, build_archive, read_archive, require_plugin
 from support.bundles import make_tiny_bundle
 
 
@@ -46,6 +48,17 @@ def test_an_archive_says_what_it_holds(bundle: Path, tmp_path: Path) -> None:
     assert (info.serving_name, info.version, info.model_name) == ("other-name", "12", "skin-lesion")
     assert {"bundle/bundle.json", "lesion_core/wire.py", "lesion_serve/handler.py"} <= set(info.files)
     assert not [name for name in info.files if "__pycache__" in name or "BUILD" in name]
+
+
+def test_an_archive_names_the_plugin_that_it_needs(bundle: Path, tmp_path: Path) -> None:
+    """The built-in one travels inside; a stranger's has to be installed, and nothing is started without it."""
+    info = build_archive(bundle, tmp_path / "a.mar", version="1")
+    stranger = attrs.evolve(info.backbone, name="acme_net", plugin="acme-lesion", plugin_version="1.2.0")
+
+    require_plugin(info)
+    require_plugin(attrs.evolve(info, backbone=attrs.evolve(info.backbone, plugin_version="99.0")))
+    with pytest.raises(PluginMissingError, match=r"pip install 'acme-lesion==1\.2\.0'"):
+        require_plugin(attrs.evolve(info, backbone=stranger))
 
 
 def test_the_manifest_has_the_keys_of_the_official_archiver(bundle: Path, tmp_path: Path) -> None:

@@ -15,3 +15,13 @@ lesion_plugin_api = 1
 def lesion_register_backbones() -> Iterable[BackboneSpec]:
     """Offer the built-in backbones."""
     return (*vit.BACKBONES, *convnext.BACKBONES, *efficientnet.BACKBONES)
+
+
+@hookimpl
+def lesion_find_backbone(name: str) -> BackboneSpec | None:
+    """Offer any model of timm, as ``timm:MODEL``."""
+    if not name.startswith("timm:"):
+        return None
+    from lesion_plugins.timm_bridge import find_timm_backbone
+
+    return find_timm_backbone(name)

@@ -29,7 +29,7 @@ from PIL import Image
 from lesion_core.errors import LesionError
 from lesion_core.processes import ChildProcess, free_port, require_free_port
 from lesion_core.workspace import SERVE_PORT, Endpoint
-from lesion_serve.archive import ArchiveInfo, read_archive
+from lesion_serve.archive import ArchiveInfo, read_archive, require_plugin
 from lesion_serve.engine.java import find_java
 
 READY_TIMEOUT_S = 180.0
@@ -71,11 +71,13 @@ class TorchServeEngine:
             settings: ports, workers, Java.
             serving: folder in which the instance makes its own.
         Raises:
+            PluginMissingError, PluginVersionError: the archive's backbone cannot be built here; nothing was started.
             PortTakenError: a port is taken; names the option.
             LesionError: ``model_did_not_load``: a worker could not load the archive; says why.
                 ``did_not_start``: anything else; quotes its log.
         """
         info = read_archive(archive)
+        require_plugin(info)
         _check_ports(settings)
         java = find_java(settings.java)
         serving.mkdir(parents=True, exist_ok=True)

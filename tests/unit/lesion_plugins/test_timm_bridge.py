@@ -1,0 +1,78 @@
+"""Any model of timm, described by building it without weights."""
+
+import pytest
+import torch
+
+from lesion_plugins import backbones
+from lesion_plugins.classifier import build_classifier
+from lesion_plugins.errors import InputSizeError, UnknownBackboneError
+from lesion_plugins.registry import BackboneRegistry
+
+
+@pytest.fixture(scope="module")
+def registry():
+    """The built-in plugin, which holds the bridge as a stranger's would."""
+    return BackboneRegistry.load(plugins=[backbones])
+
+
+@pytest.mark.parametrize(
+    ("model", "features", "map_shape", "other_px"),
+    [
+        ("resnet18", 512, (3, 3), 96),
+        ("vit_tiny_patch16_224", 192, (6, 6), 96),
+        ("swin_tiny_patch4_window7_224", 768, (7, 7), None),
+        ("mobilenetv4_conv_small", 1280, None, 96),
+    ],
+)
+def test_what_the_spec_says_is_what_the_network_does(registry, model, features, map_shape, other_px):
+    """Features, parameters, the map where there is one, and a layer group for every parameter."""
+
+    spec = registry.get(f"timm:{model}")
+    side = other_px or spec.preprocess.input_size_px
+    classifier, _ = build_classifier(spec, classes=3, input_size_px=side, pretrained="none")
+    with torch.no_grad():
+        output = classifier.eval()(torch.randn(2, 3, side, side))
+
+    assert output.embedding.shape == (2, features) == (2, spec.feature_dim)
+    assert sum(parameter.numel() for parameter in spec.build(input_size_px=224).parameters()) == spec.parameters
+    assert (None if output.feature_map is None else output.feature_map.shape[2:]) == map_shape
+        map_shape and (features, *map_shape)
+    )
+    groups = {spec.layer_of(name) for name, _ in classifier.backbone.named_parameters()}
+    assert groups == set(range(len(spec.layer_groups)))
+
+
+def test_a_network_that_is_made_for_one_size_takes_no_other(registry):
+    """Its windows fit that size only."""
+
+    spec = registry.get("timm:swin_tiny_patch4_window7_224")
+
+    with pytest.raises(InputSizeError, match="The nearest size is 224 px"):
+        spec.check_input_size(192)
+
+
+def test_weights_are_named_with_the_tag_and_licence_that_timm_would_take(registry):
+    """A bundle says for good what training started from."""
+
+    tagged = registry.get("timm:resnet18.fb_swsl_ig1b_ft_in1k")
+
+    assert registry.get("timm:resnet18").hub.origin == "hub: timm/resnet18.a1_in1k, Apache-2.0"
+    assert (tagged.hub.license, tagged.weights_license) == ("CC-BY-NC-4.0", "CC-BY-NC-4.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "closest"),
+    [
+        ("timm:resnet81", "timm:resnet18"),
+        ("timm:resnet18.no_such_tag", "timm:resnet18"),
+        ("timm:", None),
+        ("timm:zzzzzzzz", None),
+    ],
+)
+def test_a_name_that_timm_does_not_know_is_answered_with_the_closest(registry, name, closest):
+    """By the bridge, since only timm knows its names."""
+
+    with pytest.raises(UnknownBackboneError) as caught:
+        registry.get(name)
+
+    assert (caught.value.name, caught.value.closest) == (name, closest)
