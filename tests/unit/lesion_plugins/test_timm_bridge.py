@@ -36,8 +36,6 @@ def test_what_the_spec_says_is_what_the_network_does(registry, model, features, 
     assert output.embedding.shape == (2, features) == (2, spec.feature_dim)
     assert sum(parameter.numel() for parameter in spec.build(input_size_px=224).parameters()) == spec.parameters
     assert (None if output.feature_map is None else output.feature_map.shape[2:]) == map_shape
-        map_shape and (features, *map_shape)
-    )
     groups = {spec.layer_of(name) for name, _ in classifier.backbone.named_parameters()}
     assert groups == set(range(len(spec.layer_groups)))
 
