@@ -60,7 +60,7 @@ def class_and_patch_tokens(prefix_tokens: int) -> Callable[[Tensor], Tensor]:
 def _patch_tokens(output: Tensor, *, prefix_tokens: int) -> Tensor:
     patches = output[:, prefix_tokens:]
     side = round(patches.shape[1] ** 0.5)
-    return patches.transpose(1, 2).reshape(len(patches), -1, side, side)
+    return patches.transpose(1, 2).reshape(patches.shape[0], -1, side, side)  # len() would fix the batch in an export
 
 
 def _class_and_patch_tokens(output: Tensor, *, prefix_tokens: int) -> Tensor:
