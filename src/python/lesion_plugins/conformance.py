@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
 from lesion_plugins import conformance_checks as checks
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.errors import ConformanceError
-
-if TYPE_CHECKING:
-    import pytest
 
 CHECKS: Mapping[str, Callable[[checks.Subject], None]] = {
     "features": checks.check_features,
@@ -60,7 +58,7 @@ def parametrize_with_checks(
     *,
     only: Iterable[str] = tuple(CHECKS),
     known_failures: Mapping[tuple[str, str], str] | None = None,
-) -> pytest.MarkDecorator:
+) -> Any:  # pytest's MarkDecorator: pytest is the tester's, not ours
     """Mark a test with the arguments ``spec`` and ``check``: it runs once for each check of each backbone.
 
     Args:
@@ -70,7 +68,7 @@ def parametrize_with_checks(
     Raises:
         ConformanceError: a known failure without a reason, or of a backbone or check that is not run.
     """
-    import pytest
+    pytest = import_module("pytest")
 
     known = dict(known_failures or {})
     params = []

@@ -1,0 +1,1 @@
+"""A small residual network, offered to Lesion as a plugin."""
