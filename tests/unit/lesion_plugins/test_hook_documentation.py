@@ -1,15 +1,19 @@
-"""The documentation of the hooks and of how to write a backbone is compared with, or run by, the code."""
+"""The documentation of the hooks, and of how to write a backbone, is compared with the code."""
 
+import importlib
 import inspect
 import re
+import runpy
 from pathlib import Path
-from types import ModuleType
 
+from lesion_plugins.conformance import CHECKS
 from lesion_plugins.hookspecs import PLUGIN_API_VERSION
 from lesion_plugins.plugin_loading import new_plugin_manager
 from lesion_plugins.registry import BackboneRegistry
 
-DOCS = Path(__file__).parents[3] / "docs"
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs"
+EXAMPLE = ROOT / "examples/lesion-backbone-plainnet"
 
 
 def _hook_signatures():
@@ -40,17 +44,35 @@ def test_every_hook_says_since_when_it_exists():
         assert ".. versionadded::" in str(inspect.getdoc(caller.spec.function))
 
 
-def test_the_backbone_of_the_guide_keeps_the_contract():
-    """The guide's own module and its three-line test are run as they stand."""
+def test_the_code_of_the_guide_is_that_of_the_example():
+    """Every block stands in one of its files, line by line."""
 
-    module_code, test_code = re.findall(
-        r"```python\n(.*?)```", (DOCS / "write-a-backbone.md").read_text(), flags=re.DOTALL
-    )
-    plugin = ModuleType("acme_lesion.plugin")
-    exec(module_code + test_code, plugin.__dict__)
+    files = "\n".join(path.read_text() for path in sorted(EXAMPLE.rglob("*")) if path.suffix in {".py", ".toml"})
+    blocks = re.findall(r"```(?:python|toml)\n(.*?)```", (DOCS / "write-a-backbone.md").read_text(), flags=re.DOTALL)
+
+    assert len(blocks) == 5
+    assert [block for block in blocks if block not in files] == []
+
+
+def test_the_guide_lists_the_checks_of_the_kit():
+    """Those and no others."""
+
+    listed = re.findall(r"^\| `(\w+)` \|", (DOCS / "write-a-backbone.md").read_text(), flags=re.MULTILINE)
+
+    assert listed == list(CHECKS)
+
+
+def test_the_example_passes_its_own_three_line_test(monkeypatch):
+    """All checks, that of ONNX included."""
+
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    plugin = importlib.import_module("plainnet.plugin")
+    three_lines = runpy.run_path(str(EXAMPLE / "tests/test_plainnet.py"))["test_backbone_keeps_the_contract"]
+
+    (mark,) = three_lines.pytestmark
+    for param in mark.args[1]:
+        three_lines(*param.values)
 
     registry = BackboneRegistry.load(plugins=[plugin])
-
     assert registry.rejected == ()
-    assert registry.names() == ("tiny_cnn",)
-    plugin.test_backbone_keeps_the_contract(registry.get("tiny_cnn"))
+    assert registry.names() == ("plainnet",)
