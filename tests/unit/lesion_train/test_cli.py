@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lesion_core.processes import child_environment
+from lesion_train.config_file import FIELDS, option_of
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -31,13 +32,15 @@ def test_help_names_every_command_and_says_research_use_only() -> None:
         assert command in shown
 
 
-def test_help_of_fit_explains_every_setting() -> None:
-    """With its default."""
-    shown = run("fit", "--help").stdout
+@pytest.mark.parametrize("command", [("fit",), ("config", "show")])
+def test_help_explains_every_setting_as_an_option(command: tuple[str, ...]) -> None:
+    """With its default; a new field of the settings needs nothing else."""
+    shown = run(*command, "--help").stdout
 
-    for option in ("--data", "--backbone", "--epochs", "--tracking-uri", "--validation-fraction"):
-        assert option in shown
-    assert "0.2" in shown
+    for option in ("--config", *(option_of(name) for name in FIELDS)):
+        assert f"{option} " in shown
+    assert "[default: efficientnet_lite0]" in " ".join(shown.replace("│", "").split())
+    assert "[default: 0.2]" in shown
 
 
 def test_backbones_lists_the_built_ins() -> None:
