@@ -28,6 +28,7 @@ from lesion_demo.steps import answers, choose_image, predict_one, run_step
 
 app = App(name="demo", version=__version__, help_format="plaintext", suppress_keyboard_interrupt=False)
 
+OPTIONS = ("--input-size-px", "128")
 SYNTHETIC_OPTIONS = ("--epochs", "4", "--input-size-px", "96")
 
 
@@ -62,7 +63,8 @@ def demo(
     home
         Folder for all that is made: .lesion/demo by default. It can be deleted at any time.
     train_options
-        Options for 'lesion-train fit', in one string, for example "--epochs 3".
+        Options for 'lesion-train fit', in one string, for example "--epochs 3 --input-size-px 96", instead of the
+        demo's own: --input-size-px 128 for real images, --epochs 4 --input-size-px 96 for drawn ones.
     """
     started = time.monotonic()
     workspace = Workspace(home or Workspace.default().root / "demo")
@@ -78,7 +80,7 @@ def demo(
     read_dataset(folder)  # a bad folder is named now, not after the servers are up
     if image is not None and not image.is_file():
         raise LesionError(f"{image} is not a file: give --image the path of an image.")
-    options = shlex.split(train_options) or (SYNTHETIC_OPTIONS if data is None else ())
+    options = shlex.split(train_options) or (SYNTHETIC_OPTIONS if data is None else OPTIONS)
     children: list[ChildProcess] = []
     try:
         mlflow = door("MLflow server", "lesion_train", "mlflow", "--port", str(mlflow_port), workspace=workspace)

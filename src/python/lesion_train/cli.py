@@ -6,16 +6,16 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
 from lesion_core.workspace import MLFLOW_PORT, REGISTERED_NAME, Workspace
 from lesion_train import __version__
 from lesion_train.backbones_cli import backbones
-from lesion_train.config import TrainConfig
+from lesion_train.config_cli import ConfigFile, Options, resolve_options
+from lesion_train.config_cli import config as config_commands
 from lesion_train.data_cli import data
 from lesion_train.weights_cli import weights
 
@@ -30,20 +30,22 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(backbones)
+app.command(config_commands)
 app.command(data)
 app.command(weights)
 
 
 @app.command
 def fit(
-    config: Annotated[TrainConfig, Parameter(name="*")],
+    options: Options = None,
     *,
+    config: ConfigFile = None,
     tracking_uri: str | None = None,
     log_json: bool = False,
 ) -> None:
     """Fine-tune a backbone on a folder of images and register the result.
 
-    Example: lesion-train fit --data ISIC_2019 --epochs 10
+    Example: lesion-train fit --config configs/efficientnet_lite0.toml --data ISIC_2019 --epochs 20
 
     The run is recorded in .lesion/runs (LESION_HOME changes .lesion), mirrored to MLflow, and its bundle becomes the
     newest version of model 'skin-lesion' with alias 'challenger', and 'champion' where there is none yet.
@@ -55,12 +57,13 @@ def fit(
     log_json
         Log as JSON lines, for machines.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(config.threads))
+    settings = resolve_options(config, options).config()
+    os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
     from lesion_train.evaluate import summary
     from lesion_train.fit import fit as run_fit
 
     configure_logging(as_json=log_json)
-    result = run_fit(config, Workspace.default(), tracking_uri=tracking_uri)
+    result = run_fit(settings, Workspace.default(), tracking_uri=tracking_uri)
     print(summary(result.metrics, "val", "Validation part (split by lesion; it also set the temperature)"))
     if "test_bma" in result.metrics:
         print(summary(result.metrics, "test", "Test part (nothing was fitted on it)"))

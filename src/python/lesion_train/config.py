@@ -1,4 +1,8 @@
-"""What a training run is asked to do."""
+"""What a training run is asked to do.
+
+A new setting is one line here and one of the docstring: the TOML key, the option, its help and its place in the record
+follow from them. See ``config_file``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ import attrs
 from attrs.validators import ge, gt, in_, le, optional
 
 from lesion_core.decision.parameters import OodDetector
-from lesion_core.preprocess_spec import SHADES_OF_GREY
+from lesion_core.preprocess_spec import SHADES_OF_GREY, PreprocessSpec
+from lesion_plugins.backbone import BackboneSpec
 
 
 @attrs.frozen(kw_only=True)
@@ -20,7 +25,7 @@ class TrainConfig:
         taxonomy: TOML file with diagnoses of your own, for class folders; those of ISIC 2019 if not given.
         backbone: Name of a registered backbone; see 'lesion-train backbones'.
         pretrained: Where its weights start: bundled (ImageNet, offline), hub (downloads), none, or a .safetensors file.
-        input_size_px: Side of the square that the network sees, in pixels.
+        input_size_px: Side of the square that the network sees, in pixels; the backbone's own if not given.
         crop_border: Cut black bars and the black surround of a dermatoscope's field before the central square.
         colour_constancy: shades_of_grey takes the colour of the light out of every image.
         epochs: Passes over the training part.
@@ -45,7 +50,7 @@ class TrainConfig:
     taxonomy: Path | None = None
     backbone: str = "efficientnet_lite0"
     pretrained: str = "bundled"
-    input_size_px: int = attrs.field(default=128, validator=[ge(32), le(1024)])
+    input_size_px: int | None = attrs.field(default=None, validator=optional([ge(32), le(1024)]))
     crop_border: bool = False
     colour_constancy: str | None = attrs.field(default=None, validator=in_((None, SHADES_OF_GREY)))
     epochs: int = attrs.field(default=10, validator=ge(1))
@@ -64,3 +69,25 @@ class TrainConfig:
     seed: int = attrs.field(default=0, validator=ge(0))
     threads: int = attrs.field(default=2, validator=ge(1))
     device: str = attrs.field(default="auto", validator=in_(("auto", "cpu", "cuda")))
+
+
+def preprocess_of(config: TrainConfig, backbone: BackboneSpec) -> PreprocessSpec:
+    """How images become pixels: as the settings say, and as the backbone does where they say nothing."""
+    return attrs.evolve(
+        backbone.preprocess,
+        input_size_px=config.input_size_px or backbone.preprocess.input_size_px,
+        crop_border=config.crop_border or backbone.preprocess.crop_border,
+        colour_constancy=config.colour_constancy or backbone.preprocess.colour_constancy,
+    )
+
+
+def with_backbone_defaults(config: TrainConfig, backbone: BackboneSpec) -> TrainConfig:
+    """The settings with all that the backbone decides written out, so that they mean the same with a later release."""
+    spec = preprocess_of(config, backbone)
+    return attrs.evolve(
+        config,
+        input_size_px=spec.input_size_px,
+        crop_border=spec.crop_border,
+        colour_constancy=spec.colour_constancy,
+        ood_detector=config.ood_detector or backbone.ood_detector,
+    )

@@ -46,10 +46,11 @@ from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
 from lesion_plugins.weights import weights_to_bytes
 from lesion_train.card import render_card
-from lesion_train.config import TrainConfig
+from lesion_train.config import TrainConfig, preprocess_of, with_backbone_defaults
+from lesion_train.config_file import to_toml, without_paths
 from lesion_train.data import CROP_MARGIN, decode_squares
 from lesion_train.evaluate import measure
-from lesion_train.loop import Part, run_network, train_classifier
+from lesion_train.loop import Part, resolve_device, run_network, train_classifier
 from lesion_train.plots import plot_confusion, plot_learning_curves, plot_reliability, plot_roc
 from lesion_train.record import RunRecord
 from lesion_train.tracking import Mirror, RegisteredVersion, TrackingError
@@ -77,6 +78,7 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
     Raises:
         LesionError: a named problem with the data, the backbone or the settings, before any training.
     """
+    resolve_device(config.device)  # a missing GPU is named now
     dataset = read_dataset(config.data, read_taxonomy(config.taxonomy) if config.taxonomy else None)
     split = make_split(dataset, config)
     parts = {**split.parts, **({TEST: dataset.test} if dataset.test else {})}
@@ -85,18 +87,13 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
     backbone = registry.get(config.backbone)
     torch.manual_seed(config.seed)
     taxonomy = dataset.taxonomy
+    config, spec = with_backbone_defaults(config, backbone), preprocess_of(config, backbone)
     model, weights_origin = build_classifier(
         backbone,
         classes=len(taxonomy.trained),
-        input_size_px=config.input_size_px,
+        input_size_px=spec.input_size_px,
         pretrained=config.pretrained,
         dropout=config.dropout,
-    )
-    spec = attrs.evolve(
-        backbone.preprocess,
-        input_size_px=config.input_size_px,
-        crop_border=config.crop_border or backbone.preprocess.crop_border,
-        colour_constancy=config.colour_constancy or backbone.preprocess.colour_constancy,
     )
     facts = {
         "dataset": dataset.name,
@@ -106,7 +103,8 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
         "lock_digest": _environment_digest(),
         "weights_origin": weights_origin,
     }
-    record = RunRecord.create(workspace.runs, config.backbone, _settings(config), facts)
+    record = RunRecord.create(workspace.runs, config.backbone, without_paths(config), facts)
+    record.config.write_text(to_toml(config), encoding="utf-8")
     write_parts(parts, record.split)
     mirror = Mirror(record, tracking_uri or workspace.mlflow_database, workspace)
     log.info(
@@ -239,14 +237,6 @@ def _plot(record: RunRecord, outputs: NetworkOutput, part: Part, temperature: fl
     plot_confusion(probabilities, part.labels, dataset.taxonomy, record.plots / "confusion.png")
     plot_roc(probabilities, part.labels, dataset.taxonomy, record.plots / "roc.png")
     plot_reliability(probabilities, part.labels, record.plots / "reliability.png")
-
-
-def _settings(config: TrainConfig) -> dict[str, object]:
-    settings = attrs.asdict(config)
-    settings["data"] = config.data.name  # a full path may name a person
-    for option in ("split", "taxonomy"):
-        settings[option] = settings[option] and Path(settings[option]).name
-    return settings
 
 
 def _created_at() -> str:

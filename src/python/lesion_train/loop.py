@@ -19,6 +19,7 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from lesion_core.decision.ood import NetworkOutput
+from lesion_core.errors import LesionError
 from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_plugins.classifier import Classifier
@@ -142,10 +143,15 @@ def move_average(averaged: Classifier, model: Classifier, *, decay: float) -> No
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` → a GPU where there is one, else the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    """``auto`` → a GPU where there is one, else the CPU.
+
+    Raises:
+        LesionError: ``no_gpu``; a GPU was asked for, and there is none.
+    """
+    has_gpu = torch.cuda.is_available()
+    if name == "cuda" and not has_gpu:
+        raise LesionError("PyTorch finds no GPU here. Possible: --device auto or --device cpu.", code="no_gpu")
+    return torch.device(("cuda" if has_gpu else "cpu") if name == "auto" else name)
 
 
 def class_weights(labels: NDArray[np.int64], classes: int, balance: float) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The local record of a run: written first and always; MLflow only mirrors it.
 
 run.json        name, settings, facts
+config.toml     the settings again, for 'lesion-train fit --config'
 split.csv       which image was trained on, which was held out
 epochs.jsonl    metrics, one line an epoch
 plots/*.png     learning curves, confusion, ROC, reliability
@@ -46,6 +47,11 @@ class RunRecord:
     def bundle(self) -> Path:
         """Folder of the bundle."""
         return self.folder / "bundle"
+
+    @property
+    def config(self) -> Path:
+        """TOML file of the settings; see ``config_file.to_toml``."""
+        return self.folder / "config.toml"
 
     @property
     def split(self) -> Path:

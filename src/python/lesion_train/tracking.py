@@ -91,7 +91,8 @@ class Mirror:
                 client.log_metric(run_id, key, interval.value)
                 client.log_metric(run_id, f"{key}_low", interval.low)
                 client.log_metric(run_id, f"{key}_high", interval.high)
-            client.log_artifact(run_id, str(self._record.split))
+            for path in (self._record.config, self._record.split):
+                client.log_artifact(run_id, str(path))
             client.log_artifacts(run_id, str(self._record.plots), "plots")
             client.log_artifacts(run_id, str(bundle.folder), "bundle")
             client.set_terminated(run_id)

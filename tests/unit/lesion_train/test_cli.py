@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lesion_core.processes import child_environment
+from lesion_train.config_file import FIELDS, option_of
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -25,17 +28,19 @@ def test_help_names_every_command_and_says_research_use_only() -> None:
     shown = run("--help").stdout
 
     assert "Research use only" in shown
-    for command in ("fit", "register", "mlflow", "backbones", "synthetic", "data"):
+    for command in ("fit", "config", "register", "mlflow", "backbones", "synthetic", "data"):
         assert command in shown
 
 
-def test_help_of_fit_explains_every_setting() -> None:
-    """With its default."""
-    shown = run("fit", "--help").stdout
+@pytest.mark.parametrize("command", [("fit",), ("config", "show")])
+def test_help_explains_every_setting_as_an_option(command: tuple[str, ...]) -> None:
+    """With its default; a new field of the settings needs nothing else."""
+    shown = run(*command, "--help").stdout
 
-    for option in ("--data", "--backbone", "--epochs", "--tracking-uri", "--validation-fraction"):
-        assert option in shown
-    assert "0.2" in shown
+    for option in ("--config", *(option_of(name) for name in FIELDS)):
+        assert f"{option} " in shown
+    assert "[default: efficientnet_lite0]" in " ".join(shown.replace("│", "").split())
+    assert "[default: 0.2]" in shown
 
 
 def test_backbones_lists_the_built_ins() -> None:
@@ -50,6 +55,10 @@ def test_backbones_lists_the_built_ins() -> None:
     ("arguments", "sentence"),
     [
         (["fit", "--data", "/nowhere"], "the folder does not exist"),
+        (["fit"], "data is missing: give --data, or the key 'data' in the file"),
+        (["fit", "--data", "x", "--epochs", "0"], "--epochs = 0: must be >= 1"),
+        (["fit", "--data", "x", "--config", "/nowhere.toml"], "/nowhere.toml is not a TOML file of settings"),
+        (["config", "show", "--backbone", "vit_tini"], "Did you mean 'vit_tiny'"),
         (["register", "/nowhere"], "not a recorded run"),
         (["data", "check", "/nowhere"], "the folder does not exist"),
     ],
@@ -61,3 +70,31 @@ def test_a_named_error_is_one_sentence_and_exit_code_2(arguments: list[str], sen
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_config_show_aligns_every_setting_with_its_origin(tmp_path: Path) -> None:
+    """From the option, the file, the backbone and the defaults; what is missing is said."""
+    file = tmp_path / "mine.toml"
+    file.write_text('backbone = "vit_tiny"\nepochs = 7\nseed = 3\n')
+
+    lines = run("config", "show", "--config", str(file), "--epochs", "2", "--no-crop-border").stdout.splitlines()
+
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert rows["data"] == ["-", "required"]
+    assert rows["backbone"] == ["vit_tiny", str(file)]
+    assert rows["input_size_px"] == ["224", "vit_tiny"]
+    assert rows["crop_border"] == ["false", "--no-crop-border"]
+    assert rows["epochs"] == ["2", "--epochs"]
+    assert rows["seed"] == ["3", str(file)]
+    assert rows["dropout"] == ["0.2", "default"]
+    assert len({line.rindex("  ") for line in lines}) == 1
+
+
+def test_config_show_as_json_has_the_types_of_toml() -> None:
+    """For programs."""
+    shown = json.loads(run("config", "show", "--json", "--ood-detector", "max-logit", "--data", "images").stdout)
+
+    assert shown["data"] == {"value": "images", "origin": "--data"}
+    assert shown["ood_detector"] == {"value": "max_logit", "origin": "--ood-detector"}
+    assert shown["learning_rate"] == {"value": 0.0007, "origin": "default"}
+    assert shown["fold"] == {"value": None, "origin": "default"}

@@ -71,7 +71,7 @@ def test_mlflow_holds_settings_epochs_digest_and_plots(result: FitResult, worksp
     assert [metric.step for metric in store.get_metric_history(str(version.run_id), "train_loss")] == [1, 2]
     plots = {item.path for item in store.list_artifacts(str(version.run_id), "plots")}
     assert plots == {f"plots/{name}.png" for name in ("confusion", "learning_curves", "reliability", "roc")}
-    assert "split.csv" in {item.path for item in store.list_artifacts(str(version.run_id))}
+    assert {"config.toml", "split.csv"} <= {item.path for item in store.list_artifacts(str(version.run_id))}
     assert run.info.status == "FINISHED"
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lesion_core.datasets.synthetic import draw_lesion
+from lesion_core.errors import LesionError
 from lesion_core.taxonomy import ISIC_2019
 from lesion_plugins.classifier import Classifier, build_classifier
 from lesion_plugins.registry import BackboneRegistry
@@ -16,7 +17,14 @@ from lesion_plugins.weights import weights_to_bytes
 from lesion_train.augment import Augmentation
 from lesion_train.config import TrainConfig
 from lesion_train.data import plain_batches, train_batches
-from lesion_train.loop import Part, class_weights, learning_rate_factor, run_network, train_classifier
+from lesion_train.loop import (
+    Part,
+    class_weights,
+    learning_rate_factor,
+    resolve_device,
+    run_network,
+    train_classifier,
+)
 
 SIDE = 64
 
@@ -165,3 +173,14 @@ def test_learning_rate_rises_to_its_peak_and_falls_to_zero(steps: int) -> None:
     assert factors[: peak + 1] == sorted(factors[: peak + 1])
     assert factors[peak:] == sorted(factors[peak:], reverse=True)
     assert factors[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to say instead; ``auto`` takes what there is."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    with pytest.raises(LesionError, match="--device auto or --device cpu") as caught:
+        resolve_device("cuda")
+
+    assert caught.value.code == "no_gpu"
+    assert resolve_device("auto").type == "cpu"

@@ -1,0 +1,223 @@
+"""Settings from a file and options: who wins, where each came from, and what is wrong with them."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lesion_core.decision.parameters import OodDetector
+from lesion_plugins.registry import BackboneRegistry
+from lesion_train.config import TrainConfig, with_backbone_defaults
+from lesion_train.config_file import ConfigError, option_of, resolve_config, to_toml, without_paths
+
+NAMES = [field.name for field in attrs.fields(TrainConfig)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file with two settings."""
+    path = tmp_path / "mine.toml"
+    path.write_text('backbone = "vit_tiny"\nepochs = 7\n')
+    return path
+
+
+def problems_of(path: Path, text: str, **options: object) -> tuple[str, ...]:
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        resolve_config(path, options)
+    return caught.value.problems
+
+
+def configs() -> st.SearchStrategy[TrainConfig]:
+    name = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
+    path = name.filter(lambda text: text not in (".", "..")).map(Path)
+    rate = st.floats(0, 1, exclude_min=True)
+    return st.builds(
+        TrainConfig,
+        data=path,
+        taxonomy=st.none() | path,
+        pretrained=path.map(str),
+        input_size_px=st.none() | st.integers(32, 1024),
+        crop_border=st.booleans(),
+        epochs=st.integers(1, 10**9),
+        learning_rate=rate,
+        weight_decay=rate,
+        ood_detector=st.none() | st.sampled_from(OodDetector),
+        fold=st.none() | st.integers(1, 20),
+    )
+
+
+@given(configs())
+def test_a_written_file_gives_the_same_settings_back(
+    tmp_path_factory: pytest.TempPathFactory, made: TrainConfig
+) -> None:
+    """Whatever is in them; the data has to be given again."""
+    path = tmp_path_factory.getbasetemp() / "written.toml"
+    path.write_text(to_toml(made), encoding="utf-8")
+
+    assert resolve_config(path, {"data": made.data}).config() == made
+
+
+def test_options_win_over_the_file_and_the_file_over_the_defaults(file: Path) -> None:
+    """And each says so."""
+    resolved = resolve_config(file, {"epochs": 2, "crop_border": False})
+
+    assert [resolved.values[name] for name in ("backbone", "epochs", "seed")] == ["vit_tiny", 2, 0]
+    assert [resolved.origins[name] for name in ("backbone", "epochs", "seed")] == [str(file), "--epochs", "default"]
+    assert resolved.origins["crop_border"] == "--no-crop-border"
+
+
+def test_an_option_that_equals_the_default_still_wins(file: Path) -> None:
+    """Ten epochs were asked for, so ten they are."""
+    assert resolve_config(file, {"epochs": 10}).values["epochs"] == 10
+
+
+def test_settings_come_in_the_order_of_the_class(file: Path) -> None:
+    """Whatever the order of the file."""
+    file.write_text('seed = 1\nepochs = 2\ndata = "images"\n')
+
+    assert list(resolve_config(file, {}).values) == NAMES
+
+
+def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
+    """Each with file and key or with option, the value and what is possible."""
+    path = tmp_path / "bad.toml"
+    text = 'epoch = 3\nbatch-size = 8\nseed = "1"\ndropout = 2\ndevice = "gpu"\nood_detector = "vin"\ncolour = {}\n'
+
+    problems = problems_of(path, text, epochs=0)
+
+    assert problems == (
+        f"{path}: no key named 'epoch'. Did you mean 'epochs'?",
+        f"{path}: no key named 'batch-size'. Did you mean 'batch_size'?",
+        f'{path}: seed = "1": must be a whole number',
+        f"{path}: dropout = 2: must be <= 0.9",
+        f"{path}: device = \"gpu\": must be in ('auto', 'cpu', 'cuda')",
+        f"{path}: ood_detector = \"vin\": must be one of {', '.join(OodDetector)}. Did you mean 'vim'?",
+        f"{path}: no key named 'colour'. Known: {', '.join(NAMES)}",
+        "--epochs = 0: must be >= 1",
+    )
+
+
+@given(st.sampled_from(NAMES), st.data())
+def test_a_key_with_one_letter_wrong_names_the_right_one(
+    tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
+) -> None:
+    """Wherever the slip is."""
+    at = data.draw(st.integers(0, len(name) - 1))
+    (problem,) = problems_of(tmp_path_factory.getbasetemp() / "slip.toml", f"{name[:at]}q{name[at + 1 :]} = 1")
+
+    assert f"Did you mean {name!r}?" in problem
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("epochs = 2.0", "epochs = 2.0: must be a whole number"),
+        ("epochs = true", "epochs = true: must be a whole number"),
+        ("crop_border = 1", "crop_border = 1: must be true or false"),
+        ('crop_border = "no"', 'crop_border = "no": must be true or false'),
+        ("learning_rate = nan", "learning_rate = NaN: must be a finite number"),
+        ("learning_rate = inf", "learning_rate = Infinity: must be a finite number"),
+        (f"learning_rate = {10**400}", f"learning_rate = {10**400}: must be a finite number"),
+        ("learning_rate = 0", "learning_rate = 0: must be > 0"),
+        ("backbone = 3", "backbone = 3: must be text"),
+        ("split = 3", "split = 3: must be a path, as text"),
+        ("data = 2020-01-01", 'data = "2020-01-01": must be a path, as text'),
+        ("epochs = [1]", "epochs = [1]: must be a whole number"),
+        ("[epochs]\nfit = 1", 'epochs = {"fit": 1}: must be a whole number'),
+        ("ood_detector = [1]", "ood_detector = [1]: must be one of mahalanobis"),
+        ("input_size_px = 31", "input_size_px = 31: must be >= 32"),
+        ("fold = 0", "fold = 0: must be >= 1"),
+    ],
+)
+def test_a_value_of_another_kind_is_never_bent_into_shape(tmp_path: Path, line: str, reason: str) -> None:
+    """The key, the value and what it has to be."""
+    (problem,) = problems_of(tmp_path / "bad.toml", line)
+
+    assert problem.startswith(f"{tmp_path / 'bad.toml'}: {reason}")
+
+
+def test_a_whole_number_is_a_number(file: Path) -> None:
+    """``weight_decay = 0`` needs no point."""
+    file.write_text("weight_decay = 0\n")
+
+    assert resolve_config(file, {}).values["weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize("content", [None, b"epochs = ", b"\xff"])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """Missing, half-written, or not text."""
+    path = tmp_path / "broken.toml"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=r"broken\.toml is not a TOML file of settings"):
+        resolve_config(path, {})
+
+
+def test_missing_data_names_the_option_and_the_key() -> None:
+    """Only when a run is made of the settings."""
+    resolved = resolve_config(None, {})
+
+    with pytest.raises(ConfigError, match=r"data is missing: give --data, or the key 'data' in the file"):
+        resolved.config()
+
+
+def test_what_the_backbone_decides_is_written_out_with_its_name(file: Path) -> None:
+    """The size and the detector, unless something else says them."""
+    backbone = BackboneRegistry.load().get("vit_tiny")
+
+    resolved = resolve_config(file, {"ood_detector": OodDetector.KNN}).with_backbone_defaults(backbone)
+
+    assert (resolved.values["input_size_px"], resolved.origins["input_size_px"]) == (224, "vit_tiny")
+    assert (resolved.values["ood_detector"], resolved.origins["ood_detector"]) == (OodDetector.KNN, "--ood-detector")
+    assert "data" not in resolved.values
+
+
+def test_a_record_keeps_no_folder_of_a_person() -> None:
+    """Of every path only the last name; of the data nothing in the file to repeat a run with."""
+    home = Path("/home/jane doe")
+    made = TrainConfig(
+        data=home / "images",
+        taxonomy=home / "own.toml",
+        split=home / "split.csv",
+        pretrained=str(home / "w.safetensors"),
+    )
+
+    kept = without_paths(made)
+
+    assert [kept[name] for name in ("data", "taxonomy", "split", "pretrained")] == [
+        "images",
+        "own.toml",
+        "split.csv",
+        "w.safetensors",
+    ]
+    assert "jane" not in to_toml(made)
+    assert "data" not in tomllib.loads(to_toml(made))
+
+
+def test_settings_with_the_backbone_s_defaults_stay_when_resolved_again() -> None:
+    """Nothing is left for a later release to decide."""
+    backbone = BackboneRegistry.load().get("efficientnet_lite0")
+
+    once = with_backbone_defaults(TrainConfig(data=Path("images")), backbone)
+
+    assert (once.input_size_px, once.ood_detector) == (224, OodDetector.VIM)
+    assert with_backbone_defaults(once, backbone) == once
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_has_a_line_of_help(name: str) -> None:
+    """In the class, which the command line quotes."""
+    assert f"\n        {name}: " in str(TrainConfig.__doc__)
+
+
+def test_options_are_named_after_fields() -> None:
+    """A switch that is off has a name of its own."""
+    assert option_of("input_size_px", 64) == "--input-size-px"
+    assert option_of("crop_border", False) == "--no-crop-border"
