@@ -10,7 +10,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lesion_core.interval import Interval, bootstrap_interval
+from lesion_core.bootstrap import bootstrap_interval
+from lesion_core.interval import Interval
 from lesion_core.metrics import Labels, Probabilities
 from lesion_core.records import ImageRecord
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import attrs
-import structlog
 
 from lesion_core.bundle import BackboneIdentity
 from lesion_plugins.backbone import BackboneSpec
@@ -22,8 +21,6 @@ from lesion_plugins.plugin_loading import (
     new_plugin_manager,
     offered_backbones,
 )
-
-log = structlog.get_logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -90,7 +87,7 @@ class BackboneRegistry:
             except (Exception, SystemExit) as error:  # a stranger's code: whatever it raises is its reason
                 reason = str(error) if isinstance(error, PluginRejection) else f"{type(error).__name__}: {error}"
                 rejected.append(RejectedPlugin(**attrs.asdict(source), reason=reason))
-                log.warning("plugin_rejected", **attrs.asdict(source), reason=reason)
+                _warn("plugin_rejected", source, reason)
             else:
                 backbones |= {spec.name: RegisteredBackbone(spec=spec, source=source) for spec in specs}
                 accepted.append((source, plugin))
@@ -145,11 +142,17 @@ class BackboneRegistry:
                 raise
             except Exception as error:  # a stranger's code: the others may know the name
                 reason = str(error) if isinstance(error, PluginRejection) else f"{type(error).__name__}: {error}"
-                log.warning("plugin_failed", **attrs.asdict(source), reason=reason)
+                _warn("plugin_failed", source, reason)
             else:
                 if isinstance(spec, BackboneSpec):
                     self._backbones[name] = RegisteredBackbone(spec=spec, source=source)
                     return
+
+
+def _warn(event: str, source: PluginSource, reason: str) -> None:
+    import structlog  # here, since it takes longer to import than listing backbones, and most plugins are sound
+
+    structlog.get_logger(__name__).warning(event, **attrs.asdict(source), reason=reason)
 
 
 def _check_names(specs: list[BackboneSpec], taken: Mapping[str, RegisteredBackbone]) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lesion_core.interval import Interval, bootstrap_interval
+from lesion_core.bootstrap import bootstrap_interval
+from lesion_core.interval import Interval
 from lesion_core.metrics import (
     Labels,
     Probabilities,

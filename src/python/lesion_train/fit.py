@@ -17,13 +17,14 @@ import safetensors.numpy
 import structlog
 import torch
 
+from lesion_core.bootstrap import bootstrap_interval
 from lesion_core.bundle import CARD, REFERENCE, WEIGHTS, Bundle, BundleManifest, TrainingFacts, write_bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.decide import decide, fit_decision
 from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
 from lesion_core.errors import SplitError
-from lesion_core.interval import Interval, bootstrap_interval
+from lesion_core.interval import Interval
 from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.records import Dataset, ImageRecord, data_digest, labels_of, lesions_of

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from lesion_core.interval import bootstrap_interval, proportion_interval
+from lesion_core.bootstrap import bootstrap_interval
+from lesion_core.interval import proportion_interval
 from lesion_core.metrics import balanced_multiclass_accuracy
 
 

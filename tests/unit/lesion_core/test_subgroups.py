@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lesion_core.interval import bootstrap_interval
+from lesion_core.bootstrap import bootstrap_interval
 from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.records import ImageRecord
 from lesion_core.subgroups import age_band, groupings, subgroup_scores
