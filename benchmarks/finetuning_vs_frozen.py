@@ -18,8 +18,9 @@ from bundle_outputs import bundle_outputs
 from linear_probe import probe_probabilities
 from numpy.typing import NDArray
 
+from lesion_core.bootstrap import bootstrap_interval
 from lesion_core.decision.calibration import calibrated_probabilities
-from lesion_core.interval import Interval, bootstrap_interval
+from lesion_core.interval import Interval
 from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry

@@ -21,8 +21,8 @@ import torch
 from linear_probe import probe_probabilities
 from numpy.typing import NDArray
 
+from lesion_core.bootstrap import bootstrap_interval
 from lesion_core.datasets import read_dataset
-from lesion_core.interval import bootstrap_interval
 from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
 from lesion_core.records import ImageRecord, labels_of, lesions_of
 from lesion_core.splits import split_by_lesion
