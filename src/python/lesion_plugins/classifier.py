@@ -101,10 +101,6 @@ class Classifier(nn.Module):
         normed = centred * spread.rsqrt()[:, None, None, None]
         return normed * norm.weight[:, None, None] + norm.bias[:, None, None]
 
-    def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of the backbone, for a learning rate of their own."""
-        return self.backbone.parameters()
-
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters that are never pretrained: of the linear layer, and of the metadata branch."""
         yield from self.head.parameters()

@@ -32,6 +32,7 @@ class TrainConfig:
         batch_size: Images a step.
         learning_rate: Peak learning rate of the backbone (AdamW, warm-up then cosine).
         head_learning_rate: Peak learning rate of the new head.
+        layer_decay: Learning rate of each layer group over that of the next one towards the head; 1 treats all alike.
         weight_decay: AdamW's decoupled weight decay.
         label_smoothing: Share of each label given to the other classes.
         balance: 0 weighs images equally, 1 weighs classes equally, in between by a power of the class count.
@@ -57,6 +58,7 @@ class TrainConfig:
     batch_size: int = attrs.field(default=16, validator=ge(2))
     learning_rate: float = attrs.field(default=7e-4, validator=gt(0))
     head_learning_rate: float = attrs.field(default=2e-3, validator=gt(0))
+    layer_decay: float = attrs.field(default=1.0, validator=[gt(0), le(1)])
     weight_decay: float = attrs.field(default=0.02, validator=ge(0))
     label_smoothing: float = attrs.field(default=0.05, validator=[ge(0), le(0.5)])
     balance: float = attrs.field(default=0.7, validator=[ge(0), le(1)])

@@ -128,7 +128,7 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
 
     with tempfile.TemporaryDirectory(prefix="lesion-squares-") as scratch:
         decoded = _decode_parts(dataset, split, spec, Path(scratch), config.threads)
-        model = train_classifier(model, decoded["train"], decoded["val"], spec, config, on_epoch=on_epoch)
+        model = train_classifier(model, decoded["train"], decoded["val"], spec, backbone, config, on_epoch=on_epoch)
         outputs = {name: run_network(model, part.squares, spec) for name, part in decoded.items()}
     head = LinearHead(weight=model.head.weight.numpy(force=True), bias=model.head.bias.numpy(force=True))
     detector = config.ood_detector or backbone.ood_detector

@@ -22,10 +22,12 @@ from lesion_core.decision.ood import NetworkOutput
 from lesion_core.errors import LesionError
 from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
 from lesion_core.preprocess_spec import PreprocessSpec
+from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import Classifier
 from lesion_train.augment import Augmentation
 from lesion_train.config import TrainConfig
 from lesion_train.data import plain_batches, train_batches
+from lesion_train.optimiser import parameter_groups
 
 log = structlog.get_logger()
 
@@ -46,6 +48,7 @@ def train_classifier(
     train: Part,
     validation: Part,
     spec: PreprocessSpec,
+    backbone: BackboneSpec,
     config: TrainConfig,
     *,
     on_epoch: Callable[[int, dict[str, float]], None],
@@ -71,12 +74,7 @@ def train_classifier(
         label_smoothing=config.label_smoothing,
     )
     optimizer = torch.optim.AdamW(
-        [
-            {"params": list(model.backbone_parameters()), "lr": config.learning_rate},
-            {"params": list(model.head_parameters()), "lr": config.head_learning_rate},
-        ],
-        weight_decay=config.weight_decay,
-        fused=True,
+        parameter_groups(model, backbone, config), weight_decay=config.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
     augmentation = Augmentation()
@@ -104,7 +102,7 @@ def train_classifier(
         probabilities = softmax(outputs.logits.astype(np.float64), axis=1)
         metrics = {
             "train_loss": float(torch.stack(losses).mean()),
-            "learning_rate": float(schedule.get_last_lr()[0]),
+            "learning_rate": float(schedule.get_last_lr()[-2]),  # of the backbone's last layers
             "images_per_s": len(losses) * config.batch_size / seconds,
             "val_bma": balanced_multiclass_accuracy(probabilities, validation.labels),
             "val_macro_auroc": macro_auroc(probabilities, validation.labels),

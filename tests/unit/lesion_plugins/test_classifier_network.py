@@ -121,7 +121,7 @@ def test_backbone_and_head_parameters_make_up_all(make_spec):
     """Two groups for two learning rates, without overlap."""
 
     classifier = _build(make_spec())
-    groups = [*classifier.backbone_parameters(), *classifier.head_parameters()]
+    groups = [*classifier.backbone.parameters(), *classifier.head_parameters()]
 
     assert {id(parameter) for parameter in classifier.parameters()} == {id(parameter) for parameter in groups}
     assert len(groups) == len(set(map(id, groups)))

@@ -66,6 +66,7 @@ def test_a_few_epochs_learn_drawn_lesions_from_imagenet_weights(spec: object) ->
         part(0, 12),
         part(1000, 4),
         spec,  # type: ignore[arg-type]
+        BackboneRegistry.load().get(settings.backbone),
         settings,
         on_epoch=lambda epoch, metrics: epochs.append({"epoch": epoch, **metrics}),
     )
@@ -86,6 +87,7 @@ def test_equal_seeds_give_equal_weights_and_others_do_not(spec: object) -> None:
             part(0, 4),
             part(1000, 2),
             spec,  # type: ignore[arg-type]
+            BackboneRegistry.load().get(settings.backbone),
             settings,
             on_epoch=lambda *_: None,
         )
