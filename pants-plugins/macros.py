@@ -9,7 +9,7 @@ do `check` and `test` of the target (`lint` does not). The others save repetitio
 # Where code may see everything: programs and tests that put the packages together.
 _WHOLE = ("//:*", "//tests/integration/**", "//tests/browser/**", "//tests/contract/**", "//benchmarks/**")
 EVERYTHING = ("lesion_core", "lesion_plugins", "lesion_train", "lesion_serve", "lesion_ui", "lesion_demo")
-_TESTS = ("//tests/**", "//benchmarks/**", "//examples/**")
+_TESTS = ("//tests/**", "//benchmarks/**")
 
 
 def _in(packages):
@@ -17,11 +17,11 @@ def _in(packages):
     return [f"//src/python/{p}" if p.endswith(".py") else f"//src/python/{p}/**" for p in packages]
 
 
-def lesion_package(may_use=(), used_by=(), example_of_use=False, needs_at_run_time=()):
+def lesion_package(may_use=(), used_by=(), needs_at_run_time=()):
     """State the rules of the package in this folder, in both directions, and collect its modules.
 
     `may_use`: the packages of ours that it may import. `used_by`: the packages that may import it. Its own tests and
-    the tests that put packages together may always import it; `example_of_use=True` lets examples/ import it too.
+    the tests that put packages together may always import it; examples/ is a stranger's and no part of this.
     `needs_at_run_time`: what its modules need beside what they import.
     """
     package = build_file_dir().name
@@ -30,7 +30,7 @@ def lesion_package(may_use=(), used_by=(), example_of_use=False, needs_at_run_ti
     # The tests of the packages that use it, and the shared helpers of tests.
     users += [f"//tests/unit/{user}/**" for user in used_by]
     users += ["//tests/golden/**", "//tests/faults/**", "//tests/fuzz/**", "//tests/support/**"]
-    __dependents_rules__(("*", *users, *(["//examples/**"] if example_of_use else []), "!*"))
+    __dependents_rules__(("*", *users, "!*"))
     python_sources(sources=["**/*.py"], dependencies=list(needs_at_run_time))
     resources(name="data", sources=["py.typed", "**/*.json", "**/*.css", "**/*.toml"])
 
