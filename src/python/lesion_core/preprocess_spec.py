@@ -15,6 +15,11 @@ def _triple(values: Iterable[float]) -> _Triple:
     return tuple(values)  # type: ignore[return-value]  # the validator counts them
 
 
+def _three_shares(instance: object, attribute: attrs.Attribute[_Triple], value: _Triple) -> None:
+    if len(value) != 3 or not all(0 <= v <= 1 for v in value):
+        raise ValueError(f"{attribute.name} needs three values in [0, 1], got {value!r}")
+
+
 def _three_positive(instance: object, attribute: attrs.Attribute[_Triple], value: _Triple) -> None:
     if len(value) != 3 or not all(0 < v <= 1 for v in value):
         raise ValueError(f"{attribute.name} needs three values in (0, 1], got {value!r}")
@@ -36,7 +41,7 @@ class PreprocessSpec:
     """
 
     input_size_px: int = attrs.field(validator=[attrs.validators.ge(16), attrs.validators.le(2048)])
-    mean: _Triple = attrs.field(default=(0.5, 0.5, 0.5), converter=_triple, validator=_three_positive)
+    mean: _Triple = attrs.field(default=(0.5, 0.5, 0.5), converter=_triple, validator=_three_shares)
     std: _Triple = attrs.field(default=(0.5, 0.5, 0.5), converter=_triple, validator=_three_positive)
     crop_fraction: float = attrs.field(default=1.0, validator=[attrs.validators.gt(0), attrs.validators.le(1)])
     crop_border: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))

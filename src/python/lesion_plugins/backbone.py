@@ -88,6 +88,7 @@ class BackboneSpec:
             to the first that matches its beginning; with layer-wise learning rates, earlier groups learn more slowly.
             One group by default.
         smallest_input_px: side of the smallest square image that it takes.
+        largest_input_px: side of the largest that it takes; ``None`` for no limit.
         input_multiple_px: sides have to be multiples of this.
         bundled: weights that install like a package.
         hub: weights that are downloaded.
@@ -113,6 +114,7 @@ class BackboneSpec:
         default=("",), converter=_tuple, validator=deep_iterable(_regular_expression)
     )
     smallest_input_px: int = attrs.field(default=32, validator=ge(16))
+    largest_input_px: int | None = attrs.field(default=None, validator=optional(ge(16)))
     input_multiple_px: int = attrs.field(default=1, validator=ge(1))
     bundled: WeightsSource | None = None
     hub: WeightsSource | None = None
@@ -160,12 +162,14 @@ class BackboneSpec:
         """Refuse a size that ``build`` cannot take.
 
         Raises:
-            InputSizeError: too small, or not a multiple of ``input_multiple_px``; names the nearest size.
+            InputSizeError: too small, too large, or not a multiple of ``input_multiple_px``; names the nearest size.
         """
-        if input_size_px < self.smallest_input_px or input_size_px % self.input_multiple_px:
+        is_too_large = self.largest_input_px is not None and input_size_px > self.largest_input_px
+        if is_too_large or input_size_px < self.smallest_input_px or input_size_px % self.input_multiple_px:
             raise InputSizeError(
                 self.name,
                 input_size_px,
                 smallest_px=self.smallest_input_px,
+                largest_px=self.largest_input_px,
                 multiple_px=self.input_multiple_px,
             )

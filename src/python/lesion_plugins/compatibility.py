@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 def serves(*, trained: str, installed: str, compatible_since: str | None = None) -> bool:
     """Whether one version of a distribution serves bundles that were made with another.
 
-    Equal versions do, and those of one release series (1.x, or 0.1.x); beyond it the plugin's own word counts.
+    Equal versions do, and those of one release series (1.x, or 0.1.x), unless the plugin itself says since when.
 
     Args:
         trained: version that the bundle names.
@@ -34,11 +34,12 @@ def serves(*, trained: str, installed: str, compatible_since: str | None = None)
         since = None if compatible_since is None else Version(compatible_since)
     except InvalidVersion:
         return False
-    return _series(then) == _series(now) or (since is not None and since <= then <= now)
+    is_one_series = _series(then) == _series(now)
+    return is_one_series if since is None else since <= then and (is_one_series or then <= now)
 
 
 def _series(version: Version) -> tuple[int, ...]:
-    return (version.major,) if version.major else (0, version.minor)
+    return (version.epoch, version.major) if version.major else (version.epoch, 0, version.minor)
 
 
 def require_served(trained: BackboneIdentity, registry: BackboneRegistry) -> BackboneSpec:

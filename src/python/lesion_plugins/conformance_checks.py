@@ -136,16 +136,15 @@ def check_gradients(it: Subject) -> None:
 def check_input_sizes(it: Subject) -> None:
     """Sizes that the spec accepts work, and those that it refuses are refused with one that works."""
     spec = it.spec
-    steps = () if spec.smallest_input_px == spec.input_multiple_px == spec.preprocess.input_size_px else (0, 1)
-    for step in steps:
-        size_px = spec.smallest_input_px + step * spec.input_multiple_px
+    largest_px = spec.largest_input_px or spec.smallest_input_px + spec.input_multiple_px
+    for size_px in (spec.smallest_input_px, min(spec.smallest_input_px + spec.input_multiple_px, largest_px)):
         try:
             it.run(it.build(size_px), torch.zeros(2, 3, size_px, size_px))
         except Exception as error:  # a stranger's code: whatever it raises, the spec said that this size works
             raise ConformanceError(
                 spec.name, f"it cannot take {size_px} px, which its spec accepts: {error}"
             ) from error
-    for size_px in {spec.smallest_input_px - 1, spec.smallest_input_px + spec.input_multiple_px - 1}:
+    for size_px in {spec.smallest_input_px - 1, spec.smallest_input_px + spec.input_multiple_px - 1, largest_px + 1}:
         try:
             spec.check_input_size(size_px)
         except InputSizeError as error:

@@ -21,17 +21,35 @@ class UnknownBackboneError(LesionError):
         self.closest = closest
 
 
+class UnusableModelError(LesionError):
+    """A model that exists and cannot be a backbone, because of ``reason``."""
+
+    code = "unusable_model"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} cannot be a backbone: {reason}.")
+        self.name = name
+        self.reason = reason
+
+
 class InputSizeError(LesionError):
     """An input size that a backbone cannot take; ``nearest_px`` is one that it can."""
 
     code = "bad_input_size"
 
-    def __init__(self, name: str, input_size_px: int, *, smallest_px: int, multiple_px: int) -> None:
+    def __init__(
+        self, name: str, input_size_px: int, *, smallest_px: int, multiple_px: int, largest_px: int | None = None
+    ) -> None:
         nearest_px = max(smallest_px, round(input_size_px / multiple_px) * multiple_px)
-        steps = f" in multiples of {multiple_px} px" if multiple_px > 1 else ""
+        if largest_px is not None:
+            nearest_px = min(nearest_px, largest_px // multiple_px * multiple_px)
+        if largest_px == smallest_px:
+            sizes = f"it takes {smallest_px} px only"
+        else:
+            steps = f" in multiples of {multiple_px} px" if multiple_px > 1 else ""
+            sizes = f"it takes {smallest_px} px {'or more' if largest_px is None else f'to {largest_px} px'}{steps}"
         super().__init__(
-            f"{name} cannot take images of {input_size_px} px: it takes {smallest_px} px or more{steps}. "
-            f"The nearest size is {nearest_px} px."
+            f"{name} cannot take images of {input_size_px} px: {sizes}. The nearest size is {nearest_px} px."
         )
         self.input_size_px = input_size_px
         self.nearest_px = nearest_px

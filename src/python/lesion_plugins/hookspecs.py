@@ -42,8 +42,9 @@ def lesion_find_backbone(name: str) -> BackboneSpec | None:
     """Offer a backbone of a family too large to list, by a name with the plugin's own prefix: ``timm:resnet18``.
 
     Called when a backbone is asked for by a name that has a colon and is in no list. Returns ``None`` for the prefix
-    of somebody else; else a spec of exactly this name. May import torch. An ``UnknownBackboneError`` is shown as it
-    is, so it may name the closest; any other exception is logged (``plugin_failed``) and the next plugin is asked.
+    of somebody else; else a spec of exactly this name. May import torch. A ``LesionError`` is shown as it is: an
+    ``UnknownBackboneError`` that names the closest, an ``UnusableModelError`` that says why. Any other exception is
+    logged (``plugin_failed``), and the next plugin is asked.
 
     .. versionadded:: 0.1.0 (plugin API 1)
     """

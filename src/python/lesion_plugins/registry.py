@@ -9,6 +9,7 @@ from typing import Protocol
 import attrs
 
 from lesion_core.bundle import BackboneIdentity
+from lesion_core.errors import LesionError
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.errors import UnknownBackboneError
 from lesion_plugins.plugin_loading import (
@@ -138,7 +139,7 @@ class BackboneRegistry:
                 spec = next(iter(ask(name=name)), None)
                 if spec is not None and not (isinstance(spec, BackboneSpec) and spec.name == name):
                     raise PluginRejection(f"lesion_find_backbone offered {spec!r} for {name!r}")
-            except UnknownBackboneError:
+            except LesionError:
                 raise
             except Exception as error:  # a stranger's code: the others may know the name
                 reason = str(error) if isinstance(error, PluginRejection) else f"{type(error).__name__}: {error}"

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_plugins import torchvision_remedy
 from lesion_plugins.backbone import BackboneSpec
-from lesion_plugins.errors import UnknownBackboneError
+from lesion_plugins.errors import UnknownBackboneError, UnusableModelError
 from lesion_plugins.feature_map import FeatureMap, channels_first, channels_last, patch_tokens
 from lesion_plugins.timm_backbone import TIMM_LICENSE, build_timm, hub_weights, read_published
 
@@ -42,15 +42,16 @@ def find_timm_backbone(name: str) -> BackboneSpec:
     Args:
         name: ``timm:MODEL`` or ``timm:MODEL.TAG``, as ``timm.list_models()`` names them.
     Raises:
-        UnknownBackboneError: timm has no such model, or one that is no backbone for single images; names the closest.
+        UnknownBackboneError: timm has no such model or tag; names the closest.
+        UnusableModelError: timm has it, and it does not map one square image to features.
     """
     model = name.removeprefix(PREFIX)
     architecture, _, tag = model.partition(".")
     if not timm.is_model(architecture) or (tag and model not in timm.list_pretrained(f"{architecture}.*")):
-        raise UnknownBackboneError(name, _closest(model))
+        raise UnknownBackboneError(name, _closest(architecture, tag))
     config = timm.get_pretrained_cfg(model) or timm.get_pretrained_cfg(architecture)
     if config is None or config.input_size[0] != 3 or config.input_size[1] != config.input_size[2]:
-        raise UnknownBackboneError(name, None)
+        raise UnusableModelError(name, "timm does not describe it as a network for square colour images")
     model = f"{architecture}.{config.tag}" if config.tag else architecture  # the tag that timm would take
     side = int(config.input_size[-1])
     patch_px = _patch_px(model, side) if config.fixed_input_size else None
@@ -58,9 +59,9 @@ def find_timm_backbone(name: str) -> BackboneSpec:
     try:
         network, features, outputs, multiply_adds = _probe(build, side)
     except Exception as error:  # a thousand models fail in many ways where they take no single image
-        raise UnknownBackboneError(name, None) from error
+        raise UnusableModelError(name, f"it does not run on one image ({type(error).__name__}: {error})") from error
     licence = SPDX.get(config.license or "", config.license or NOT_STATED)
-    smallest, multiple = _sizes(side, is_fixed=config.fixed_input_size, patch_px=patch_px)
+    smallest, largest, multiple = _sizes(side, is_fixed=config.fixed_input_size, patch_px=patch_px)
     return BackboneSpec(
         name=name,
         family=architecture.partition("_")[0],
@@ -74,15 +75,20 @@ def find_timm_backbone(name: str) -> BackboneSpec:
         feature_map=_feature_map(outputs, features.shape[1], getattr(network, "num_prefix_tokens", 0)),
         layer_groups=_layer_groups(network),
         smallest_input_px=smallest,
+        largest_input_px=largest,
         input_multiple_px=multiple,
         hub=hub_weights(model, licence, build) if config.has_weights else None,
         read_published=partial(read_published, build),
     )
 
 
-def _closest(model: str) -> str | None:
-    names = timm.list_models()
-    found = difflib.get_close_matches(model.partition(".")[0], names, n=1, cutoff=0.6)
+def _closest(architecture: str, tag: str) -> str | None:
+    """The closest tag of an architecture that there is, else the closest architecture."""
+    if timm.is_model(architecture):
+        tagged = timm.list_pretrained(f"{architecture}.*")
+        found = difflib.get_close_matches(f"{architecture}.{tag}", tagged, n=1, cutoff=0) or [architecture]
+    else:
+        found = difflib.get_close_matches(architecture, timm.list_models(), n=1, cutoff=0.6)
     return f"{PREFIX}{found[0]}" if found else None
 
 
@@ -98,13 +104,13 @@ def _patch_px(model: str, side: int) -> int | None:
     return int(patch[0]) if is_plain and patch[0] == patch[1] else None
 
 
-def _sizes(side: int, *, is_fixed: bool, patch_px: int | None) -> tuple[int, int]:
-    """Smallest input size, and what sizes have to be multiples of."""
+def _sizes(side: int, *, is_fixed: bool, patch_px: int | None) -> tuple[int, int | None, int]:
+    """Smallest and largest input size, and what sizes have to be multiples of."""
     if patch_px is not None:
-        return 2 * patch_px, patch_px
+        return 2 * patch_px, None, patch_px
     if is_fixed or side % STRIDE_PX:
-        return side, side
-    return 2 * STRIDE_PX, STRIDE_PX
+        return side, side, 1
+    return 2 * STRIDE_PX, None, STRIDE_PX
 
 
 def _probe(build: partial[nn.Module], side: int) -> tuple[nn.Module, Tensor, list[tuple[str, Tensor]], int]:

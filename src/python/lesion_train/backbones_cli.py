@@ -118,10 +118,11 @@ def _weights(weights: WeightsSource | None) -> str:
 
 
 def _sizes(spec: BackboneSpec) -> str:
-    if spec.input_multiple_px == spec.smallest_input_px == spec.preprocess.input_size_px:
+    if spec.smallest_input_px == spec.largest_input_px:
         return "no other"
     steps = f" in multiples of {spec.input_multiple_px} px" if spec.input_multiple_px > 1 else ""
-    return f"{spec.smallest_input_px} px or more{steps}"
+    limit = "or more" if spec.largest_input_px is None else f"to {spec.largest_input_px} px"
+    return f"{spec.smallest_input_px} px {limit}{steps}"
 
 
 def _map(spec: BackboneSpec) -> str:

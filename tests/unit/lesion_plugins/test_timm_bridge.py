@@ -5,7 +5,7 @@ import torch
 
 from lesion_plugins import backbones
 from lesion_plugins.classifier import build_classifier
-from lesion_plugins.errors import InputSizeError, UnknownBackboneError
+from lesion_plugins.errors import InputSizeError, UnknownBackboneError, UnusableModelError
 from lesion_plugins.registry import BackboneRegistry
 
 
@@ -45,8 +45,9 @@ def test_a_network_that_is_made_for_one_size_takes_no_other(registry):
 
     spec = registry.get("timm:swin_tiny_patch4_window7_224")
 
-    with pytest.raises(InputSizeError, match="The nearest size is 224 px"):
-        spec.check_input_size(192)
+    for size_px in (192, 448):
+        with pytest.raises(InputSizeError, match=r"it takes 224 px only\. The nearest size is 224 px"):
+            spec.check_input_size(size_px)
 
 
 def test_weights_are_named_with_the_tag_and_licence_that_timm_would_take(registry):
@@ -62,7 +63,7 @@ def test_weights_are_named_with_the_tag_and_licence_that_timm_would_take(registr
     ("name", "closest"),
     [
         ("timm:resnet81", "timm:resnet18"),
-        ("timm:resnet18.no_such_tag", "timm:resnet18"),
+        ("timm:convnext_atto.d2_in2k", "timm:convnext_atto.d2_in1k"),
         ("timm:", None),
         ("timm:zzzzzzzz", None),
     ],
@@ -74,3 +75,21 @@ def test_a_name_that_timm_does_not_know_is_answered_with_the_closest(registry, n
         registry.get(name)
 
     assert (caught.value.name, caught.value.closest) == (name, closest)
+
+
+def test_a_network_whose_images_are_not_shifted_is_described(registry):
+    """Its mean is 0."""
+
+    assert registry.get("timm:mobilevit_s").preprocess.mean == (0, 0, 0)
+
+
+def test_a_model_that_exists_and_cannot_be_a_backbone_is_answered_with_the_reason(registry, monkeypatch):
+    """It is not called unknown: nothing is wrong with the name."""
+
+    def refuse(*_):
+        raise RuntimeError("two streams expected")
+
+    monkeypatch.setattr("lesion_plugins.timm_bridge._probe", refuse)
+
+    with pytest.raises(UnusableModelError, match=r"timm:resnet34 cannot be a backbone: it does not run .* two streams"):
+        registry.get("timm:resnet34")
