@@ -25,6 +25,7 @@ from lesion_plugins.classifier import Classifier
 from lesion_train.augment import Augmentation
 from lesion_train.config import TrainConfig
 from lesion_train.data import plain_batches, train_batches
+from lesion_train.losses import class_counts, make_loss
 
 log = structlog.get_logger()
 
@@ -65,10 +66,12 @@ def train_classifier(
     steps = config.epochs * steps_an_epoch
     ema_decay = min(config.ema_decay, 1 - 3 / max(steps, 4))  # a short run averages over a third of itself at most
     averaged = copy.deepcopy(model)
-    loss_of = torch.nn.CrossEntropyLoss(
-        weight=class_weights(train.labels, model.head.out_features, config.balance).to(device),
+    loss_of = make_loss(
+        config.imbalance,
+        class_counts(train.labels, model.head.out_features),
+        balance=config.balance,
         label_smoothing=config.label_smoothing,
-    )
+    ).to(device)
     optimizer = torch.optim.AdamW(
         [
             {"params": list(model.backbone_parameters()), "lr": config.learning_rate},
@@ -89,7 +92,7 @@ def train_classifier(
         for images, labels in batches:
             images = images.to(device, memory_format=torch.channels_last)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-                loss = loss_of(model(images).logits, labels.to(device))
+                loss = loss_of(model(images).logits, labels.to(device), progress=(epoch - 1) / config.epochs)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
@@ -146,14 +149,6 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
-
-
-def class_weights(labels: NDArray[np.int64], classes: int, balance: float) -> torch.Tensor:
-    """Weights of the loss, float32 ``(K,)``: proportional to ``count ** -balance``, 1 for the average image."""
-    counts = np.bincount(labels, minlength=classes).clip(min=1)
-    weights = counts.astype(np.float64) ** -balance
-    weights /= weights[labels].mean()
-    return torch.as_tensor(weights, dtype=torch.float32)
 
 
 def learning_rate_factor(step: int, steps: int) -> float:

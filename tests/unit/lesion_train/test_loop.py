@@ -16,7 +16,7 @@ from lesion_plugins.weights import weights_to_bytes
 from lesion_train.augment import Augmentation
 from lesion_train.config import TrainConfig
 from lesion_train.data import plain_batches, train_batches
-from lesion_train.loop import Part, class_weights, learning_rate_factor, run_network, train_classifier
+from lesion_train.loop import Part, learning_rate_factor, run_network, train_classifier
 
 SIDE = 64
 
@@ -143,16 +143,6 @@ def test_augmentation_keeps_shape_type_and_roughly_the_colours() -> None:
     assert changed.dtype == np.uint8
     assert len({image.tobytes() for image in changed}) == 6
     assert abs(changed.mean() - squares.mean()) < 30
-
-
-def test_balance_chooses_between_equal_images_and_equal_classes() -> None:
-    """At 1 each class has the same total weight, at 0 each image."""
-    labels = np.array([0] * 90 + [1] * 10)
-
-    assert class_weights(labels, 2, 0.0).tolist() == [1.0, 1.0]
-    equal = class_weights(labels, 2, 1.0)
-    assert float(equal[0] * 90) == pytest.approx(float(equal[1] * 10))
-    assert float(equal[torch.from_numpy(labels)].mean()) == pytest.approx(1)
 
 
 @given(st.integers(2, 5000))
