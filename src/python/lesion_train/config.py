@@ -51,7 +51,7 @@ class TrainConfig:
         weight_decay: AdamW's decoupled weight decay.
         label_smoothing: Share of each label given to the other classes.
         imbalance: What is done about rare classes: weights in the loss (weighted, class_balanced, focal), margins
-            (ldam_drw), the classes' frequencies (logit_adjustment), drawing them more often (balanced_sampling) or none.
+            (ldam_drw), the classes' frequencies (logit_adjustment), more frequent draws (balanced_sampling) or none.
         balance: 0 for equal images, 1 for equal classes, in between by a power of the class count; of weighted, focal
             and balanced_sampling.
         augmentation: Random changes to training images: light, medium or heavy.
@@ -95,3 +95,8 @@ class TrainConfig:
     seed: int = attrs.field(default=0, validator=ge(0))
     threads: int = attrs.field(default=2, validator=ge(1))
     device: str = attrs.field(default="auto", validator=in_(("auto", "cpu", "cuda")))
+
+    @property
+    def sampling_balance(self) -> float:
+        """``balance`` where it decides on how often a class is shown, else 0: each image once an epoch."""
+        return self.balance if self.imbalance is Imbalance.BALANCED_SAMPLING else 0.0

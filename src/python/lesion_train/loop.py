@@ -22,10 +22,10 @@ from lesion_core.decision.ood import NetworkOutput
 from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_plugins.classifier import Classifier
-from lesion_train.augment import Augmentation
 from lesion_train.config import TrainConfig
-from lesion_train.data import plain_batches, train_batches
+from lesion_train.data import epoch_batches, plain_batches
 from lesion_train.losses import class_counts, make_loss
+from lesion_train.mixing import Mixing
 
 log = structlog.get_logger()
 
@@ -60,7 +60,7 @@ def train_classifier(
     device = resolve_device(config.device)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    random = np.random.default_rng(config.seed)
+    classes = model.head.out_features
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits it
     steps_an_epoch = len(train.labels) // config.batch_size
     steps = config.epochs * steps_an_epoch
@@ -68,7 +68,7 @@ def train_classifier(
     averaged = copy.deepcopy(model)
     loss_of = make_loss(
         config.imbalance,
-        class_counts(train.labels, model.head.out_features),
+        class_counts(train.labels, classes),
         balance=config.balance,
         label_smoothing=config.label_smoothing,
     ).to(device)
@@ -81,18 +81,26 @@ def train_classifier(
         fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
-    augmentation = Augmentation()
     bar = tqdm(total=steps, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
     for epoch in range(1, config.epochs + 1):
         started, losses = time.monotonic(), []
         model.train()
-        batches = train_batches(
-            train.squares, train.labels, spec, augmentation, batch_size=config.batch_size, random=random
+        batches = epoch_batches(
+            train.squares,
+            train.labels,
+            spec,
+            config.augmentation,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            epoch=epoch,
+            classes=classes,
+            balance=config.sampling_balance,
+            mixing=Mixing(mixup=config.mixup, cutmix=config.cutmix),
         )
-        for images, labels in batches:
+        for images, targets in batches:
             images = images.to(device, memory_format=torch.channels_last)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-                loss = loss_of(model(images).logits, labels.to(device), progress=(epoch - 1) / config.epochs)
+                loss = loss_of(model(images).logits, targets.to(device), progress=(epoch - 1) / config.epochs)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)

@@ -51,7 +51,7 @@ FOCAL_GAMMA = 2.0  # Lin et al. 2017, "Focal Loss for Dense Object Detection", s
 LOGIT_ADJUSTMENT_TAU = 1.0  # Menon et al. 2021, "Long-tail learning via logit adjustment", theorem 1: consistent at 1
 # Cao et al. 2019, "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss": 0.5 between cosines, which
 # lie within 2 of each other, so a quarter of the range (the factor s = 30 only sharpens their softmax). Our head is
-# linear, and the logits of one image lie within about 10 of each other: a quarter of that. Chosen here, not the paper's.
+# linear, and the logits of one image lie within about 10 of each other: a quarter of that. Our choice.
 LARGEST_MARGIN = 2.5
 DEFERRED_SHARE = 0.8  # Cao et al. 2019, section 4: weights from epoch 160 of 200 on
 
