@@ -94,7 +94,7 @@ def _hairs(image: _Image, strength: float, random: np.random.Generator) -> _Imag
         start, bend, end = random.uniform(-0.2 * side, 1.2 * side, (3, 2))
         middle = (start + end) / 2 + 0.15 * (bend - side / 2)
         curve = (1 - along) ** 2 * start + 2 * along * (1 - along) * middle + along**2 * end
-        thickness = int(random.integers(1, max(2, side // 75) + 1))
+        thickness = int(random.integers(1, max(1, side // 100) + 1))
         cv2.polylines(hairy, [curve.round().astype(np.int32)], False, shade.tolist(), thickness, cv2.LINE_AA)
     return hairy
 

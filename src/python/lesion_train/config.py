@@ -50,10 +50,8 @@ class TrainConfig:
         head_learning_rate: Peak learning rate of the new head.
         weight_decay: AdamW's decoupled weight decay.
         label_smoothing: Share of each label given to the other classes.
-        imbalance: What is done about rare classes: weights in the loss (weighted, class_balanced, focal), margins
-            (ldam_drw), the classes' frequencies (logit_adjustment), more frequent draws (balanced_sampling) or none.
-        balance: 0 for equal images, 1 for equal classes, in between by a power of the class count; of weighted, focal
-            and balanced_sampling.
+        imbalance: What is done about rare classes; formulas, sources and side effects are in the README and in losses.py.
+        balance: 0 for equal images, 1 for equal classes; of weighted, focal and balanced_sampling.
         augmentation: Random changes to training images: light, medium or heavy.
         mixup: Images of a batch are blended in pairs, by a share from Beta(mixup, mixup); 0 is off, 0.2 usual.
         cutmix: A rectangle of another image is pasted in, its area from Beta(cutmix, cutmix); 0 is off, 1 usual.
