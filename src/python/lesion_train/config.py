@@ -50,7 +50,7 @@ class TrainConfig:
         head_learning_rate: Peak learning rate of the new head.
         weight_decay: AdamW's decoupled weight decay.
         label_smoothing: Share of each label given to the other classes.
-        imbalance: What is done about rare classes; formulas, sources and side effects are in the README and in losses.py.
+        imbalance: What is done about rare classes; formulas, sources and side effects are in losses.py and README.md.
         balance: 0 for equal images, 1 for equal classes; of weighted, focal and balanced_sampling.
         augmentation: Random changes to training images: light, medium or heavy.
         mixup: Images of a batch are blended in pairs, by a share from Beta(mixup, mixup); 0 is off, 0.2 usual.
