@@ -6,6 +6,7 @@ follow from them. See ``config_file``.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 
 import attrs
@@ -14,6 +15,26 @@ from attrs.validators import ge, gt, in_, le, optional
 from lesion_core.decision.parameters import OodDetector
 from lesion_core.preprocess_spec import SHADES_OF_GREY, PreprocessSpec
 from lesion_plugins.backbone import BackboneSpec
+
+
+class Imbalance(StrEnum):
+    """What is done about classes of very different size; formulas and sources are in ``losses``."""
+
+    NONE = "none"
+    WEIGHTED = "weighted"
+    CLASS_BALANCED = "class_balanced"
+    FOCAL = "focal"
+    LDAM_DRW = "ldam_drw"
+    LOGIT_ADJUSTMENT = "logit_adjustment"
+    BALANCED_SAMPLING = "balanced_sampling"
+
+
+class Augmentation(StrEnum):
+    """How much training images are changed at random; what each does is in ``augment``."""
+
+    LIGHT = "light"
+    MEDIUM = "medium"
+    HEAVY = "heavy"
 
 
 @attrs.frozen(kw_only=True)
@@ -35,7 +56,11 @@ class TrainConfig:
         layer_decay: Learning rate of each layer group over that of the next one towards the head; 1 treats all alike.
         weight_decay: AdamW's decoupled weight decay.
         label_smoothing: Share of each label given to the other classes.
-        balance: 0 weighs images equally, 1 weighs classes equally, in between by a power of the class count.
+        imbalance: What is done about rare classes; formulas, sources and side effects are in losses.py and README.md.
+        balance: 0 for equal images, 1 for equal classes; of weighted, focal and balanced_sampling.
+        augmentation: Random changes to training images: light, medium or heavy.
+        mixup: Images of a batch are blended in pairs, by a share from Beta(mixup, mixup); 0 is off, 0.2 usual.
+        cutmix: A rectangle of another image is pasted in, its area from Beta(cutmix, cutmix); 0 is off, 1 usual.
         dropout: Dropout before the head.
         ema_decay: Decay a step of the averaged weights that are kept; shortened for short runs.
         ood_detector: What tells strange images from those of the training part; the backbone's default if not given.
@@ -61,7 +86,11 @@ class TrainConfig:
     layer_decay: float = attrs.field(default=1.0, validator=[gt(0), le(1)])
     weight_decay: float = attrs.field(default=0.02, validator=ge(0))
     label_smoothing: float = attrs.field(default=0.05, validator=[ge(0), le(0.5)])
+    imbalance: Imbalance = Imbalance.WEIGHTED
     balance: float = attrs.field(default=0.7, validator=[ge(0), le(1)])
+    augmentation: Augmentation = Augmentation.MEDIUM
+    mixup: float = attrs.field(default=0.0, validator=[ge(0), le(10)])
+    cutmix: float = attrs.field(default=0.0, validator=[ge(0), le(10)])
     dropout: float = attrs.field(default=0.2, validator=[ge(0), le(0.9)])
     ema_decay: float = attrs.field(default=0.995, validator=[ge(0), le(0.99999)])
     ood_detector: OodDetector | None = None
@@ -71,6 +100,11 @@ class TrainConfig:
     seed: int = attrs.field(default=0, validator=ge(0))
     threads: int = attrs.field(default=2, validator=ge(1))
     device: str = attrs.field(default="auto", validator=in_(("auto", "cpu", "cuda")))
+
+    @property
+    def sampling_balance(self) -> float:
+        """``balance`` where it decides on how often a class is shown, else 0: each image once an epoch."""
+        return self.balance if self.imbalance is Imbalance.BALANCED_SAMPLING else 0.0
 
 
 def preprocess_of(config: TrainConfig, backbone: BackboneSpec) -> PreprocessSpec:

@@ -24,9 +24,10 @@ from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import Classifier
-from lesion_train.augment import Augmentation
 from lesion_train.config import TrainConfig
-from lesion_train.data import plain_batches, train_batches
+from lesion_train.data import epoch_batches, plain_batches
+from lesion_train.losses import class_counts, make_loss
+from lesion_train.mixing import Mixing
 from lesion_train.optimiser import parameter_groups
 
 log = structlog.get_logger()
@@ -63,32 +64,42 @@ def train_classifier(
     device = resolve_device(config.device)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    random = np.random.default_rng(config.seed)
+    classes = model.head.out_features
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits it
     steps_an_epoch = len(train.labels) // config.batch_size
     steps = config.epochs * steps_an_epoch
     ema_decay = min(config.ema_decay, 1 - 3 / max(steps, 4))  # a short run averages over a third of itself at most
     averaged = copy.deepcopy(model)
-    loss_of = torch.nn.CrossEntropyLoss(
-        weight=class_weights(train.labels, model.head.out_features, config.balance).to(device),
+    loss_of = make_loss(
+        config.imbalance,
+        class_counts(train.labels, classes),
+        balance=config.balance,
         label_smoothing=config.label_smoothing,
-    )
+    ).to(device)
     optimizer = torch.optim.AdamW(
         parameter_groups(model, backbone, config), weight_decay=config.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
-    augmentation = Augmentation()
     bar = tqdm(total=steps, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
     for epoch in range(1, config.epochs + 1):
         started, losses = time.monotonic(), []
         model.train()
-        batches = train_batches(
-            train.squares, train.labels, spec, augmentation, batch_size=config.batch_size, random=random
+        batches = epoch_batches(
+            train.squares,
+            train.labels,
+            spec,
+            config.augmentation,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            epoch=epoch,
+            classes=classes,
+            balance=config.sampling_balance,
+            mixing=Mixing(mixup=config.mixup, cutmix=config.cutmix),
         )
-        for images, labels in batches:
+        for images, targets in batches:
             images = images.to(device, memory_format=torch.channels_last)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-                loss = loss_of(model(images).logits, labels.to(device))
+                loss = loss_of(model(images).logits, targets.to(device), progress=(epoch - 1) / config.epochs)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
@@ -150,14 +161,6 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and not has_gpu:
         raise LesionError("PyTorch finds no GPU here. Possible: --device auto or --device cpu.", code="no_gpu")
     return torch.device(("cuda" if has_gpu else "cpu") if name == "auto" else name)
-
-
-def class_weights(labels: NDArray[np.int64], classes: int, balance: float) -> torch.Tensor:
-    """Weights of the loss, float32 ``(K,)``: proportional to ``count ** -balance``, 1 for the average image."""
-    counts = np.bincount(labels, minlength=classes).clip(min=1)
-    weights = counts.astype(np.float64) ** -balance
-    weights /= weights[labels].mean()
-    return torch.as_tensor(weights, dtype=torch.float32)
 
 
 def learning_rate_factor(step: int, steps: int) -> float:

@@ -1,0 +1,186 @@
+"""Losses for classes of very different size (54 : 1 in ISIC 2019), behind one setting.
+
+All of them are one formula with other constants. With logits z, targets t (rows sum to 1) and K classes:
+
+    z'   = z + shift - t * margin
+    s    = (1 - ε) t + ε / K                                  (label smoothing: Szegedy et al. 2016, section 7)
+    loss = Σ_nk w_k s_nk (1 - p_nk)^γ (-log p_nk)  /  Σ_nk w_k t_nk        with p = softmax(z')
+
+| imbalance         | w                               | shift     | margin      | γ | drawn     |
+|-------------------|---------------------------------|-----------|-------------|---|-----------|
+| none              | 1                               | 0         | 0           | 0 | once each |
+| weighted          | n^-balance                      | 0         | 0           | 0 | once each |
+| class_balanced    | (1 - β) / (1 - β^n)             | 0         | 0           | 0 | once each |
+| focal             | n^-balance                      | 0         | 0           | 2 | once each |
+| ldam_drw          | 1, then as class_balanced       | 0         | ∝ n^(-1/4)  | 0 | once each |
+| logit_adjustment  | 1                               | τ log π   | 0           | 0 | once each |
+| balanced_sampling | 1                               | 0         | 0           | 0 | n^-balance |
+
+with n the number of a class's images in the training part and π = n / Σ n.
+
+What the trained network's logits mean. Shift and margin act in training only; nothing is added to or taken from the
+logits afterwards. They are, up to a constant for each image, log p(class | image) for classes as frequent as
+
+- ``none``: in the training part.
+- ``weighted``, ``class_balanced``, ``balanced_sampling``: proportional to w·n there; equally frequent at ``balance`` 1.
+- ``logit_adjustment``: equally frequent at τ = 1 (n^(1-τ) in general).
+- ``focal``: as ``weighted``, but too unsure: the loss is not proper (Charoenphakdee et al. 2021).
+- ``ldam_drw``: no frequencies; margins and the late weights shift them towards the rare classes.
+
+The one temperature that calibration fits on the validation part divides all logits alike. It mends how sure the
+network is (``focal``), and cannot move probability from one class to another. So with every setting but ``none``
+probabilities of rare classes stay higher than the validation part's frequencies would make them: the price of a higher
+balanced accuracy.
+"""
+
+# N images · K trained classes
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lesion_train.config import Imbalance
+
+# Cui et al. 2019, "Class-Balanced Loss Based on Effective Number of Samples": 0.9999 for CIFAR-10, whose classes have
+# up to 5,000 images; 0.999 would make classes of 2,000 and of 12,000 nearly equal. Gives 31 : 1 on ISIC 2019.
+EFFECTIVE_NUMBER_BETA = 0.9999
+FOCAL_GAMMA = 2.0  # Lin et al. 2017, "Focal Loss for Dense Object Detection", section 5.1
+LOGIT_ADJUSTMENT_TAU = 1.0  # Menon et al. 2021, "Long-tail learning via logit adjustment", theorem 1: consistent at 1
+# Cao et al. 2019, "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss": 0.5 between cosines, which
+# lie within 2 of each other, so a quarter of the range (the factor s = 30 only sharpens their softmax). Our head is
+# linear, and the logits of one image lie within about 10 of each other: a quarter of that. Our choice.
+LARGEST_MARGIN = 2.5
+DEFERRED_SHARE = 0.8  # Cao et al. 2019, section 4: weights from epoch 160 of 200 on
+
+
+class ImbalanceLoss(nn.Module):
+    """The formula above. A call gives a scalar, float32; in half precision too it is computed in float32.
+
+    Args:
+        weights: w, float ``(K,)``, at least 0. Their scale does not matter.
+        shift: what is added to the logits, float ``(K,)``.
+        margins: what is taken from the logit of the true class, float ``(K,)``.
+        gamma: γ; 0, or at least 1, for below that the gradient has no bound.
+        label_smoothing: ε in [0, 1).
+        weights_from: the share of the run, in [0, 1], after which ``weights`` hold; before, all are 1.
+    """
+
+    weights: Tensor
+    shift: Tensor
+    margins: Tensor
+
+    def __init__(
+        self,
+        weights: Tensor,
+        *,
+        shift: Tensor | None = None,
+        margins: Tensor | None = None,
+        gamma: float = 0.0,
+        label_smoothing: float = 0.0,
+        weights_from: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights.float())
+        self.register_buffer("shift", torch.zeros_like(weights) if shift is None else shift.float())
+        self.register_buffer("margins", torch.zeros_like(weights) if margins is None else margins.float())
+        self._gamma = gamma
+        self._smoothing = label_smoothing
+        self._weights_from = weights_from
+
+    def forward(self, logits: Tensor, targets: Tensor, progress: float = 1.0) -> Tensor:
+        """How far the logits are from the targets.
+
+        Args:
+            logits: float ``(N, K)``.
+            targets: int64 ``(N,)`` in ``[0, K)``, or float ``(N, K)`` whose rows sum to 1 (of mixed images).
+            progress: share of the run's epochs that are done, in [0, 1].
+        """
+        classes = logits.shape[1]
+        soft = nn.functional.one_hot(targets, classes).float() if targets.ndim == 1 else targets.float()
+        log_p = torch.log_softmax(logits.float() + self.shift - soft * self.margins, dim=1)
+        smoothed = soft * (1 - self._smoothing) + self._smoothing / classes
+        weights = self.weights if progress >= self._weights_from else torch.ones_like(self.weights)
+        terms = weights * smoothed * -log_p
+        if self._gamma:
+            terms = terms * (-torch.expm1(log_p)) ** self._gamma
+        return terms.sum() / (weights * soft).sum()
+
+
+def make_loss(
+    imbalance: Imbalance, counts: NDArray[np.integer], *, balance: float, label_smoothing: float = 0.0
+) -> ImbalanceLoss:
+    """The loss of a setting, for a training part with ``counts`` images of each class.
+
+    Args:
+        imbalance: what is done about classes of different size.
+        counts: int ``(K,)``; a class without any image counts as if it had one.
+        balance: 0 for equal images, 1 for equal classes; of ``weighted`` and ``focal`` (and of sampling: ``data``).
+        label_smoothing: share of each target that is spread over all classes.
+    """
+    counts = counts.clip(min=1)
+    equal = torch.ones(len(counts))
+    match imbalance:
+        case Imbalance.NONE | Imbalance.BALANCED_SAMPLING:
+            return ImbalanceLoss(equal, label_smoothing=label_smoothing)
+        case Imbalance.WEIGHTED:
+            return ImbalanceLoss(class_weights(counts, balance), label_smoothing=label_smoothing)
+        case Imbalance.CLASS_BALANCED:
+            return ImbalanceLoss(effective_number_weights(counts), label_smoothing=label_smoothing)
+        case Imbalance.FOCAL:
+            return ImbalanceLoss(class_weights(counts, balance), gamma=FOCAL_GAMMA, label_smoothing=label_smoothing)
+        case Imbalance.LDAM_DRW:
+            return ImbalanceLoss(
+                effective_number_weights(counts),
+                margins=ldam_margins(counts),
+                label_smoothing=label_smoothing,
+                weights_from=DEFERRED_SHARE,
+            )
+        case Imbalance.LOGIT_ADJUSTMENT:
+            return ImbalanceLoss(equal, shift=log_prior_shift(counts), label_smoothing=label_smoothing)
+
+
+def class_counts(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Images of each class, int64 ``(K,)``."""
+    return np.bincount(labels, minlength=classes)
+
+
+def class_weights(counts: NDArray[np.integer], balance: float) -> Tensor:
+    """Proportional to ``count ** -balance``, 1 for the average image: float32 ``(K,)``."""
+    return _one_for_the_average_image(counts.clip(min=1).astype(np.float64) ** -balance, counts)
+
+
+def effective_number_weights(counts: NDArray[np.integer], *, beta: float = EFFECTIVE_NUMBER_BETA) -> Tensor:
+    """Proportional to ``(1 - β) / (1 - β ** count)``, 1 for the average image: float32 ``(K,)``.
+
+    At β = 0 all are 1; towards 1 they become the inverse counts.
+
+    Source: Cui et al. 2019, eq. 4.
+    """
+    return _one_for_the_average_image((1 - beta) / (1 - beta ** counts.clip(min=1).astype(np.float64)), counts)
+
+
+def ldam_margins(counts: NDArray[np.integer], *, largest: float = LARGEST_MARGIN) -> Tensor:
+    """Proportional to ``count ** -1/4``, ``largest`` for the rarest class: float32 ``(K,)``.
+
+    Source: Cao et al. 2019, eq. 12.
+    """
+    margins = counts.clip(min=1).astype(np.float64) ** -0.25
+    return torch.as_tensor(margins * (largest / margins.max()), dtype=torch.float32)
+
+
+def log_prior_shift(counts: NDArray[np.integer], *, tau: float = LOGIT_ADJUSTMENT_TAU) -> Tensor:
+    """``τ log(count / all)``: float32 ``(K,)``, at most 0.
+
+    Source: Menon et al. 2021, eq. 10.
+    """
+    known = counts.clip(min=1).astype(np.float64)
+    return torch.as_tensor(tau * np.log(known / known.sum()), dtype=torch.float32)
+
+
+def _one_for_the_average_image(weights: NDArray[np.float64], counts: NDArray[np.integer]) -> Tensor:
+    images = max(int(counts.sum()), 1)
+    average = float((weights * counts).sum()) / images
+    return torch.as_tensor(weights / average if average else weights, dtype=torch.float32)
