@@ -17,11 +17,12 @@ from lesion_core.datasets import read_dataset
 from lesion_core.decision.ood import LinearHead, NetworkOutput
 from lesion_core.preprocess import load_square
 from lesion_core.records import ImageRecord, labels_of, lesions_of
-from lesion_core.splits import TEST, parts_digest, split_by_lesion
 from lesion_plugins.classifier import Classifier, classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
-from lesion_train.data import decode_squares
+from lesion_train.config import TrainConfig
 from lesion_train.loop import run_network
+from lesion_train.parts import make_split
+from lesion_train.squares import SquareCache
 
 THREADS = 2
 
@@ -52,17 +53,17 @@ def bundle_outputs(data: Path, bundle_folder: Path) -> BundleOutputs:
     """Run a bundle over both parts of its data; ends the program where it was trained on another split."""
     torch.set_num_threads(THREADS)
     bundle, dataset = load_bundle(bundle_folder), read_dataset(data)
-    facts = bundle.manifest.training
-    split = split_by_lesion(dataset.records, dataset.taxonomy, validation_fraction=0.2, seed=facts.seed)
-    parts = {**split.parts, **({TEST: dataset.test} if dataset.test else {})}
-    if parts_digest(parts) != facts.split_digest:
+    facts, recorded = bundle.manifest.training, bundle_folder.parent / "split.csv"
+    config = TrainConfig(data=data, seed=facts.seed, split=recorded if recorded.exists() else None)
+    split = make_split(dataset, config)
+    if split.digest != facts.split_digest:
         sys.exit("This bundle was trained on another split: give the data that it was trained on.")
     network = classifier_from_bundle(bundle, BackboneRegistry.load())
 
     def run(records: tuple[ImageRecord, ...]) -> PartOutput:
         with tempfile.TemporaryDirectory() as scratch:
-            stored = decode_squares(records, bundle.manifest.preprocess, Path(scratch) / "squares.npy", threads=THREADS)
-            squares = np.array(stored)
+            cache = SquareCache(Path(scratch), records, threads=THREADS)
+            squares = cache.squares(records, bundle.manifest.preprocess)[:]
         return PartOutput(
             squares=squares,
             output=run_network(network, squares, bundle.manifest.preprocess),

@@ -29,8 +29,8 @@ from lesion_core.splits import split_by_lesion
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
-from lesion_train.data import decode_squares
 from lesion_train.loop import run_network
+from lesion_train.squares import SquareCache
 
 THREADS = 2
 
@@ -67,7 +67,7 @@ def features_of(
     found, seconds = [], 0.0
     for part in parts:
         with tempfile.TemporaryDirectory() as scratch:
-            squares = decode_squares(part, preprocess, Path(scratch) / "squares.npy", threads=THREADS)
+            squares = SquareCache(Path(scratch), part, threads=THREADS).squares(part, preprocess)
             started = time.perf_counter()
             found.append(run_network(network, squares, preprocess).embeddings)
             seconds += time.perf_counter() - started

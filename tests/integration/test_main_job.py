@@ -37,7 +37,7 @@ def run(home: Path, module: str, *arguments: str) -> str:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with one registered version, trained on a few drawn images."""
     home = tmp_path_factory.mktemp("home")
-    data = write_synthetic_dataset(home / "data", images_per_class=10, side_px=80)
+    data = write_synthetic_dataset(home / "data", images_per_class=20, side_px=80)
     options = ("--epochs", "2", "--input-size-px", "64", "--threads", "1", "--batch-size", "16")
     shown = run(home, "lesion_train", "fit", "--data", str(data), *options)
     assert "models:/skin-lesion/1" in shown

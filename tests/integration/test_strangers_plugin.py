@@ -79,7 +79,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory, wheels: list[Path]) -
 def archive(installation: Installation) -> Path:
     """The stranger's backbone, trained on a few drawn images, registered and packed."""
     data, path = installation.folder / "data", installation.folder / "plainnet.mar"
-    installation.run("lesion-train", "synthetic", data, "--images-per-class", 10)
+    installation.run("lesion-train", "synthetic", data, "--images-per-class", 20)
     options = ("--pretrained", "none", "--epochs", 1, "--input-size-px", 64, "--threads", 1)
     installation.run("lesion-train", "fit", "--data", data, "--backbone", "plainnet", *options)
     installation.run("lesion-serve", "archive", "models:/skin-lesion@champion", "--out", path)

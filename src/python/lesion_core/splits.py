@@ -37,38 +37,68 @@ _FIRST_LINE = "# lesion-split 1 sha256:"
 
 @attrs.frozen(kw_only=True)
 class Split:
-    """Two parts that share neither lesion nor patient. ``digest`` identifies which image is where."""
+    """Parts that share neither lesion nor patient. ``digest`` identifies which image is where."""
 
     train: tuple[ImageRecord, ...]
     validation: tuple[ImageRecord, ...]
+    test: tuple[ImageRecord, ...] = ()
 
     @property
     def parts(self) -> dict[str, tuple[ImageRecord, ...]]:
-        """Both parts by name, as ``write_parts`` takes them."""
-        return {TRAIN: self.train, VALIDATION: self.validation}
+        """The parts by name, as ``write_parts`` takes them; a test part only where there is one."""
+        return {TRAIN: self.train, VALIDATION: self.validation, **({TEST: self.test} if self.test else {})}
 
     @property
     def digest(self) -> str:
-        """``parts_digest`` of both parts."""
+        """``parts_digest`` of the parts."""
         return parts_digest(self.parts)
 
 
 def split_by_lesion(
-    records: Sequence[ImageRecord], taxonomy: Taxonomy, *, validation_fraction: float, seed: int
+    records: Sequence[ImageRecord],
+    taxonomy: Taxonomy,
+    *,
+    validation_fraction: float,
+    test_fraction: float = 0.0,
+    seed: int,
 ) -> Split:
-    """Split into training and validation, with about the same class shares on both sides.
+    """Split into training, validation and test part, with about the same class shares in each.
 
     Args:
         records: the order does not matter.
         taxonomy: whose codes the records carry.
-        validation_fraction: in (0, 0.5]; rounded to one part in a whole number.
+        validation_fraction: of all records, in (0, 0.5]; rounded, as one part in a whole number is held out.
+        test_fraction: of all records, in [0, 0.5], rounded likewise; 0 for no test part.
         seed: chooses among equally good splits.
     Raises:
-        SplitError: a trained class has too few lesions, or patients, to be on both sides.
+        SplitError: a trained class has too few lesions, or patients, to be in every part.
     """
     if not 0 < validation_fraction <= 0.5:
         raise SplitError(f"validation_fraction must lie in (0, 0.5], got {validation_fraction!r}.")
-    return k_folds(records, taxonomy, folds=max(2, round(1 / validation_fraction)), seed=seed)[0]
+    rest, test = set_apart(records, taxonomy, fraction=test_fraction, seed=seed)
+    folds = max(2, round((1 - test_fraction) / validation_fraction))
+    return attrs.evolve(k_folds(rest, taxonomy, folds=folds, seed=seed)[0], test=test)
+
+
+def set_apart(
+    records: Sequence[ImageRecord], taxonomy: Taxonomy, *, fraction: float, seed: int
+) -> tuple[tuple[ImageRecord, ...], tuple[ImageRecord, ...]]:
+    """Set a test part apart before anything else is done: the rest, and that part.
+
+    Args:
+        records: the order does not matter.
+        taxonomy: whose codes the records carry.
+        fraction: in [0, 0.5]; rounded to one part in a whole number. With 0 the test part is empty.
+        seed: chooses among equally good splits.
+    Raises:
+        SplitError: a trained class has too few lesions, or patients, to be in both.
+    """
+    if not 0 <= fraction <= 0.5:
+        raise SplitError(f"test_fraction must lie in [0, 0.5], got {fraction!r}.")
+    if fraction == 0:
+        return tuple(records), ()
+    split = k_folds(records, taxonomy, folds=max(2, round(1 / fraction)), seed=seed)[0]
+    return split.train, split.validation
 
 
 def k_folds(records: Sequence[ImageRecord], taxonomy: Taxonomy, *, folds: int, seed: int) -> tuple[Split, ...]:
@@ -269,5 +299,6 @@ def _require_groups(records: Sequence[ImageRecord], groups: NDArray[np.int64], p
     if len(found[fewest]) < parts:
         raise SplitError(
             f"Class {fewest} has images of {len(found[fewest])} lesions (of different patients); {parts} parts need at "
-            f"least {parts}. Add images, or ask for fewer folds or a larger validation fraction."
+            f"least {parts}. Add images, ask for fewer folds or for larger validation and test fractions, or for no "
+            "test part (--test-fraction 0)."
         )

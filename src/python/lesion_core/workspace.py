@@ -84,6 +84,11 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def squares(self) -> Path:
+        """Folder of decoded images, which all runs share; safe to remove when none is running."""
+        return self.root / "cache" / "squares"
+
+    @property
     def serving(self) -> Path:
         """Folder of the serving engine: archives, token file, logs, temp files."""
         return self.root / "serving"

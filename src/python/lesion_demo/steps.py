@@ -10,7 +10,7 @@ from pathlib import Path
 from lesion_core.datasets import read_dataset
 from lesion_core.errors import LesionError
 from lesion_core.processes import ChildProcess
-from lesion_core.splits import read_parts
+from lesion_core.splits import TEST, VALIDATION, read_parts
 from lesion_core.wire import Prediction, Problem, from_json
 from lesion_core.workspace import Endpoint
 
@@ -39,17 +39,18 @@ def answers(url: str) -> bool:
 
 
 def choose_image(folder: Path, split: Path) -> tuple[Path, str]:
-    """An image to ask about that the model was not trained on, and what is known of it.
+    """An image to ask about that nothing was fitted on, and what is known of it.
 
-    The original, in a folder ``fullsize`` beside the data, of an image that was held out; where there is none, the
-    first image that was held out.
+    One of the test part, or where there is none of the validation part: the original, in a folder ``fullsize`` beside
+    the data, of the first that has one; else the first.
 
     Args:
         folder: the data.
         split: CSV file of the run's parts.
     """
-    part = read_parts(split)
-    held_out = [record for record in read_dataset(folder).records if part.get(record.isic_id) == "validation"]
+    part, dataset = read_parts(split), read_dataset(folder)
+    name = TEST if TEST in part.values() else VALIDATION
+    held_out = [record for record in (*dataset.records, *dataset.test) if part.get(record.isic_id) == name]
     originals = folder.resolve().parent / "fullsize"
     for record in held_out:
         if (original := originals / f"{record.isic_id}.jpg").is_file():

@@ -40,6 +40,8 @@ def fit(
     options: Options = None,
     *,
     config: ConfigFile = None,
+    resume: Path | None = None,
+    cache: Path | None = None,
     tracking_uri: str | None = None,
     log_json: bool = False,
 ) -> None:
@@ -50,20 +52,33 @@ def fit(
     The run is recorded in .lesion/runs (LESION_HOME changes .lesion), mirrored to MLflow, and its bundle becomes the
     newest version of model 'skin-lesion' with alias 'challenger', and 'champion' where there is none yet.
 
+    On several GPUs or hosts: torchrun --nproc-per-node N -m lesion_train fit …; the batch is shared by all processes.
+
     Parameters
     ----------
+    resume
+        Folder of a run that was interrupted, to go on with: same settings and data, and the same weights at the end as
+        if it had not been. Its own settings are taken where no --config is given.
+    cache
+        Folder of decoded images, for all runs on the same data; in .lesion by default.
     tracking_uri
         MLflow server or database; the local database in .lesion by default, which 'lesion-train mlflow' shows.
     log_json
         Log as JSON lines, for machines.
     """
+    if resume is not None and not (resume / "run.json").is_file():
+        raise LesionError(f"{resume} is not a recorded run: it has no run.json. Runs are in .lesion/runs.")
+    if resume is not None and config is None:
+        config = resume / "config.toml"
     settings = resolve_options(config, options).config()
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
     from lesion_train.evaluate import summary
     from lesion_train.fit import fit as run_fit
+    from lesion_train.record import RunRecord
 
     configure_logging(as_json=log_json)
-    result = run_fit(settings, Workspace.default(), tracking_uri=tracking_uri)
+    record = None if resume is None else RunRecord(resume.resolve())
+    result = run_fit(settings, Workspace.default(), tracking_uri=tracking_uri, resume=record, cache=cache)
     print(summary(result.metrics, "val", "Validation part (split by lesion; it also set the temperature)"))
     if "test_bma" in result.metrics:
         print(summary(result.metrics, "test", "Test part (nothing was fitted on it)"))

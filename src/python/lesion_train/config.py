@@ -37,6 +37,21 @@ class Augmentation(StrEnum):
     HEAVY = "heavy"
 
 
+class Keep(StrEnum):
+    """Which of the averaged weights a run ends with."""
+
+    BEST = "best"
+    LAST = "last"
+
+
+class Precision(StrEnum):
+    """In which numbers the network computes."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
 @attrs.frozen(kw_only=True)
 class TrainConfig:
     """Settings of one run. All of them are logged, and a run with equal settings and data gives equal weights.
@@ -50,11 +65,13 @@ class TrainConfig:
         crop_border: Cut black bars and the black surround of a dermatoscope's field before the central square.
         colour_constancy: shades_of_grey takes the colour of the light out of every image.
         epochs: Passes over the training part.
-        batch_size: Images a step.
+        batch_size: Images a step, over all processes.
+        accumulate: Slices in which a process takes its share of a step, one after another; more need less memory.
         learning_rate: Peak learning rate of the backbone (AdamW, warm-up then cosine).
         head_learning_rate: Peak learning rate of the new head.
         layer_decay: Learning rate of each layer group over that of the next one towards the head; 1 treats all alike.
-        weight_decay: AdamW's decoupled weight decay.
+        unfreeze_epochs: The backbone's layer groups join one after another over so many epochs, the head's end first.
+        weight_decay: AdamW's decoupled weight decay; biases and gains of normalisations have none.
         label_smoothing: Share of each label given to the other classes.
         imbalance: What is done about rare classes; formulas, sources and side effects are in losses.py and README.md.
         balance: 0 for equal images, 1 for equal classes; of weighted, focal and balanced_sampling.
@@ -63,13 +80,19 @@ class TrainConfig:
         cutmix: A rectangle of another image is pasted in, its area from Beta(cutmix, cutmix); 0 is off, 1 usual.
         dropout: Dropout before the head.
         ema_decay: Decay a step of the averaged weights that are kept; shortened for short runs.
+        patience: Stop after so many epochs without a better BMA on the validation part; never where not given.
+        keep: Averaged weights of the epoch with the best BMA on the validation part, or of the last epoch.
         ood_detector: What tells strange images from those of the training part; the backbone's default if not given.
         validation_fraction: Share of the lesions held out for validation, where no frozen split is given.
+        test_fraction: Share held out for one measurement at the end, where neither split nor data set say; 0 for none.
         split: Frozen split to train on, made by 'lesion-train data split' or taken from a run (split.csv).
         fold: Which fold of a frozen split of k folds is held out for validation, counted from 1.
         seed: Seed of the split, the head, the order of the images and their augmentation.
         threads: Threads of the network on the CPU.
+        workers: Threads that prepare images ahead of the network; 0 prepares them when they are needed.
         device: auto takes a GPU where there is one.
+        precision: bf16 is mixed precision; auto takes it on GPUs that gain from it.
+        checkpoint_minutes: Time between two checkpoints within an epoch; each epoch ends with one. 0: after every step.
     """
 
     data: Path
@@ -81,9 +104,11 @@ class TrainConfig:
     colour_constancy: str | None = attrs.field(default=None, validator=in_((None, SHADES_OF_GREY)))
     epochs: int = attrs.field(default=10, validator=ge(1))
     batch_size: int = attrs.field(default=16, validator=ge(2))
+    accumulate: int = attrs.field(default=1, validator=ge(1))
     learning_rate: float = attrs.field(default=7e-4, validator=gt(0))
     head_learning_rate: float = attrs.field(default=2e-3, validator=gt(0))
     layer_decay: float = attrs.field(default=1.0, validator=[gt(0), le(1)])
+    unfreeze_epochs: float = attrs.field(default=0.0, validator=ge(0))
     weight_decay: float = attrs.field(default=0.02, validator=ge(0))
     label_smoothing: float = attrs.field(default=0.05, validator=[ge(0), le(0.5)])
     imbalance: Imbalance = Imbalance.WEIGHTED
@@ -93,13 +118,19 @@ class TrainConfig:
     cutmix: float = attrs.field(default=0.0, validator=[ge(0), le(10)])
     dropout: float = attrs.field(default=0.2, validator=[ge(0), le(0.9)])
     ema_decay: float = attrs.field(default=0.995, validator=[ge(0), le(0.99999)])
+    patience: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    keep: Keep = Keep.BEST
     ood_detector: OodDetector | None = None
-    validation_fraction: float = attrs.field(default=0.2, validator=[gt(0), le(0.5)])
+    validation_fraction: float = attrs.field(default=0.15, validator=[gt(0), le(0.5)])
+    test_fraction: float = attrs.field(default=0.15, validator=[ge(0), le(0.5)])
     split: Path | None = None
     fold: int | None = attrs.field(default=None, validator=optional(ge(1)))
     seed: int = attrs.field(default=0, validator=ge(0))
     threads: int = attrs.field(default=2, validator=ge(1))
+    workers: int = attrs.field(default=1, validator=ge(0))
     device: str = attrs.field(default="auto", validator=in_(("auto", "cpu", "cuda")))
+    precision: Precision = Precision.AUTO
+    checkpoint_minutes: float = attrs.field(default=5.0, validator=ge(0))
 
     @property
     def sampling_balance(self) -> float:

@@ -1,13 +1,14 @@
-"""From records to the batches that a network is trained on."""
+"""From stored squares to the batches that a network is trained on."""
 
 # N images · B of them in a batch · P side of the stored squares · S = input_size_px · K trained classes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from enum import IntEnum
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 import attrs
@@ -15,112 +16,123 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lesion_core.errors import DatasetError, ImageError
-from lesion_core.preprocess import load_square, normalise, scale_square
+from lesion_core.preprocess import normalise, scale_square
 from lesion_core.preprocess_spec import PreprocessSpec
-from lesion_core.records import ImageRecord
 from lesion_train.augment import augment
 from lesion_train.config import Augmentation
 from lesion_train.mixing import Mixing, mix
-
-CROP_MARGIN = (
-    1.15  # training squares are stored a little larger than the input, so that a random crop loses no sharpness
-)
-
-
-def decode_squares(
-    records: Sequence[ImageRecord], spec: PreprocessSpec, path: Path, *, threads: int, margin: float = 1.0
-) -> NDArray[np.uint8]:
-    """Decode every image once into a memory-mapped file: uint8 ``(N, P, P, 3)``.
-
-    Memory use does not grow with the number of images; ``path`` is overwritten.
-
-    Args:
-        records: what to decode.
-        spec: the steps; all but the last are taken here.
-        path: of the file.
-        threads: that decode.
-        margin: P over the network's input side. At 1 the pixels are exactly those that serving shows the network, so
-            that what is measured and set on a part holds for serving; augmentation wants ``CROP_MARGIN``.
-    Raises:
-        DatasetError: lists every image that cannot be decoded.
-    """
-    stored = attrs.evolve(spec, input_size_px=round(spec.input_size_px * margin))
-    side = stored.input_size_px
-    path.parent.mkdir(parents=True, exist_ok=True)
-    squares = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(records), side, side, 3))
-
-    def decode(row: int) -> str | None:
-        try:
-            squares[row] = load_square(records[row].path.read_bytes(), stored)
-        except (ImageError, OSError) as error:
-            return f"{records[row].path}: {error}"
-        return None
-
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        problems = tuple(problem for problem in pool.map(decode, range(len(records))) if problem)
-    if problems:
-        raise DatasetError(records[0].path.parent, problems)
-    return squares
-
-
-class Batch(NamedTuple):
-    """Images float32 ``(B, 3, S, S)``, normalised, and targets: int64 ``(B,)``, or float32 ``(B, K)`` if mixed."""
-
-    images: torch.Tensor
-    targets: torch.Tensor
-
+from lesion_train.squares import Squares
 
 UNMIXED = Mixing()
 
 
-def epoch_batches(
-    squares: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    spec: PreprocessSpec,
-    augmentation: Augmentation,
-    *,
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    classes: int,
-    first_step: int = 0,
-    balance: float = 0.0,
-    mixing: Mixing = UNMIXED,
-) -> Iterator[Batch]:
-    """The batches of one epoch, from ``first_step`` on; a last incomplete one is dropped.
+class Batch(NamedTuple):
+    """One slice of a step's images.
 
-    Batch k depends on nothing but the data, the settings and ``(seed, epoch, k)``: no random state is carried from one
-    to the next, so a run that was interrupted goes on with exactly the batches that it would have seen, at no cost.
+    Images float32 ``(b, 3, S, S)``, normalised; their targets, int64 ``(b,)`` or, if mixed, float32 ``(b, K)``; and the
+    labels int64 ``(B,)`` of all images of the step, for whatever is averaged over them.
+    """
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    step_labels: torch.Tensor
+
+
+@attrs.frozen(kw_only=True)
+class EpochPlan:
+    """What the batches of an epoch are made by, beside the images.
+
+    Attributes:
+        spec: the network's preprocessing; S is its ``input_size_px``.
+        augmentation: preset of the random changes.
+        batch_size: B, images a step.
+        seed: of the run.
+        classes: K.
+        balance: see ``epoch_order``. An epoch has ``N // B`` steps in any case.
+        mixing: of the images of a slice.
+        slices: equal parts of a step, for several processes, or for less memory; b = B / slices.
+        workers: threads that make slices ahead; with 0 each is made when it is asked for.
+    """
+
+    spec: PreprocessSpec
+    augmentation: Augmentation
+    batch_size: int
+    seed: int
+    classes: int
+    balance: float = 0.0
+    mixing: Mixing = UNMIXED
+    slices: int = 1
+    workers: int = 0
+
+
+def epoch_batches(
+    squares: Squares,
+    labels: NDArray[np.int64],
+    plan: EpochPlan,
+    *,
+    epoch: int,
+    first_step: int = 0,
+    own_slices: range | None = None,
+) -> Iterator[Batch]:
+    """The batches of one epoch, step by step, from ``first_step`` on; a last incomplete step is dropped.
+
+    A batch depends on nothing but the data, the plan, the epoch, the step and the slice: no random state is carried
+    from one to the next, so a run that was interrupted goes on with exactly the batches that it would have seen, at no
+    cost. Unmixed, the slices of a step are the step's images, however many slices there are.
 
     Args:
         squares: uint8 ``(N, P, P, 3)``.
         labels: int64 ``(N,)`` in ``[0, K)``.
-        spec: the network's preprocessing; S is its ``input_size_px``.
-        augmentation: preset of the random changes.
-        batch_size: B.
-        seed: of the run.
+        plan: how they are made.
         epoch: its number.
-        classes: K.
-        first_step: how many batches to leave out, at least 0.
-        balance: see ``epoch_order``. An epoch has ``N // B`` steps in any case.
-        mixing: of the images in a batch.
+        first_step: how many steps to leave out, at least 0.
+        own_slices: the slices that are wanted of each step; all of them if not given.
     """
-    order = epoch_order(labels, balance=balance, seed=seed, epoch=epoch)
-    for step in range(first_step, len(order) // batch_size):
-        places = range(step * batch_size, (step + 1) * batch_size)
-        rows = np.sort(order[places.start : places.stop])  # a memory-mapped file is read forwards
+    order = epoch_order(labels, balance=plan.balance, seed=plan.seed, epoch=epoch)
+
+    def make(step: int, part: int) -> Batch:
+        places = np.arange(step * plan.batch_size, (step + 1) * plan.batch_size)
+        rows = np.sort(order[places])  # a file is read forwards
+        own = np.array_split(np.arange(plan.batch_size), plan.slices)[part]
         pixels = np.stack(
             [
-                augment(square, spec.input_size_px, augmentation, _random(seed, epoch, _Draw.AUGMENTATION, place))
-                for square, place in zip(squares[rows], places, strict=True)
+                augment(
+                    square,
+                    plan.spec.input_size_px,
+                    plan.augmentation,
+                    _random(plan.seed, epoch, _Draw.AUGMENTATION, int(place)),
+                )
+                for square, place in zip(squares[rows[own]], places[own], strict=True)
             ]
         )
-        images, targets = torch.from_numpy(normalise(pixels, spec)), torch.from_numpy(labels[rows])
-        if mixing.is_on:
-            one_hot = torch.nn.functional.one_hot(targets, classes).float()
-            images, targets = mix(images, one_hot, mixing, _random(seed, epoch, _Draw.MIXING, step))
-        yield Batch(images, targets)
+        images, targets = torch.from_numpy(normalise(pixels, plan.spec)), torch.from_numpy(labels[rows[own]])
+        if plan.mixing.is_on:
+            one_hot = torch.nn.functional.one_hot(targets, plan.classes).float()
+            random = _random(plan.seed, epoch, _Draw.MIXING, step * plan.slices + part)
+            images, targets = mix(images, one_hot, plan.mixing, random)
+        return Batch(images, targets, torch.from_numpy(labels[rows]))
+
+    wanted = range(plan.slices) if own_slices is None else own_slices
+    steps = range(first_step, len(order) // plan.batch_size)
+    return _made_ahead([partial(make, step, part) for step in steps for part in wanted], plan.workers)
+
+
+def _made_ahead(makers: Sequence[Callable[[], Batch]], workers: int) -> Iterator[Batch]:
+    """Call them in order, the next ones already while the first is in use."""
+    if workers == 0:
+        yield from (make() for make in makers)
+        return
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="batches")
+    try:
+        waiting: deque[Future[Batch]] = deque()
+        for make in makers:
+            waiting.append(pool.submit(make))
+            if len(waiting) > workers + 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def epoch_order(labels: NDArray[np.int64], *, seed: int, epoch: int, balance: float = 0.0) -> NDArray[np.int64]:
@@ -154,7 +166,7 @@ def _random(seed: int, epoch: int, draw: _Draw, number: int) -> np.random.Genera
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, draw, number)))
 
 
-def plain_batches(squares: NDArray[np.uint8], spec: PreprocessSpec, *, batch_size: int) -> Iterator[torch.Tensor]:
+def plain_batches(squares: Squares, spec: PreprocessSpec, *, batch_size: int) -> Iterator[torch.Tensor]:
     """The stored squares in order, scaled to the input size where they are larger: float32 ``(B, 3, S, S)``."""
     for start in range(0, len(squares), batch_size):
         pixels = np.stack([scale_square(square, spec.input_size_px) for square in squares[start : start + batch_size]])

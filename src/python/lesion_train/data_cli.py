@@ -70,7 +70,13 @@ def check(
 
 @data.command(name="split")
 def freeze(
-    folder: Path, *, out: Path, folds: int | None = None, validation_fraction: float = 0.2, seed: int = 0
+    folder: Path,
+    *,
+    out: Path,
+    folds: int | None = None,
+    validation_fraction: float = 0.15,
+    test_fraction: float | None = None,
+    seed: int = 0,
 ) -> None:
     """Freeze a split by lesion and patient to a file, for 'lesion-train fit --split FILE'.
 
@@ -83,23 +89,37 @@ def freeze(
     out
         CSV file to write; an existing one is not overwritten.
     folds
-        Split into so many folds, for 'fit --split FILE --fold K'; otherwise into training and validation.
+        Split into so many folds, for 'fit --split FILE --fold K'; otherwise into training and validation part.
     validation_fraction
         Share of the lesions held out for validation, without folds.
+    test_fraction
+        Share held out for one measurement at the end; 0.15 where not given, or none with folds. A data set's own test
+        part is taken where it has one.
     seed
         Chooses among equally good splits.
     """
     from lesion_core.datasets import read_dataset
-    from lesion_core.splits import TEST, folds_as_parts, k_folds, split_by_lesion, write_parts
+    from lesion_core.splits import TEST, folds_as_parts, k_folds, set_apart, split_by_lesion, write_parts
 
     if out.exists():
         raise LesionError(f"{out} exists. A frozen split is kept: choose another name, or remove it first.")
     dataset = read_dataset(folder)
+    default = 0.0 if folds else 0.15
+    held_out = 0.0 if dataset.test else default if test_fraction is None else test_fraction
     if folds is None:
-        made = split_by_lesion(dataset.records, dataset.taxonomy, validation_fraction=validation_fraction, seed=seed)
-        parts = made.parts
+        parts = split_by_lesion(
+            dataset.records,
+            dataset.taxonomy,
+            validation_fraction=validation_fraction,
+            test_fraction=held_out,
+            seed=seed,
+        ).parts
     else:
-        parts = folds_as_parts(k_folds(dataset.records, dataset.taxonomy, folds=folds, seed=seed))
+        rest, test = set_apart(dataset.records, dataset.taxonomy, fraction=held_out, seed=seed)
+        parts = {
+            **folds_as_parts(k_folds(rest, dataset.taxonomy, folds=folds, seed=seed)),
+            **({TEST: test} if test else {}),
+        }
     if dataset.test:
         parts[TEST] = dataset.test
     digest = write_parts(parts, out)

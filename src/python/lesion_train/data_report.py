@@ -104,15 +104,15 @@ def embed(records: Sequence[ImageRecord], backbone: str, *, threads: int) -> NDA
 
     from lesion_plugins.classifier import build_classifier
     from lesion_plugins.registry import BackboneRegistry
-    from lesion_train.data import decode_squares
     from lesion_train.loop import run_network
+    from lesion_train.squares import SquareCache
 
     torch.set_num_threads(threads)
     spec = BackboneRegistry.load().get(backbone)
     network, _ = build_classifier(spec, classes=2, input_size_px=EMBEDDED_SIDE_PX, pretrained="bundled")
     preprocess = attrs.evolve(spec.preprocess, input_size_px=EMBEDDED_SIDE_PX)
     with tempfile.TemporaryDirectory(prefix="lesion-squares-") as scratch:
-        squares = decode_squares(records, preprocess, Path(scratch) / "squares.npy", threads=threads)
+        squares = SquareCache(Path(scratch), records, threads=threads).squares(records, preprocess)
         return run_network(network, squares, preprocess).embeddings
 
 

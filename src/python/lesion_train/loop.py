@@ -8,14 +8,16 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import attrs
 import numpy as np
-import structlog
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from scipy.special import softmax
+from torch import Tensor
 from tqdm import tqdm
 
 from lesion_core.decision.ood import NetworkOutput
@@ -24,15 +26,15 @@ from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import Classifier
-from lesion_train.config import TrainConfig
-from lesion_train.data import epoch_batches, plain_batches
+from lesion_train.checkpoint import Checkpoints, Progress, optimiser_tensors, restore_optimiser
+from lesion_train.config import Keep, TrainConfig
+from lesion_train.data import EpochPlan, epoch_batches, plain_batches
+from lesion_train.devices import make_fabric
 from lesion_train.losses import class_counts, make_loss
 from lesion_train.mixing import Mixing
-from lesion_train.optimiser import parameter_groups
+from lesion_train.optimiser import make_optimiser, set_learning_rates
+from lesion_train.squares import Squares
 
-log = structlog.get_logger()
-
-WARM_UP_SHARE = 0.1
 CLIP_NORM = 2.0
 
 
@@ -40,7 +42,7 @@ CLIP_NORM = 2.0
 class Part:
     """One part of the data: stored squares uint8 ``(N, P, P, 3)`` and labels int64 ``(N,)``."""
 
-    squares: NDArray[np.uint8]
+    squares: Squares
     labels: NDArray[np.int64]
 
 
@@ -52,83 +54,154 @@ def train_classifier(
     backbone: BackboneSpec,
     config: TrainConfig,
     *,
-    on_epoch: Callable[[int, dict[str, float]], None],
+    fabric: Fabric | None = None,
+    checkpoints: Checkpoints | None = None,
+    on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, metrics: None,
 ) -> Classifier:
     """Fine-tune ``model`` and return the exponential moving average of its weights, in eval mode.
 
-    Nothing is selected on the validation part: it is only watched.
+    The average is that after the epoch with the best balanced accuracy on the validation part, or that of the last
+    epoch, as ``config.keep`` says. All randomness comes from the seed and the number of the step: nothing depends on
+    when, or how often, the run was interrupted.
 
     Args:
-        on_epoch: called with the epoch, counted from 1, and its metrics.
+        fabric: the processes that share the work; this one alone if not given.
+        checkpoints: where to go on from, and what to write on the way.
+        on_step: called with the step, counted from 1, and its ``loss`` and ``learning_rate``.
+        on_epoch: called with the epoch, counted from 1, and its metrics; after an interruption perhaps again.
+    Raises:
+        LesionError: ``diverged``: the loss is no number any more; ``too_few_images`` for one step.
+        CheckpointError: see ``Checkpoints``.
     """
-    device = resolve_device(config.device)
-    torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    classes = model.head.out_features
-    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits it
-    steps_an_epoch = len(train.labels) // config.batch_size
+    fabric = fabric or make_fabric(config)
+    classes, steps_an_epoch = model.head.out_features, len(train.labels) // config.batch_size
+    if steps_an_epoch == 0:
+        raise LesionError(
+            f"{len(train.labels)} training images do not fill one batch of {config.batch_size}. Lower --batch-size.",
+            code="too_few_images",
+        )
     steps = config.epochs * steps_an_epoch
-    ema_decay = min(config.ema_decay, 1 - 3 / max(steps, 4))  # a short run averages over a third of itself at most
-    averaged = copy.deepcopy(model)
+    own_slices = range(fabric.global_rank * config.accumulate, (fabric.global_rank + 1) * config.accumulate)
+    plan = EpochPlan(
+        spec=spec,
+        augmentation=config.augmentation,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        classes=classes,
+        balance=config.sampling_balance,
+        mixing=Mixing(mixup=config.mixup, cutmix=config.cutmix),
+        slices=fabric.world_size * config.accumulate,
+        workers=config.workers,
+    )
     loss_of = make_loss(
         config.imbalance,
         class_counts(train.labels, classes),
         balance=config.balance,
         label_smoothing=config.label_smoothing,
-    ).to(device)
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, backbone, config), weight_decay=config.weight_decay, fused=True
+    ).to(fabric.device)
+    ema_decay = min(config.ema_decay, 1 - 3 / max(steps, 4))  # a short run averages over a third of itself at most
+
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits it
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    averaged = copy.deepcopy(model).to(fabric.device)
+    best = copy.deepcopy(averaged.state_dict())
+    network, optimiser = fabric.setup(model, make_optimiser(model, backbone, config))
+    state = {"model": model.state_dict(), "averaged": averaged.state_dict(), "best": best}  # the live tensors
+    progress = Progress()
+    if checkpoints is not None and (found := checkpoints.latest()) is not None:
+        tensors, progress = found
+        for part, live in state.items():
+            copy_tensors(live, _part(tensors, part))
+        restore_optimiser(optimiser, _part(tensors, "optimiser"))
+
+    def save() -> None:
+        if checkpoints is not None and fabric.is_global_zero:
+            parts = {**state, "optimiser": optimiser_tensors(optimiser)}
+            checkpoints.save({f"{part}.{k}": v for part, live in parts.items() for k, v in live.items()}, progress)
+
+    bar = tqdm(
+        total=steps * config.batch_size,
+        initial=progress.step * config.batch_size,
+        unit="image",
+        dynamic_ncols=True,
+        disable=not (sys.stderr.isatty() and fabric.is_global_zero),
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
-    bar = tqdm(total=steps, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
-    for epoch in range(1, config.epochs + 1):
-        started, losses = time.monotonic(), []
-        model.train()
+    for epoch in range(progress.step // steps_an_epoch + 1, config.epochs + 1):
+        if config.patience is not None and epoch - 1 - progress.best_epoch >= config.patience:
+            break
+        network.train()
+        started, waited, first_step = time.monotonic(), 0.0, progress.step % steps_an_epoch
         batches = epoch_batches(
-            train.squares,
-            train.labels,
-            spec,
-            config.augmentation,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            epoch=epoch,
-            classes=classes,
-            balance=config.sampling_balance,
-            mixing=Mixing(mixup=config.mixup, cutmix=config.cutmix),
+            train.squares, train.labels, plan, epoch=epoch, first_step=first_step, own_slices=own_slices
         )
-        for images, targets in batches:
-            images = images.to(device, memory_format=torch.channels_last)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-                loss = loss_of(model(images).logits, targets.to(device), progress=(epoch - 1) / config.epochs)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-            optimizer.step()
-            schedule.step()
+        for step_of_epoch in range(first_step, steps_an_epoch):
+            torch.manual_seed(_seed_of(config.seed, progress.step, fabric.global_rank))  # of dropout
+            learning_rate = set_learning_rates(optimiser, config, step=progress.step, steps_an_epoch=steps_an_epoch)
+            loss = torch.zeros((), device=fabric.device)
+            for own_slice in own_slices:
+                asked = time.monotonic()
+                batch = next(batches)
+                waited += time.monotonic() - asked
+                images = batch.images.to(fabric.device, memory_format=torch.channels_last, non_blocking=True)
+                with fabric.no_backward_sync(network, enabled=own_slice != own_slices[-1]):
+                    share = loss_of(
+                        network(images).logits,
+                        batch.targets.to(fabric.device),
+                        progress=(epoch - 1) / config.epochs,
+                        step_labels=batch.step_labels.to(fabric.device),
+                    )
+                    fabric.backward(share * fabric.world_size)  # whose gradients are averaged over the processes
+                loss += share.detach()
+            fabric.clip_gradients(network, optimiser, max_norm=CLIP_NORM, error_if_nonfinite=False)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
             move_average(averaged, model, decay=ema_decay)
-            losses.append(loss.detach())
-            bar.update()
+            step_loss = float(cast(Tensor, fabric.all_reduce(loss, reduce_op="sum")))
+            if not math.isfinite(step_loss):
+                raise LesionError(
+                    f"The loss became {step_loss} in step {progress.step + 1}: lower --learning-rate.", code="diverged"
+                )
+            progress = attrs.evolve(progress, step=progress.step + 1, epoch_loss=progress.epoch_loss + step_loss)
+            on_step(progress.step, {"loss": step_loss, "learning_rate": learning_rate})
+            bar.set_postfix(loss=f"{step_loss:.3f}", lr=f"{learning_rate:.1e}", refresh=False)
+            bar.update(config.batch_size)
+            if checkpoints is not None and step_of_epoch + 1 < steps_an_epoch and checkpoints.is_due:
+                save()
         seconds = time.monotonic() - started
-        outputs = run_network(averaged, validation.squares, spec)
-        probabilities = softmax(outputs.logits.astype(np.float64), axis=1)
+        scores = validation_scores(averaged, validation, spec) if fabric.is_global_zero else {}
+        scores = fabric.broadcast(scores)
         metrics = {
-            "train_loss": float(torch.stack(losses).mean()),
-            "learning_rate": float(schedule.get_last_lr()[-2]),  # of the backbone's last layers
-            "images_per_s": len(losses) * config.batch_size / seconds,
-            "val_bma": balanced_multiclass_accuracy(probabilities, validation.labels),
-            "val_macro_auroc": macro_auroc(probabilities, validation.labels),
+            "train_loss": progress.epoch_loss / steps_an_epoch,
+            "learning_rate": learning_rate,
+            "images_per_s": (steps_an_epoch - first_step) * config.batch_size / seconds,
+            "loader_wait": waited / seconds,
+            **scores,
         }
-        if not math.isfinite(metrics["train_loss"]):
-            raise FloatingPointError(
-                f"The loss became {metrics['train_loss']} in epoch {epoch}: lower --learning-rate."
-            )
-        bar.set_postfix(loss=f"{metrics['train_loss']:.3f}", val_bma=f"{metrics['val_bma']:.3f}")
+        progress = attrs.evolve(progress, epoch_loss=0.0)
+        if scores["val_bma"] > progress.best_bma:
+            progress = attrs.evolve(progress, best_epoch=epoch, best_bma=scores["val_bma"])
+            copy_tensors(best, averaged.state_dict())
         on_epoch(epoch, metrics)
+        save()
     bar.close()
+    if config.keep is Keep.BEST:
+        copy_tensors(averaged.state_dict(), best)
     return averaged.eval()
 
 
-def run_network(model: Classifier, squares: NDArray[np.uint8], spec: PreprocessSpec) -> NetworkOutput:
+def validation_scores(model: Classifier, validation: Part, spec: PreprocessSpec) -> dict[str, float]:
+    """``val_bma`` and ``val_macro_auroc``, each in [0, 1]."""
+    outputs = run_network(model, validation.squares, spec)
+    probabilities = softmax(outputs.logits.astype(np.float64), axis=1)
+    return {
+        "val_bma": balanced_multiclass_accuracy(probabilities, validation.labels),
+        "val_macro_auroc": macro_auroc(probabilities, validation.labels),
+    }
+
+
+def run_network(model: Classifier, squares: Squares, spec: PreprocessSpec) -> NetworkOutput:
     """What the network says of stored squares uint8 ``(N, P, P, 3)``, in order, without any augmentation."""
     device = next(model.parameters()).device
     model.eval()
@@ -151,21 +224,17 @@ def move_average(averaged: Classifier, model: Classifier, *, decay: float) -> No
             kept.copy_(new)
 
 
-def resolve_device(name: str) -> torch.device:
-    """``auto`` → a GPU where there is one, else the CPU.
-
-    Raises:
-        LesionError: ``no_gpu``; a GPU was asked for, and there is none.
-    """
-    has_gpu = torch.cuda.is_available()
-    if name == "cuda" and not has_gpu:
-        raise LesionError("PyTorch finds no GPU here. Possible: --device auto or --device cpu.", code="no_gpu")
-    return torch.device(("cuda" if has_gpu else "cpu") if name == "auto" else name)
+@torch.no_grad()
+def copy_tensors(target: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
+    """Overwrite each tensor of ``target`` by that of the same name."""
+    for name, tensor in target.items():
+        tensor.copy_(source[name])
 
 
-def learning_rate_factor(step: int, steps: int) -> float:
-    """Linear warm-up over the first tenth, then a cosine to zero: in [0, 1]."""
-    warm_up = max(1, round(steps * WARM_UP_SHARE))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, steps - warm_up))))
+def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _seed_of(seed: int, step: int, process: int) -> int:
+    return int(np.random.SeedSequence(seed, spawn_key=(step, process)).generate_state(1, np.uint64)[0])

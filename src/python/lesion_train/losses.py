@@ -90,13 +90,17 @@ class ImbalanceLoss(nn.Module):
         self._smoothing = label_smoothing
         self._weights_from = weights_from
 
-    def forward(self, logits: Tensor, targets: Tensor, progress: float = 1.0) -> Tensor:
+    def forward(
+        self, logits: Tensor, targets: Tensor, progress: float = 1.0, step_labels: Tensor | None = None
+    ) -> Tensor:
         """How far the logits are from the targets.
 
         Args:
             logits: float ``(N, K)``.
             targets: int64 ``(N,)`` in ``[0, K)``, or float ``(N, K)`` whose rows sum to 1 (of mixed images).
             progress: share of the run's epochs that are done, in [0, 1].
+            step_labels: int64 ``(B,)`` of all images of the step of which these are a slice. The loss is then the
+                slice's share, and the shares sum to the loss of the whole step.
         """
         classes = logits.shape[1]
         soft = nn.functional.one_hot(targets, classes).float() if targets.ndim == 1 else targets.float()
@@ -106,7 +110,9 @@ class ImbalanceLoss(nn.Module):
         terms = weights * smoothed * -log_p
         if self._gamma:
             terms = terms * (-torch.expm1(log_p)) ** self._gamma
-        return terms.sum() / (weights * soft).sum()
+        # Mixing the images of a slice in pairs leaves the sum of their targets as it is.
+        total = (weights * soft).sum() if step_labels is None else weights[step_labels].sum()
+        return terms.sum() / total
 
 
 def make_loss(

@@ -5,6 +5,7 @@ config.toml     the settings again, for 'lesion-train fit --config'
 split.csv       which image was trained on, which was held out
 epochs.jsonl    metrics, one line an epoch
 plots/*.png     learning curves, confusion, ROC, reliability
+checkpoints/    what an interrupted run goes on from
 bundle/         the model
 """
 
@@ -57,6 +58,11 @@ class RunRecord:
     def split(self) -> Path:
         """CSV file of the images and the parts they are in; see ``lesion_core.splits.read_parts``."""
         return self.folder / "split.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints, while the run is not complete."""
+        return self.folder / "checkpoints"
 
     @property
     def plots(self) -> Path:

@@ -22,7 +22,7 @@ each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_synthetic_dataset(tmp_path_factory.mktemp("data"), images_per_class=10, side_px=64)
+    return write_synthetic_dataset(tmp_path_factory.mktemp("data"), images_per_class=20, side_px=64)
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ def test_duplicates_across_a_frozen_split_are_counted(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A copied picture under another lesion's id slips through a split by lesion."""
-    data_cli.freeze(folder, out=tmp_path / "split.csv", validation_fraction=0.34)
+    data_cli.freeze(folder, out=tmp_path / "split.csv", validation_fraction=0.34, test_fraction=0)
     parts = read_parts(tmp_path / "split.csv")
     train, held_out = (
         sorted(i for i, part in parts.items() if part == name and "_NV_" in i)[0] for name in ("train", "validation")
@@ -133,6 +133,19 @@ def test_a_split_is_frozen_once(folder: Path, tmp_path: Path, capsys: pytest.Cap
     assert "digest" in capsys.readouterr().out
     with pytest.raises(LesionError, match=r"folds\.csv exists"):
         data_cli.freeze(folder, out=tmp_path / "folds.csv", folds=3)
+
+
+def test_a_test_part_is_set_apart_before_the_rest_is_split(tmp_path: Path) -> None:
+    """By default for a hold-out, on demand for folds; the same one with the same seed."""
+    data = write_synthetic_dataset(tmp_path / "data", images_per_class=20, side_px=16)
+
+    data_cli.freeze(data, out=tmp_path / "split.csv")
+    data_cli.freeze(data, out=tmp_path / "folds.csv", folds=3, test_fraction=0.15)
+
+    split, folds = read_parts(tmp_path / "split.csv"), read_parts(tmp_path / "folds.csv")
+    assert set(split.values()) == {"train", "validation", "test"}
+    assert set(folds.values()) == {"fold-1", "fold-2", "fold-3", "test"}
+    assert {i for i, part in split.items() if part == "test"} == {i for i, part in folds.items() if part == "test"}
 
 
 def test_the_test_part_of_the_source_stays_apart(tmp_path: Path) -> None:

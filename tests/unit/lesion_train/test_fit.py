@@ -16,8 +16,10 @@ from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import DatasetError, LesionError, SplitError
 from lesion_core.splits import folds_as_parts, k_folds, read_parts, write_parts
 from lesion_core.workspace import Workspace
+from lesion_train.checkpoint import CheckpointError
 from lesion_train.config import TrainConfig
-from lesion_train.fit import FitResult, fit, make_split
+from lesion_train.fit import FitResult, fit
+from lesion_train.parts import make_split
 from lesion_train.record import RunRecord
 from lesion_train.tracking import Mirror, TrackingError
 
@@ -34,6 +36,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def settings(data: Path, **changes: object) -> TrainConfig:
     defaults = {"data": data, "epochs": 2, "input_size_px": 64, "threads": 1, "pretrained": "none", "batch_size": 16}
+    # Ten images are of five lesions: too few for three parts.
+    defaults |= {"validation_fraction": 0.2, "test_fraction": 0.0}
     return TrainConfig(**{**defaults, **changes})  # type: ignore[arg-type]
 
 
@@ -88,6 +92,73 @@ def test_the_record_s_split_is_frozen_with_the_digest_of_the_bundle(result: FitR
     first = result.record.split.read_text().splitlines()[0]
 
     assert first == f"# lesion-split 1 sha256:{result.bundle.manifest.training.split_digest}"
+
+
+def test_a_test_part_is_held_out_and_measured_once(tmp_path: Path) -> None:
+    """The default; nothing is fitted on it, and the record says which images it has."""
+    data = write_synthetic_dataset(tmp_path / "data", images_per_class=20, side_px=64)
+
+    result = fit(TrainConfig(data=data, epochs=1, input_size_px=32, pretrained="none"), Workspace(tmp_path / "home"))
+
+    parts = Counter(read_parts(result.record.split).values())
+    assert parts.keys() == {"train", "validation", "test"}
+    assert parts["train"] > 100
+    assert {"val_bma", "test_bma", "test_macro_auroc", "test_ece"} <= result.metrics.keys()
+    again = make_split(read_dataset(data), TrainConfig(data=data, split=result.record.split))
+    assert (len(again.test), again.digest) == (parts["test"], result.bundle.manifest.training.split_digest)
+
+
+def interrupted(data: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
+    """A run that was stopped by Ctrl-C in its second epoch."""
+    add_epoch = RunRecord.add_epoch
+
+    def stop_in_the_second(self: RunRecord, epoch: int, metrics: dict[str, float]) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+        add_epoch(self, epoch, metrics)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunRecord, "add_epoch", stop_in_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            fit(settings(data), Workspace(home))
+    (folder,) = (home / "runs").iterdir()
+    return RunRecord(folder)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    data: Path, result: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the run that was left alone; its record and MLflow have each epoch once."""
+    record = interrupted(data, tmp_path, monkeypatch)
+
+    resumed = fit(settings(data, checkpoint_minutes=0, workers=0), Workspace(tmp_path), resume=record)
+
+    files = [made.bundle.manifest.files["weights.safetensors"] for made in (resumed, result)]
+    assert files[0] == files[1]
+    assert resumed.record.folder == record.folder
+    assert [row["epoch"] for row in record.epochs] == [1, 2]
+    assert not record.checkpoints.exists()
+
+
+def test_an_interrupted_run_goes_on_with_its_own_settings_and_data_only(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has changed is named, and the checkpoints stay."""
+    record = interrupted(data, tmp_path, monkeypatch)
+    other = write_synthetic_dataset(tmp_path / "other", images_per_class=10, side_px=80, seed=9)
+
+    with pytest.raises(CheckpointError, match="epochs: 2 → 3; seed: 0 → 1; split_digest: "):
+        fit(settings(data, epochs=3, seed=1), Workspace(tmp_path), resume=record)
+    with pytest.raises(CheckpointError, match="data_digest: "):
+        fit(settings(other), Workspace(tmp_path), resume=record)
+
+    assert len(list(record.checkpoints.iterdir())) == 1
+
+
+def test_a_complete_run_is_not_trained_again(data: Path, workspace: Workspace, result: FitResult) -> None:
+    """It may still have to be registered."""
+    with pytest.raises(LesionError, match=r"is complete .* lesion-train register"):
+        fit(settings(data), workspace, resume=result.record)
 
 
 def test_a_run_takes_the_split_of_another_run(data: Path, result: FitResult) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lesion_core.datasets.synthetic import draw_lesion
 from lesion_core.errors import LesionError
@@ -16,7 +14,8 @@ from lesion_plugins.registry import BackboneRegistry
 from lesion_plugins.weights import weights_to_bytes
 from lesion_train.config import Augmentation, Imbalance, TrainConfig
 from lesion_train.data import plain_batches
-from lesion_train.loop import Part, learning_rate_factor, resolve_device, run_network, train_classifier
+from lesion_train.devices import resolve_device
+from lesion_train.loop import Part, run_network, train_classifier
 
 SIDE = 64
 
@@ -138,18 +137,6 @@ def test_a_long_tail_is_learned_with_each_setting(spec: object, changes: dict[st
 
     assert len(epochs) == 2
     assert all(0 < row["train_loss"] < 10 for row in epochs)
-
-
-@given(st.integers(2, 5000))
-def test_learning_rate_rises_to_its_peak_and_falls_to_zero(steps: int) -> None:
-    """Whatever the length of the run."""
-    factors = [learning_rate_factor(step, steps) for step in range(steps + 1)]
-    peak = factors.index(max(factors))
-
-    assert max(factors) == pytest.approx(1)
-    assert factors[: peak + 1] == sorted(factors[: peak + 1])
-    assert factors[peak:] == sorted(factors[peak:], reverse=True)
-    assert factors[-1] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,35 +5,80 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lesion_plugins.classifier import build_classifier
+from lesion_plugins.classifier import Classifier, build_classifier
 from lesion_plugins.registry import BackboneRegistry
 from lesion_train.config import TrainConfig
-from lesion_train.optimiser import parameter_groups
+from lesion_train.optimiser import learning_rate_factor, make_optimiser, set_learning_rates
+
+
+def groups_of(name: str, **changes: float) -> tuple[Classifier, TrainConfig, torch.optim.Optimizer]:
+    spec = BackboneRegistry.load().get(name)
+    model, _ = build_classifier(spec, classes=8, input_size_px=64, pretrained="none")
+    config = TrainConfig(data=Path("unused"), epochs=10, **changes)  # type: ignore[arg-type]
+    return model, config, make_optimiser(model, spec, config)
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "convnext_atto", "vit_tiny"])
 def test_every_parameter_is_in_one_group_and_earlier_ones_learn_more_slowly(name: str) -> None:
     """Of each family; the head has a rate of its own."""
-    spec = BackboneRegistry.load().get(name)
-    model, _ = build_classifier(spec, classes=8, input_size_px=64, pretrained="none")
-    config = TrainConfig(data=Path("unused"), learning_rate=1e-3, head_learning_rate=5e-3, layer_decay=0.5)
+    model, _, optimiser = groups_of(name, learning_rate=1e-3, head_learning_rate=5e-3, layer_decay=0.5)
 
-    *layers, head = parameter_groups(model, spec, config)
-
-    grouped = [parameter for group in (*layers, head) for parameter in group["params"]]
+    grouped = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     assert len(grouped) == len(set(map(id, grouped))) == len(list(model.parameters()))
-    assert len(layers) == len(spec.layer_groups)
-    assert [group["lr"] for group in reversed(layers)] == pytest.approx([1e-3 * 0.5**n for n in range(len(layers))])
-    assert (head["lr"], set(map(id, head["params"]))) == (5e-3, set(map(id, model.head_parameters())))
+    head = set(map(id, model.head_parameters()))
+    peaks = [group["peak"] for group in optimiser.param_groups if not head & set(map(id, group["params"]))]
+    layers = len(BackboneRegistry.load().get(name).layer_groups)
+    assert sorted(set(peaks), reverse=True) == pytest.approx([1e-3 * 0.5**n for n in range(layers)])
+    assert peaks == sorted(peaks)
+    assert {g["peak"] for g in optimiser.param_groups if head & set(map(id, g["params"]))} == {5e-3}
 
 
-def test_without_decay_the_backbone_learns_as_one() -> None:
-    """The default."""
-    spec = BackboneRegistry.load().get("efficientnet_lite0")
-    model, _ = build_classifier(spec, classes=8, input_size_px=64, pretrained="none")
-    config = TrainConfig(data=Path("unused"))
+def test_biases_and_gains_are_not_decayed() -> None:
+    """Weights are."""
+    _, config, optimiser = groups_of("convnext_atto")
 
-    *layers, _ = parameter_groups(model, spec, config)
+    for group in optimiser.param_groups:
+        assert {parameter.ndim > 1 for parameter in group["params"]} == {group["weight_decay"] > 0}
+    assert {group["weight_decay"] for group in optimiser.param_groups} == {0.0, config.weight_decay}
 
-    assert {group["lr"] for group in layers} == {config.learning_rate}
+
+def test_layer_groups_join_from_the_head_s_end_on_and_the_head_learns_from_the_first_step() -> None:
+    """In equal distances over the epochs of the stage; afterwards all learn."""
+    _, config, optimiser = groups_of("efficientnet_lite0", unfreeze_epochs=4.0)
+    frozen = []
+    for step in range(50):
+        set_learning_rates(optimiser, config, step=step, steps_an_epoch=10)
+        frozen.append([group["lr"] == 0 for group in optimiser.param_groups])
+
+    assert not any(frozen[40])
+    assert all(frozen[0][:-2])
+    assert not any(frozen[0][-2:])
+    assert [sum(row) for row in frozen] == sorted((sum(row) for row in frozen), reverse=True)
+    assert all(row == sorted(row, reverse=True) for row in frozen)
+    assert len({sum(row) for row in frozen}) == len({group["joins_at"] for group in optimiser.param_groups})
+
+
+def test_all_learn_at_once_without_stages() -> None:
+    """The default; the highest rate is the head's."""
+    _, config, optimiser = groups_of("efficientnet_lite0")
+
+    highest = set_learning_rates(optimiser, config, step=9, steps_an_epoch=10)
+
+    assert all(group["lr"] == group["peak"] for group in optimiser.param_groups)
+    assert highest == config.head_learning_rate
+
+
+@given(st.integers(2, 5000))
+def test_learning_rate_rises_to_its_peak_and_falls_to_zero(steps: int) -> None:
+    """Whatever the length of the run."""
+    factors = [learning_rate_factor(step, steps) for step in range(steps + 1)]
+    peak = factors.index(max(factors))
+
+    assert max(factors) == pytest.approx(1)
+    assert factors[: peak + 1] == sorted(factors[: peak + 1])
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+    assert factors[-1] == pytest.approx(0, abs=1e-9)

@@ -1,0 +1,146 @@
+"""From a trained network to its bundle: what it says of each part, the decision layer, the scores, the plots."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+
+import attrs
+import safetensors.numpy
+
+from lesion_core.bootstrap import bootstrap_interval
+from lesion_core.bundle import (
+    CARD,
+    REFERENCE,
+    WEIGHTS,
+    BackboneIdentity,
+    Bundle,
+    BundleManifest,
+    TrainingFacts,
+    write_bundle,
+)
+from lesion_core.decision.calibration import calibrated_probabilities
+from lesion_core.decision.decide import decide, fit_decision
+from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
+from lesion_core.decision.parameters import OodDetector
+from lesion_core.interval import Interval
+from lesion_core.metrics import balanced_multiclass_accuracy
+from lesion_core.preprocess_spec import PreprocessSpec
+from lesion_core.records import lesions_of
+from lesion_core.splits import TEST, TRAIN, VALIDATION, Split
+from lesion_core.taxonomy import Taxonomy
+from lesion_core.workspace import REGISTERED_NAME
+from lesion_plugins.classifier import Classifier
+from lesion_plugins.weights import weights_to_bytes
+from lesion_train.card import render_card
+from lesion_train.evaluate import measure
+from lesion_train.loop import Part, run_network
+from lesion_train.plots import plot_confusion, plot_learning_curves, plot_reliability, plot_roc
+from lesion_train.record import RunRecord
+
+PREFIXES = {VALIDATION: "val", TEST: "test"}
+
+
+@attrs.frozen(kw_only=True)
+class RunFacts:
+    """What a run's result depends on, beside its settings; digests are sha256 in hexadecimal."""
+
+    dataset: str
+    data_digest: str
+    split_digest: str
+    git_revision: str
+    lock_digest: str
+    weights_origin: str
+
+
+def make_bundle(
+    model: Classifier,
+    parts: Mapping[str, Part],
+    split: Split,
+    *,
+    spec: PreprocessSpec,
+    taxonomy: Taxonomy,
+    detector: OodDetector,
+    backbone: BackboneIdentity,
+    facts: RunFacts,
+    seed: int,
+    record: RunRecord,
+) -> tuple[Bundle, dict[str, Interval]]:
+    """Fit the decision layer on the validation part, measure, and write the bundle into the run's record.
+
+    Args:
+        model: trained.
+        parts: what it is run on, by the names of ``split.parts``; at the network's own size, but for training.
+        split: the records of the parts.
+    Returns:
+        The bundle, and the scores of the validation and the test part.
+    """
+    outputs = {name: run_network(model, part.squares, spec) for name, part in parts.items()}
+    head = LinearHead(weight=model.head.weight.numpy(force=True), bias=model.head.bias.numpy(force=True))
+    reference = fit_reference(detector, outputs[TRAIN], parts[TRAIN].labels, head)
+    fit_on_validation = partial(
+        fit_decision,
+        outputs[VALIDATION],
+        parts[VALIDATION].labels,
+        lesions_of(split.validation),
+        detector=detector,
+        reference=reference,
+        taxonomy=taxonomy,
+    )
+    decision = fit_on_validation()
+    has_metadata = any(r.age_approx or r.sex or r.anatom_site_general for r in split.validation)
+    metrics: dict[str, Interval] = {}
+    for name, prefix in PREFIXES.items():
+        if name not in parts:
+            continue
+        labels, lesions = parts[name].labels, lesions_of(split.parts[name])
+        probabilities = calibrated_probabilities(outputs[name].logits, decision.temperature)
+        metrics |= measure(probabilities, labels, lesions, taxonomy, prefix=prefix)
+        decisions = decide(outputs[name], parameters=decision, reference=reference, taxonomy=taxonomy)
+        metrics[f"{prefix}_bma_with_none"] = bootstrap_interval(
+            balanced_multiclass_accuracy, decisions.probabilities, labels, lesions
+        )
+    _plot(record, outputs[VALIDATION], parts[VALIDATION], decision.temperature, taxonomy)
+    manifest = BundleManifest(
+        name=REGISTERED_NAME,
+        backbone=backbone,
+        taxonomy=taxonomy,
+        preprocess=spec,
+        decision=decision,
+        training=TrainingFacts(
+            dataset=facts.dataset,
+            data_digest=facts.data_digest,
+            split_digest=facts.split_digest,
+            seed=seed,
+            git_revision=facts.git_revision,
+            lock_digest=facts.lock_digest,
+            created_at=_created_at(),
+            train_images=len(split.train),
+            validation_images=len(split.validation),
+            metrics=metrics,
+        ),
+        decision_with_metadata=fit_on_validation(metadata=split.validation) if has_metadata else None,
+    )
+    files = {
+        WEIGHTS: weights_to_bytes(model.cpu()),
+        REFERENCE: safetensors.numpy.save(reference),
+        CARD: render_card(manifest).encode(),
+    }
+    return write_bundle(record.bundle, manifest, files), metrics
+
+
+def _plot(record: RunRecord, outputs: NetworkOutput, part: Part, temperature: float, taxonomy: Taxonomy) -> None:
+    probabilities = calibrated_probabilities(outputs.logits, temperature)
+    plot_learning_curves(record.epochs, record.plots / "learning_curves.png")
+    plot_confusion(probabilities, part.labels, taxonomy, record.plots / "confusion.png")
+    plot_roc(probabilities, part.labels, taxonomy, record.plots / "roc.png")
+    plot_reliability(probabilities, part.labels, record.plots / "reliability.png")
+
+
+def _created_at() -> str:
+    """Now, or what SOURCE_DATE_EPOCH says: https://reproducible-builds.org/specs/source-date-epoch/ ."""
+    seconds = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

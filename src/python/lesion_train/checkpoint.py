@@ -1,0 +1,176 @@
+"""What a run needs to go on after it was killed, written so that a kill while writing does no harm.
+
+A checkpoint is one safetensors file, ``step-00000120-<start of its sha256>.safetensors``, with weights, their average,
+the best average so far, and AdamW's moments. It holds no random state: each step seeds its own (see ``loop``). So a run
+that goes on from any checkpoint, an old one too, ends with the same weights as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+import safetensors
+import safetensors.torch
+import structlog
+import torch
+from torch import Tensor
+
+from lesion_core.errors import LesionError
+
+log = structlog.get_logger()
+
+KEPT = 2
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+class CheckpointError(LesionError):
+    """A checkpoint cannot be written, or none can be used."""
+
+    code = "checkpoint"
+
+
+@attrs.frozen(kw_only=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: steps that are done, over all epochs.
+        epoch_loss: sum of the losses of this epoch's steps so far.
+        best_epoch: the one with the highest balanced accuracy on the validation part, from 1; 0 before the first.
+        best_bma: that accuracy, in [0, 1].
+    """
+
+    step: int = 0
+    epoch_loss: float = 0.0
+    best_epoch: int = 0
+    best_bma: float = -1.0
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last two are kept."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, str], *, every_s: float) -> None:
+        """Nothing is read or written yet.
+
+        Args:
+            folder: of the checkpoints; made where it is missing.
+            identity: settings and digests that decide on the result; a checkpoint of other ones is refused.
+            every_s: seconds between two of them; with 0 there is one after every step.
+        """
+        self._folder = folder
+        self._identity = dict(identity)
+        self._every_s = every_s
+        self._written_at = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for the next one."""
+        return time.monotonic() - self._written_at >= self._every_s
+
+    def save(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+        """Write one, and remove those before the last two.
+
+        Raises:
+            CheckpointError: ``disk_full``, or another reason of the operating system; those before are whole.
+        """
+        metadata = {"progress": json.dumps(attrs.asdict(progress)), "identity": json.dumps(self._identity)}
+        data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+        path = self._folder / f"step-{progress.step:08d}-{_digest(data)}.safetensors"
+        staging = path.with_suffix(".tmp")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with staging.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            staging.replace(path)
+        except OSError as error:
+            staging.unlink(missing_ok=True)
+            raise CheckpointError(
+                f"A checkpoint of {len(data) / 1e6:.0f} MB cannot be written to {self._folder} ({error.strerror}). "
+                f"The run up to the last one is safe: free some room, then\n"
+                f"  lesion-train fit --data DIR --resume {self._folder.parent}"
+            ) from error
+        for old in self._files()[KEPT:]:
+            old.unlink()
+        self._written_at = time.monotonic()
+
+    def latest(self) -> tuple[dict[str, Tensor], Progress] | None:
+        """The newest whole one; ``None`` where there is none at all.
+
+        Raises:
+            CheckpointError: there are some, and all are damaged; or it is of other settings or data.
+        """
+        damaged = []
+        for path in self._files():
+            data = path.read_bytes()
+            if not path.stem.endswith(_digest(data)):
+                log.warning("checkpoint_damaged", file=str(path))
+                damaged.append(path.name)
+                continue
+            with safetensors.safe_open(path, framework="pt") as stream:
+                metadata = stream.metadata()
+            self._require_identity(json.loads(metadata["identity"]), path)
+            return safetensors.torch.load(data), Progress(**json.loads(metadata["progress"]))
+        if damaged:
+            raise CheckpointError(
+                f"All checkpoints in {self._folder} are damaged ({', '.join(damaged)}): their content does not have "
+                "the digest in their name. Restore one from a backup, or train anew with 'lesion-train fit'."
+            )
+        return None
+
+    def remove(self) -> None:
+        """Remove all of them: the run is complete."""
+        for path in self._files():
+            path.unlink()
+        if self._folder.is_dir():
+            self._folder.rmdir()
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("step-*.safetensors"), reverse=True)
+
+    def _require_identity(self, found: Mapping[str, str], path: Path) -> None:
+        changes = [
+            f"{key}: {found.get(key, 'not there')} → {self._identity.get(key, 'not there')}"
+            for key in sorted(found.keys() | self._identity.keys())
+            if found.get(key) != self._identity.get(key)
+        ]
+        if changes:
+            raise CheckpointError(
+                f"{path} is of other settings or other data than now: {'; '.join(changes)}. A run can only go on as it "
+                "began: put them back, or begin a new one with 'lesion-train fit'."
+            )
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """AdamW's state, by position of the parameter."""
+    return {
+        f"{position}.{name}": optimiser.state[parameter][name]
+        for position, parameter in enumerate(_parameters(optimiser))
+        for name in _MOMENTS
+        if parameter in optimiser.state
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what ``optimiser_tensors`` gave."""
+    for position, parameter in enumerate(_parameters(optimiser)):
+        for name in _MOMENTS if f"{position}.step" in tensors else ():
+            found = tensors[f"{position}.{name}"]
+            # The fused step walks through parameter and moments by address: they need the same memory format.
+            like = torch.empty_like(parameter) if name != "step" else torch.empty((), device=parameter.device)
+            optimiser.state[parameter][name] = like.detach().copy_(found)
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

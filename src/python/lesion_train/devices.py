@@ -1,0 +1,59 @@
+"""Where training runs: one process on the CPU or a GPU, or one process a GPU, or several hosts, under ``torchrun``."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+from lesion_core.errors import LesionError
+from lesion_train.config import Precision, TrainConfig
+
+
+def make_fabric(config: TrainConfig) -> Fabric:
+    """Join the processes of this run; with several, each has one device.
+
+    Start them with ``torchrun --nproc-per-node N -m lesion_train fit …``, which tells each of the others by the
+    environment. Without it the run is one process.
+
+    Raises:
+        LesionError: ``no_gpu``; ``uneven_batch``: the batch cannot be shared out evenly.
+    """
+    device = resolve_device(config.device)
+    processes = int(os.environ.get("WORLD_SIZE", 1)) if TorchElasticEnvironment.detect() else 1
+    here = int(os.environ["LOCAL_WORLD_SIZE"]) if processes > 1 else 1
+    if config.batch_size % (processes * config.accumulate):
+        raise LesionError(
+            f"A batch of {config.batch_size} images cannot be shared evenly by {processes} processes in "
+            f"{config.accumulate} slices each. Possible: --batch-size {processes * config.accumulate} or a multiple.",
+            code="uneven_batch",
+        )
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    precision = {Precision.AUTO: half, Precision.BF16: True, Precision.FP32: False}[config.precision]
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=here,
+        num_nodes=processes // here,
+        strategy="ddp" if processes > 1 else "auto",
+        precision="bf16-mixed" if precision else "32-true",
+        # A scheduler's variables (SLURM's, say) alone do not make a run of several processes.
+        plugins=[TorchElasticEnvironment() if processes > 1 else LightningEnvironment()],
+    )
+    fabric.launch()
+    torch.set_num_threads(config.threads)
+    return fabric
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` → a GPU where there is one, else the CPU.
+
+    Raises:
+        LesionError: ``no_gpu``; a GPU was asked for, and there is none.
+    """
+    has_gpu = torch.cuda.is_available()
+    if name == "cuda" and not has_gpu:
+        raise LesionError("PyTorch finds no GPU here. Possible: --device auto or --device cpu.", code="no_gpu")
+    return torch.device(("cuda" if has_gpu else "cpu") if name == "auto" else name)

@@ -1,0 +1,46 @@
+"""Which images a run is trained on, which it is watched on, and which it is measured on once."""
+
+from __future__ import annotations
+
+import attrs
+
+from lesion_core.errors import SplitError
+from lesion_core.records import Dataset
+from lesion_core.splits import FOLD, TEST, TRAIN, VALIDATION, Split, apply_parts, read_parts, split_by_lesion
+from lesion_train.config import TrainConfig
+
+
+def make_split(dataset: Dataset, config: TrainConfig) -> Split:
+    """The frozen split that the settings name, or a new one; with the data set's own test part where it has one.
+
+    A frozen split of parts ``train`` and ``validation`` is taken as it is; of k folds, ``fold`` is held out and the
+    others are trained on. In both, a part ``test`` is held out for one measurement at the end.
+
+    Raises:
+        SplitError: the frozen split is not for this data, or does not have these parts; or none can be made.
+    """
+    if config.split is None:
+        if config.fold is not None:
+            raise SplitError("A fold needs the frozen split that it is a fold of: give --split FILE too.")
+        split = split_by_lesion(
+            dataset.records,
+            dataset.taxonomy,
+            validation_fraction=config.validation_fraction,
+            test_fraction=0.0 if dataset.test else config.test_fraction,
+            seed=config.seed,
+        )
+        return attrs.evolve(split, test=split.test or dataset.test)
+    has_test = TEST in read_parts(config.split).values()
+    parts = apply_parts(config.split, (*dataset.records, *(dataset.test if has_test else ())))
+    test = parts.pop(TEST, ()) or dataset.test
+    if dataset.test and test != dataset.test:
+        raise SplitError(f"Part '{TEST}' of {config.split} is not the test part of {dataset.name}.", code="other_data")
+    held_out = VALIDATION if config.fold is None else f"{FOLD}{config.fold}"
+    others = [name for name in parts if name != held_out]
+    if held_out not in parts or not others or (config.fold is None and others != [TRAIN]):
+        raise SplitError(
+            f"{config.split} has the parts {', '.join(sorted(parts))}. A run needs '{TRAIN}' and '{VALIDATION}', or "
+            f"'{FOLD}1', '{FOLD}2' … with --fold K."
+        )
+    train = [record for name in others for record in parts[name]]
+    return Split(train=tuple(sorted(train, key=lambda record: record.isic_id)), validation=parts[held_out], test=test)
