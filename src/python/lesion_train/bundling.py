@@ -134,7 +134,8 @@ def make_bundle(
 
 def _plot(record: RunRecord, outputs: NetworkOutput, part: Part, temperature: float, taxonomy: Taxonomy) -> None:
     probabilities = calibrated_probabilities(outputs.logits, temperature)
-    plot_learning_curves(record.epochs, record.plots / "learning_curves.png")
+    if record.epochs:
+        plot_learning_curves(record.epochs, record.plots / "learning_curves.png")
     plot_confusion(probabilities, part.labels, taxonomy, record.plots / "confusion.png")
     plot_roc(probabilities, part.labels, taxonomy, record.plots / "roc.png")
     plot_reliability(probabilities, part.labels, record.plots / "reliability.png")

@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+import attrs
 from cyclopts import App
 
 from lesion_core.errors import LesionError
@@ -71,6 +72,8 @@ def fit(
     if resume is not None and config is None:
         config = resume / "config.toml"
     settings = resolve_options(config, options).config()
+    if resume is not None:
+        settings = attrs.evolve(settings, split=resume / "split.csv", fold=None)
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
     from lesion_train.evaluate import summary
     from lesion_train.fit import fit as run_fit

@@ -64,6 +64,7 @@ class TrainConfig:
         input_size_px: Side of the square that the network sees, in pixels; the backbone's own if not given.
         crop_border: Cut black bars and the black surround of a dermatoscope's field before the central square.
         colour_constancy: shades_of_grey takes the colour of the light out of every image.
+        linear_probe: Fit the head alone, on features of the untouched backbone; takes seconds once they are there.
         epochs: Passes over the training part.
         batch_size: Images a step, over all processes.
         accumulate: Slices in which a process takes its share of a step, one after another; more need less memory.
@@ -102,6 +103,7 @@ class TrainConfig:
     input_size_px: int | None = attrs.field(default=None, validator=optional([ge(32), le(1024)]))
     crop_border: bool = False
     colour_constancy: str | None = attrs.field(default=None, validator=in_((None, SHADES_OF_GREY)))
+    linear_probe: bool = False
     epochs: int = attrs.field(default=10, validator=ge(1))
     batch_size: int = attrs.field(default=16, validator=ge(2))
     accumulate: int = attrs.field(default=1, validator=ge(1))

@@ -28,6 +28,7 @@ from lesion_train.checkpoint import Checkpoints
 from lesion_train.config import TrainConfig, preprocess_of, with_backbone_defaults
 from lesion_train.config_file import to_toml, without_paths
 from lesion_train.devices import make_fabric
+from lesion_train.linear_probe import fit_linear_probe
 from lesion_train.loop import Part, train_classifier
 from lesion_train.parts import make_split
 from lesion_train.record import RunRecord
@@ -37,7 +38,8 @@ from lesion_train.tracking import Mirror, RegisteredVersion, TrackingError
 log = structlog.get_logger()
 
 # Settings that change how fast a run is, or where its data is, but not its result.
-WITHOUT_EFFECT = ("data", "workers", "checkpoint_minutes")
+# The digest says which images are in which part.
+WITHOUT_EFFECT = ("data", "split", "fold", "validation_fraction", "test_fraction", "workers", "checkpoint_minutes")
 
 
 @attrs.frozen(kw_only=True)
@@ -127,17 +129,20 @@ def fit(
             log.warning("tracking_failed", reason=error.message)
 
     try:
-        model = train_classifier(
-            model,
-            parts[TRAIN],
-            parts[VALIDATION],
-            spec,
-            backbone,
-            config,
-            fabric=fabric,
-            checkpoints=checkpoints,
-            on_epoch=on_epoch,
-        )
+        if config.linear_probe:
+            model = fit_linear_probe(model, parts[TRAIN], parts[VALIDATION], spec, config)
+        else:
+            model = train_classifier(
+                model,
+                parts[TRAIN],
+                parts[VALIDATION],
+                spec,
+                backbone,
+                config,
+                fabric=fabric,
+                checkpoints=checkpoints,
+                on_epoch=on_epoch,
+            )
     except KeyboardInterrupt:
         log.warning("run_interrupted", resume=f"lesion-train fit --data {config.data} --resume {record.folder}")
         raise

@@ -32,7 +32,14 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def test_there_is_a_file_for_each_purpose() -> None:
     """And none is lost when the tests run elsewhere."""
-    assert {file.stem for file in FILES} >= {"smoke", "efficientnet_lite0", "vit_tiny", "convnext_atto", "isic2019_gpu"}
+    assert {file.stem for file in FILES} >= {
+        "smoke",
+        "efficientnet_lite0",
+        "vit_tiny",
+        "convnext_atto",
+        "isic2019_gpu",
+        "linear_probe",
+    }
 
 
 @each_file
@@ -59,7 +66,9 @@ def test_the_backbone_of_a_file_has_its_size_and_its_weights(file: Path) -> None
 @each_file
 def test_a_file_runs_and_its_run_can_be_repeated_from_its_record(file: Path, data: Path, workspace: Workspace) -> None:
     """One epoch on 80 drawings, from random weights; the settings in the record are those that were resolved."""
-    small = {"epochs": 1, "input_size_px": 32, "batch_size": 16, "pretrained": "none", "device": "cpu", "threads": 1}
+    patch = BackboneRegistry.load().get(str(resolve_config(file, {}).values["backbone"])).input_multiple_px
+    side = 32 if 32 % patch == 0 else 3 * patch
+    small = {"epochs": 1, "input_size_px": side, "batch_size": 16, "pretrained": "none", "device": "cpu", "threads": 1}
     config = resolve_config(file, {"data": data, **small}).config()
 
     result = fit(config, workspace)
