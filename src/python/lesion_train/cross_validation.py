@@ -1,0 +1,155 @@
+"""k-fold cross-validation: every image is asked about by a model that was not trained on its lesion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import cattrs
+import numpy as np
+import structlog
+
+from lesion_core.datasets import read_dataset
+from lesion_core.errors import LesionError
+from lesion_core.interval import Interval
+from lesion_core.metrics import balanced_multiclass_accuracy
+from lesion_core.records import data_digest
+from lesion_core.splits import FOLD, TEST, folds_as_parts, k_folds, parts_digest, read_parts, set_apart, write_parts
+from lesion_core.taxonomy_file import read_taxonomy
+from lesion_core.workspace import Workspace
+from lesion_train.config import TrainConfig
+from lesion_train.config_file import to_toml, without_paths
+from lesion_train.evaluate import measure
+from lesion_train.fit import fit
+from lesion_train.label_quality import LabelIssue, find_label_issues, write_label_issues
+from lesion_train.predictions import Predictions
+from lesion_train.record import RunRecord
+
+log = structlog.get_logger()
+
+OUT_OF_FOLD = "out-of-fold"
+LABEL_ISSUES = "label_issues.csv"
+RESULT = "cross_validation.json"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class CrossValidation:
+    """What k models say of images that they were not trained on.
+
+    Attributes:
+        record: of the whole; each fold has a record of its own, below it in MLflow.
+        predictions: of all images, but for a test part that was set apart before.
+        scores: over all of them, with intervals that resample whole lesions.
+        fold_bma: balanced accuracy of each fold on its own images; their spread says how much one split tells.
+        label_issues: labels to look at, the surest first.
+    """
+
+    record: RunRecord
+    predictions: Predictions
+    scores: dict[str, Interval]
+    fold_bma: tuple[float, ...]
+    label_issues: list[LabelIssue]
+
+
+def cross_validate(
+    config: TrainConfig,
+    workspace: Workspace,
+    *,
+    folds: int,
+    resume: RunRecord | None = None,
+    tracking_uri: str | None = None,
+    cache: Path | None = None,
+    run: Callable[..., Any] = fit,
+) -> CrossValidation:
+    """Train ``folds`` times, each time with another fold held out.
+
+    Args:
+        config: settings of each fold. A test part of ``test_fraction`` is set apart before, and never looked at.
+        workspace: where the runs are recorded; models of folds are not registered.
+        folds: how many; at least 2. Those of the interrupted one where there is one.
+        resume: an interrupted cross-validation to go on with: finished folds stay, the interrupted one goes on.
+        tracking_uri: of MLflow.
+        cache: folder of decoded images, shared by all folds.
+        run: trains; a parameter for tests.
+    Raises:
+        SplitError: a class has fewer lesions than there are folds.
+        LesionError: ``other_data``: the data is not that of the interrupted cross-validation.
+    """
+    dataset = read_dataset(config.data, read_taxonomy(config.taxonomy) if config.taxonomy else None)
+    digest = data_digest((*dataset.records, *dataset.test))
+    if resume is None:
+        fraction = 0.0 if dataset.test else config.test_fraction
+        rest, test = set_apart(dataset.records, dataset.taxonomy, fraction=fraction, seed=config.seed)
+        test = test or dataset.test
+        parts = folds_as_parts(k_folds(rest, dataset.taxonomy, folds=folds, seed=config.seed))
+        parts |= {TEST: test} if test else {}
+        facts = {"dataset": dataset.name, "data_digest": digest, "split_digest": parts_digest(parts)}
+        name = f"{config.backbone}-{folds}-fold"
+        record = RunRecord.create(workspace.runs, name, without_paths(config), facts)
+        record.config.write_text(to_toml(config), encoding="utf-8")
+        write_parts(parts, record.split)
+    else:
+        record, known = resume, resume.description["facts"].get("data_digest")
+        folds = len({part for part in read_parts(record.split).values() if part.startswith(FOLD)})
+        if known != digest:
+            raise LesionError(
+                f"{config.data} is not the data of {record.folder.name}: digest {digest[:12]}, then {str(known)[:12]}. "
+                "Give that data, or begin a new cross-validation.",
+                code="other_data",
+            )
+    found: list[Predictions] = []
+    fold_bma: list[float] = []
+    for fold in range(1, folds + 1):
+        child = _record_of(fold, record)
+        if child is None or not child.bundle.is_dir():
+            own = attrs.evolve(config, split=record.split, fold=fold)
+            result = run(
+                own, workspace, tracking_uri=tracking_uri, cache=cache, resume=child, parent=record, register=False
+            )
+            child = result.record
+        predictions = child.read_predictions("validation")
+        assert predictions is not None, child.folder
+        found.append(predictions)
+        fold_bma.append(balanced_multiclass_accuracy(predictions.probabilities, predictions.labels))
+        log.info("fold_done", fold=fold, of=folds, bma=round(fold_bma[-1], 4), run=child.folder.name)
+    together = _joined(found)
+    record.write_predictions(OUT_OF_FOLD, together)
+    scores = measure(
+        together.probabilities,
+        together.labels,
+        together.lesions,
+        dataset.taxonomy,
+        prefix=OUT_OF_FOLD.replace("-", "_"),
+    )
+    issues = find_label_issues(together)
+    write_label_issues(issues, record.folder / LABEL_ISSUES)
+    made = {"fold_bma": fold_bma, "scores": cattrs.unstructure(scores)}
+    (record.folder / RESULT).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    return CrossValidation(
+        record=record, predictions=together, scores=scores, fold_bma=tuple(fold_bma), label_issues=issues
+    )
+
+
+def _record_of(fold: int, parent: RunRecord) -> RunRecord | None:
+    """The newest record of a fold, finished or not."""
+    for folder in sorted(parent.folder.parent.iterdir(), reverse=True):
+        if (folder / "run.json").is_file():
+            description = RunRecord(folder).description
+            if description.get("parent") == parent.folder.name and description["settings"].get("fold") == fold:
+                return RunRecord(folder)
+    return None
+
+
+def _joined(folds: list[Predictions]) -> Predictions:
+    ids = np.concatenate([fold.isic_ids for fold in folds])
+    order = np.argsort(ids)
+    return Predictions(
+        isic_ids=ids[order],
+        lesions=np.concatenate([fold.lesions for fold in folds])[order],
+        labels=np.concatenate([fold.labels for fold in folds])[order],
+        probabilities=np.concatenate([fold.probabilities for fold in folds])[order],
+        codes=folds[0].codes,
+    )

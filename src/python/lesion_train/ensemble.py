@@ -1,0 +1,87 @@
+"""Which models together are better than the best one, by what they say of images that they were not trained on."""
+
+# M models · N images · K trained classes
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from lesion_core.errors import LesionError
+from lesion_core.metrics import Labels, Probabilities, balanced_multiclass_accuracy
+from lesion_train.predictions import Predictions
+
+ROUNDS = 25
+FOLDS = 5
+
+Metric = Callable[[Probabilities, Labels], float]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Ensemble:
+    """What greedy selection chose.
+
+    Attributes:
+        weights: float ``(M,)``, at least 0, sum 1; 0 for models that add nothing.
+        probabilities: float ``(N, K)``: each image's mean by weights that were chosen without its lesion, so that a
+            score on them is not too good.
+    """
+
+    weights: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+
+
+def select_ensemble(
+    models: Sequence[Predictions], *, metric: Metric = balanced_multiclass_accuracy, seed: int = 0
+) -> Ensemble:
+    """Greedy selection with replacement.
+
+    Each round adds the model that raises the metric of the mean most, an earlier one again if need be; of the rounds,
+    the best is kept. Ties go to the smaller negative log-likelihood.
+
+    Args:
+        models: out-of-fold predictions of the same images.
+        metric: higher is better.
+        seed: of the folds by which the selection itself is judged.
+    Raises:
+        LesionError: ``other_images``: the models were not asked about the same images with the same labels.
+    Source: Caruana et al. 2004, "Ensemble Selection from Libraries of Models".
+    """
+    first = models[0]
+    for other in models[1:]:
+        same = np.array_equal(first.isic_ids, other.isic_ids) and np.array_equal(first.labels, other.labels)
+        if not same or first.codes != other.codes:
+            raise LesionError(
+                "These models were not asked about the same images with the same labels. Cross-validate them on one "
+                "frozen split: lesion-train cross-validate --split FILE",
+                code="other_images",
+            )
+    stacked = np.stack([model.probabilities for model in models])
+    blended = np.empty_like(first.probabilities)
+    folding = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=seed)
+    for chosen_on, judged in folding.split(first.labels, first.labels, groups=first.lesions):
+        weights = _greedy(stacked[:, chosen_on], first.labels[chosen_on], metric)
+        blended[judged] = np.tensordot(weights, stacked[:, judged], axes=1)
+    return Ensemble(weights=_greedy(stacked, first.labels, metric), probabilities=blended)
+
+
+def _greedy(stacked: NDArray[np.float64], labels: NDArray[np.int64], metric: Metric) -> NDArray[np.float64]:
+    def quality(probabilities: NDArray[np.float64]) -> tuple[float, float]:
+        own = probabilities[np.arange(len(labels)), labels]
+        return metric(probabilities, labels), float(np.log(own.clip(min=1e-12)).mean())
+
+    counts = np.zeros(len(stacked))
+    total = np.zeros_like(stacked[0])
+    best, best_counts = (-np.inf, -np.inf), counts.copy()
+    for size in range(1, ROUNDS + 1):
+        qualities = [quality((total + model) / size) for model in stacked]
+        winner = max(range(len(stacked)), key=lambda model: qualities[model])
+        counts[winner] += 1
+        total += stacked[winner]
+        if qualities[winner] > best:
+            best, best_counts = qualities[winner], counts.copy()
+    return best_counts / best_counts.sum()

@@ -1,0 +1,171 @@
+"""The commands that train more than once: ``cross-validate``, ``ensemble`` and ``tune``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cyclopts import App
+
+from lesion_core.errors import LesionError
+from lesion_core.logs import configure_logging
+from lesion_core.workspace import Workspace
+from lesion_train.config_cli import ConfigFile, Options, resolve_options
+
+
+def cross_validate(
+    options: Options = None,
+    *,
+    config: ConfigFile = None,
+    folds: int = 5,
+    resume: Path | None = None,
+    cache: Path | None = None,
+    tracking_uri: str | None = None,
+) -> None:
+    """Train k times, each time with another fold of the lesions held out, and ask every image once.
+
+    Example: lesion-train cross-validate --config configs/linear_probe.toml --data ISIC_2019 --folds 5
+
+    Each fold is a run of its own, below this one in MLflow; none is registered. The folder of the run then holds what
+    was said of each image (predictions/out-of-fold.csv), the scores with intervals (cross_validation.json), and labels
+    that are worth a second look (label_issues.csv). A test part of --test-fraction is set apart before, untouched.
+
+    Parameters
+    ----------
+    folds
+        How many.
+    resume
+        Folder of an interrupted cross-validation to go on with.
+    cache
+        Folder of decoded images; in .lesion by default.
+    tracking_uri
+        MLflow server or database; the local database by default.
+    """
+    if resume is not None and config is None:
+        config = resume / "config.toml"
+    settings = resolve_options(config, options).config()
+    os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
+    from lesion_train.cross_validation import LABEL_ISSUES, OUT_OF_FOLD
+    from lesion_train.cross_validation import cross_validate as run
+    from lesion_train.label_quality import describe_label_issues
+    from lesion_train.record import RunRecord
+
+    configure_logging(as_json=False)
+    done = run(
+        settings,
+        Workspace.default(),
+        folds=folds,
+        resume=None if resume is None else RunRecord.open(resume),
+        tracking_uri=tracking_uri,
+        cache=cache,
+    )
+    for number, bma in enumerate(done.fold_bma, start=1):
+        print(f"  fold {number}: BMA {bma:.3f}")
+    prefix = OUT_OF_FOLD.replace("-", "_")
+    for name, label in (("bma", "BMA"), ("macro_auroc", "macro AUROC"), ("ece", "ECE")):
+        print(f"  {label:12} {done.scores[f'{prefix}_{name}']}")
+    print(describe_label_issues(done.label_issues, len(done.predictions.labels)))
+    print(f"Record: {done.record.folder}\n  labels to look at: {done.record.folder / LABEL_ISSUES}")
+
+
+def ensemble(studies: list[Path], /) -> None:
+    """Choose among cross-validated models those that are better together, by greedy selection.
+
+    Example: lesion-train ensemble .lesion/runs/…-efficientnet_lite0-5-fold .lesion/runs/…-vit_tiny-5-fold
+
+    Prints each model's weight, and the gain over the best single model on lesions that the weights were not chosen on.
+
+    Parameters
+    ----------
+    studies
+        Folders that 'lesion-train cross-validate' made, with the same data, folds and seed.
+    """
+    from lesion_core.bootstrap import paired_bootstrap_difference
+    from lesion_core.metrics import balanced_multiclass_accuracy
+    from lesion_train.cross_validation import OUT_OF_FOLD
+    from lesion_train.ensemble import select_ensemble
+    from lesion_train.record import RunRecord
+
+    if len(studies) < 2:
+        raise LesionError("An ensemble needs at least two cross-validations to choose from.", code="too_few_models")
+    models = []
+    for folder in studies:
+        predictions = RunRecord.open(folder).read_predictions(OUT_OF_FOLD)
+        if predictions is None:
+            raise LesionError(
+                f"{folder} has no out-of-fold predictions: it is no cross-validation, or an interrupted one. Go on "
+                f"with it: lesion-train cross-validate --data DIR --resume {folder}",
+                code="no_predictions",
+            )
+        models.append(predictions)
+    chosen = select_ensemble(models)
+    scores = [balanced_multiclass_accuracy(model.probabilities, model.labels) for model in models]
+    for folder, weight, score in zip(studies, chosen.weights, scores, strict=True):
+        print(f"  {weight:5.0%}  BMA {score:.3f}  {folder.name}")
+    best = models[max(range(len(models)), key=lambda row: scores[row])]
+    gain = paired_bootstrap_difference(
+        balanced_multiclass_accuracy, best.probabilities, chosen.probabilities, best.labels, best.lesions
+    )
+    print(f"Together, on lesions that the weights were not chosen on, against the best one: BMA {gain.difference}")
+
+
+def tune(
+    space: Path,
+    options: Options = None,
+    *,
+    config: ConfigFile = None,
+    trials: int = 20,
+    study: str = "tuning",
+    storage: str | None = None,
+    cache: Path | None = None,
+    tracking_uri: str | None = None,
+) -> None:
+    """Search for settings with the best balanced accuracy on the validation part.
+
+    Example: lesion-train tune space.toml --config configs/efficientnet_lite0.toml --data ISIC_2019 --trials 30
+
+    The study is kept in .lesion/tuning.db: the same command goes on with it, and several at once share it. Bad trials
+    are stopped early. The test part is not looked at.
+
+    Parameters
+    ----------
+    space
+        TOML file: a list of choices or a table of low, high and perhaps log for each setting that is searched.
+    trials
+        How many the study shall have in the end.
+    study
+        Its name.
+    storage
+        SQLAlchemy address of Optuna's database.
+    cache
+        Folder of decoded images; in .lesion by default.
+    tracking_uri
+        MLflow server or database; the local database by default.
+    """
+    settings = resolve_options(config, options).config()
+    os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
+    from lesion_train.config_file import option_of
+    from lesion_train.tune import read_space
+    from lesion_train.tune import tune as run
+
+    configure_logging(as_json=False)
+    done = run(
+        settings,
+        read_space(space, settings),
+        Workspace.default(),
+        name=study,
+        trials=trials,
+        storage=storage,
+        tracking_uri=tracking_uri,
+        cache=cache,
+    )
+    options_line = " ".join(f"{option_of(name, value)} {value}" for name, value in done.best_settings.items())
+    print(f"{done.name}: {done.trials} trials, {done.pruned} of them stopped early")
+    print(f"  best: BMA {done.best_value:.3f} on the validation part, run {done.best_run}\n  {options_line}")
+
+
+def add_to(app: App) -> None:
+    """Mount the commands."""
+    app.command(cross_validate, name="cross-validate")
+    app.command(ensemble)
+    app.command(tune)

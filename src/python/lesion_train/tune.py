@@ -1,0 +1,208 @@
+"""Search for settings, with Optuna: in its own database, resumable, each trial a run of its own.
+
+The space is a TOML file. Keys are settings; a list is a choice, a table with ``low`` and ``high`` a range::
+
+    augmentation = ["light", "medium", "heavy"]
+    balance = { low = 0.0, high = 1.0 }
+    learning_rate = { low = 1e-4, high = 3e-3, log = true }
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import optuna
+import structlog
+
+from lesion_core.workspace import Workspace
+from lesion_train.config import TrainConfig
+from lesion_train.config_file import FIELDS, TYPES, ConfigError, resolve_config, without_paths
+from lesion_train.fit import fit
+from lesion_train.record import RunRecord
+
+log = structlog.get_logger()
+
+HEARTBEAT_S = 60
+PARENT = "parent_run"
+GOAL = "val_bma"
+
+
+@attrs.frozen(kw_only=True)
+class Study:
+    """A finished search: how many trials there were, the best one's value of ``val_bma``, and its settings."""
+
+    name: str
+    trials: int
+    pruned: int
+    best_value: float
+    best_settings: dict[str, Any]
+    best_run: str
+
+
+def read_space(path: Path, base: TrainConfig) -> dict[str, optuna.distributions.BaseDistribution]:
+    """What each setting may be.
+
+    Args:
+        path: TOML file of the space.
+        base: settings that every trial shares; those in the space replace them.
+    Raises:
+        ConfigError: lists everything that is wrong: unknown settings, empty ranges, values that a setting cannot have.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError((f"{path} is not a TOML file of a search space ({error})",)) from error
+    problems: list[str] = []
+    space: dict[str, optuna.distributions.BaseDistribution] = {}
+    for name, wanted in content.items():
+        try:
+            ends = [wanted["low"], wanted["high"]] if isinstance(wanted, Mapping) else list(wanted)
+            if not ends:
+                raise ValueError("an empty list")
+            for value in ends:
+                resolve_config(None, {"data": base.data, name: value})
+            space[name] = _distribution(name, wanted)
+        except ConfigError as error:
+            problems += [f"{path}: {problem}" for problem in error.problems]
+        except (KeyError, TypeError, ValueError) as error:
+            problems.append(
+                f"{path}: {name} = {wanted!r}: must be a list of choices, or a table of low, high and perhaps log or "
+                f"step ({error})"
+            )
+    if not content:
+        problems.append(f"{path} names no setting. Known: {', '.join(FIELDS)}")
+    if problems:
+        raise ConfigError(tuple(problems))
+    return space
+
+
+def _distribution(name: str, wanted: Any) -> optuna.distributions.BaseDistribution:
+    if not isinstance(wanted, Mapping):
+        return optuna.distributions.CategoricalDistribution(tuple(wanted))
+    options = {key: value for key, value in wanted.items() if key not in ("low", "high")}
+    if TYPES[name] in (int, int | None):
+        return optuna.distributions.IntDistribution(wanted["low"], wanted["high"], **options)
+    return optuna.distributions.FloatDistribution(float(wanted["low"]), float(wanted["high"]), **options)
+
+
+def tune(
+    base: TrainConfig,
+    space: Mapping[str, optuna.distributions.BaseDistribution],
+    workspace: Workspace,
+    *,
+    name: str,
+    trials: int,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+    cache: Path | None = None,
+    run: Callable[..., Any] = fit,
+) -> Study:
+    """Search until the study has ``trials`` finished trials, those of earlier calls and other processes counted.
+
+    A trial's value is the best balanced accuracy on the validation part; the test part plays no role. A trial that is
+    worse than the median of the others after the same epoch is stopped. Trials are recorded, and are children of the
+    study in MLflow, but not registered.
+
+    Args:
+        base: settings that every trial shares.
+        space: what is searched, by setting.
+        workspace: where the runs are recorded.
+        name: of the study; one of the same name is continued.
+        trials: how many there shall be.
+        storage: SQLAlchemy address of Optuna's database; ``tuning.db`` in the workspace where it is ``None``.
+        tracking_uri: of MLflow.
+        cache: folder of decoded images.
+        run: trains; a parameter for tests.
+    """
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name=name,
+        storage=optuna.storages.RDBStorage(
+            storage or f"sqlite:///{workspace.root / 'tuning.db'}",
+            # A trial of a process that was killed is found by its silence, and tried again.
+            heartbeat_interval=HEARTBEAT_S,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3),
+        ),
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=base.seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+        load_if_exists=True,
+    )
+    parent = _parent_record(study, base, space, workspace)
+
+    def objective(trial: optuna.Trial) -> float:
+        values = {key: _suggested(trial, key, distribution) for key, distribution in space.items()}
+        config = resolve_config(None, {**attrs.asdict(base, recurse=False), **values}).config()
+        best = -1.0
+
+        def watch(epoch: int, metrics: Mapping[str, float]) -> None:
+            nonlocal best
+            best = max(best, metrics[GOAL])
+            trial.report(metrics[GOAL], epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        record = None
+        try:
+            result = run(
+                config,
+                workspace,
+                tracking_uri=tracking_uri,
+                cache=cache,
+                parent=parent,
+                register=False,
+                watch=watch,
+            )
+            record = result.record.folder.name
+        finally:
+            log.info("trial_done", trial=trial.number, val_bma=best, pruned=record is None, **values)
+        trial.set_user_attr("run", record)
+        return best
+
+    done = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    study.optimize(objective, callbacks=[optuna.study.MaxTrialsCallback(trials, states=done)])
+    finished = study.get_trials(deepcopy=False, states=done)
+    return Study(
+        name=name,
+        trials=len(finished),
+        pruned=sum(trial.state is optuna.trial.TrialState.PRUNED for trial in finished),
+        best_value=float(study.best_value),
+        best_settings=dict(study.best_params),
+        best_run=str(study.best_trial.user_attrs["run"]),
+    )
+
+
+def _suggested(trial: optuna.Trial, name: str, distribution: optuna.distributions.BaseDistribution) -> Any:
+    match distribution:
+        case optuna.distributions.CategoricalDistribution():
+            return trial.suggest_categorical(name, distribution.choices)
+        case optuna.distributions.IntDistribution():
+            return trial.suggest_int(
+                name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+            )
+        case optuna.distributions.FloatDistribution():
+            return trial.suggest_float(
+                name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+            )
+    raise TypeError(f"{name}: {distribution}")
+
+
+def _parent_record(
+    study: optuna.Study,
+    base: TrainConfig,
+    space: Mapping[str, optuna.distributions.BaseDistribution],
+    workspace: Workspace,
+) -> RunRecord:
+    """The study's own record, under which its trials stand in MLflow: made by the first call, found by the others."""
+    known = study.user_attrs.get(PARENT)
+    if known is not None and (workspace.runs / known / "run.json").is_file():
+        return RunRecord(workspace.runs / known)
+    facts = {"study": study.study_name, **{f"space_{name}": str(value) for name, value in space.items()}}
+    record = RunRecord.create(workspace.runs, f"tune-{study.study_name}", without_paths(base), facts)
+    study.set_user_attr(PARENT, record.folder.name)
+    return record
