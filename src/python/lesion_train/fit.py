@@ -50,7 +50,7 @@ from lesion_train.card import render_card
 from lesion_train.config import TrainConfig, preprocess_of, with_backbone_defaults
 from lesion_train.config_file import to_toml, without_paths
 from lesion_train.data import CROP_MARGIN, decode_squares
-from lesion_train.evaluate import measure
+from lesion_train.evaluation.headline import measure
 from lesion_train.loop import Part, resolve_device, run_network, train_classifier
 from lesion_train.plots import plot_confusion, plot_learning_curves, plot_reliability, plot_roc
 from lesion_train.record import RunRecord
