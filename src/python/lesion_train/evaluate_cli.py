@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from lesion_core.logs import configure_logging
+
+Switch = Annotated[bool, Parameter(negative="")]
+AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 
 def evaluate(
@@ -19,12 +22,12 @@ def evaluate(
     part: str | None = None,
     ood: Path | None = None,
     out: Path = Path("evaluation"),
-    corruptions: Annotated[bool, Parameter(negative="")] = False,
-    no_thumbnails: Annotated[bool, Parameter(negative="")] = False,
+    corruptions: Switch = False,
+    no_thumbnails: Switch = False,
     isic_csv: Path | None = None,
-    resamples: int = 1000,
-    threads: int = 2,
-    device: str = "auto",
+    resamples: AtLeastOne = 1000,
+    threads: AtLeastOne = 2,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
     log_json: bool = False,
 ) -> None:
     """Measure a bundle and write a report: report.html, and its numbers as evaluation.json.
