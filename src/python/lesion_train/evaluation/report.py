@@ -20,6 +20,7 @@ from lesion_train.evaluation.figures import (
     robustness_picture,
     roc_picture,
 )
+from lesion_train.evaluation.findings import findings
 from lesion_train.evaluation.part import AnsweredPart
 from lesion_train.evaluation.values import Evaluation, Robustness
 
@@ -67,6 +68,7 @@ def render_report(evaluation: Evaluation, pictures: Pictures, thumbnails: Mappin
         e=evaluation,
         pictures=pictures,
         thumbnails=thumbnails,
+        findings=findings(evaluation),
         made_at=datetime.fromisoformat(evaluation.created_at).strftime("%d %B %Y, %H:%M %Z"),
         malignant=next((item for item in evaluation.operating_points if item.target == MALIGNANT), None),
         groupings=[(name, list(items)) for name, items in groupby(evaluation.subgroups, lambda item: item.grouping)],

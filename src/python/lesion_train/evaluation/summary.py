@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lesion_core.interval import Interval
 from lesion_train.evaluation.choice import Role
+from lesion_train.evaluation.findings import findings
 from lesion_train.evaluation.values import Evaluation
 
 ROLES = {
@@ -47,6 +48,7 @@ def _lines(e: Evaluation) -> Iterator[str]:
     yield "  per class     images  sensitivity                   AUROC"
     for item in e.classes:
         yield f"    {item.code:12} {item.images:5}  {_shown(item.sensitivity):28}  {_shown(item.auroc)}"
+    yield from (f"  ! {sentence}" for sentence in findings(e))
 
 
 def _shown(interval: Interval | None) -> str:
