@@ -24,7 +24,7 @@ from lesion_core.interval import Interval
 from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
-from lesion_train.evaluate import measure, summary
+from lesion_train.evaluation.headline import measure, summary
 from lesion_train.loop import run_network
 
 

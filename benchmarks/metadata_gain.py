@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from lesion_core.decision.calibration import calibrated_probabilities, fit_temperature
 from lesion_core.decision.metadata import fit_metadata
-from lesion_train.evaluate import measure, summary
+from lesion_train.evaluation.headline import measure, summary
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ def lesion_package(may_use=(), used_by=(), needs_at_run_time=()):
     users += ["//tests/golden/**", "//tests/faults/**", "//tests/fuzz/**", "//tests/support/**"]
     __dependents_rules__(("*", *users, "!*"))
     python_sources(sources=["**/*.py"], dependencies=list(needs_at_run_time))
-    resources(name="data", sources=["py.typed", "**/*.json", "**/*.css", "**/*.toml"])
+    resources(name="data", sources=["py.typed", "**/*.json", "**/*.css", "**/*.toml", "**/*.j2"])
 
 
 def lesion_distribution(description, scripts=None, plugins=None, extras=None):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lesion_core.challenge import ChallengeScores, ClassScores, balanced_accuracies, challenge_scores
 from lesion_core.taxonomy import ISIC_2019
+from lesion_train.evaluation.submission import write_submission
 
 OFFICIAL = Path.cwd() / "isic-challenge-scoring.pex"
 STEPS = 4096  # probabilities are multiples of 1/4096: written and read as decimals without any rounding
@@ -30,8 +31,12 @@ def official_scores(folder: Path, probabilities: NDArray[np.float64], labels: ND
             table = csv.writer(stream)
             table.writerow(["image", *codes])
             table.writerows([f"ISIC_{n:07d}", *map(float, row)] for n, row in enumerate(rows))
-    files = [str(folder / name) for name in ("truth.csv", "submission.csv")]
-    command = [str(OFFICIAL), "--output", "json", "classification", *files]
+    return scored(folder / "truth.csv", folder / "submission.csv")
+
+
+def scored(truth: Path, submission: Path) -> dict[str, Any]:
+    """What the official program prints for two files."""
+    command = [str(OFFICIAL), "--output", "json", "classification", str(truth), str(submission)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     scores: dict[str, Any] = json.loads(done.stdout)
@@ -124,6 +129,21 @@ def test_balanced_accuracy_without_and_with_none_of_the_above(tmp_path: Path) ->
     assert eight == pytest.approx(without["aggregate"]["balanced_accuracy"])
     with_none = official_scores(tmp_path / "nine", probabilities, labels)
     assert nine == pytest.approx(with_none["aggregate"]["balanced_accuracy"])
+
+
+def test_the_official_program_takes_our_submission_and_gives_our_accuracy(tmp_path: Path) -> None:
+    """The file of 'lesion-train evaluate --isic-csv', with all digits of sure and unsure answers."""
+    random = np.random.default_rng(4)
+    labels = every_class_and(150, 9, random)
+    probabilities = random.dirichlet(np.full(9, 0.3), len(labels))
+    images = [f"ISIC_{number:07d}" for number in range(len(labels))]
+    write_submission(images, probabilities, tmp_path / "new" / "submission.csv")
+    write_submission(images, np.eye(9)[labels], tmp_path / "truth.csv")
+
+    theirs = scored(tmp_path / "truth.csv", tmp_path / "new" / "submission.csv")
+
+    assert theirs["aggregate"]["balanced_accuracy"] == pytest.approx(balanced_accuracies(probabilities, labels)[1])
+    assert_equal_scores(challenge_scores(probabilities, labels, ISIC_2019.codes), theirs)
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

@@ -1,6 +1,6 @@
 """The bootstrap: how far a metric would move with other patients. Apart from ``interval``, since it needs numpy."""
 
-# N images
+# N images · R resamples
 
 from __future__ import annotations
 
@@ -39,6 +39,26 @@ def bootstrap_interval(
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail])
     return Interval(value=metric(probabilities, labels), low=float(low), high=float(high), confidence=confidence)
+
+
+def resampled_counts(
+    labels: NDArray[np.integer], lesions: NDArray[np.str_], *, resamples: int = 1000, seed: int = 0
+) -> NDArray[np.uint16]:
+    """How often each image is drawn in each resample: uint16 ``(R, N)``.
+
+    They are the resamples of ``bootstrap_interval``. A metric that takes the counts as weights measures all of them at
+    once, some hundred times faster.
+
+    Args:
+        labels: int ``(N,)``.
+        lesions: str ``(N,)``; images of one lesion are drawn together.
+        resamples: R.
+        seed: as for ``bootstrap_interval``.
+    """
+    counts = np.zeros((resamples, len(labels)), dtype=np.uint16)
+    for row, drawn in enumerate(_resampled_rows(labels, lesions, resamples, seed)):
+        counts[row] = np.bincount(drawn, minlength=len(labels))
+    return counts
 
 
 def _resampled_rows(

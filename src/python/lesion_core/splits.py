@@ -232,6 +232,23 @@ def apply_parts(path: Path, records: Iterable[ImageRecord]) -> dict[str, tuple[I
     return {part: tuple(members) for part, members in parts.items()}
 
 
+def seen_in_split(path: Path, records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
+    """Those of some records that a frozen split knows by image, lesion or patient, in their order.
+
+    For images of another data set than the split's: one that it knows may have been trained on.
+
+    Raises:
+        SplitError: as for ``read_parts``.
+    """
+    rows = _read_rows(path)
+    images, lesions, patients = ({row[column] for row in rows} - {""} for column in range(3))
+    return tuple(
+        record
+        for record in records
+        if record.isic_id in images or record.lesion_id in lesions or record.patient_id in patients
+    )
+
+
 def _rows(parts: Mapping[str, Sequence[ImageRecord]]) -> list[tuple[str, ...]]:
     return [
         (record.isic_id, record.lesion_id, record.patient_id or "", record.diagnosis, part)

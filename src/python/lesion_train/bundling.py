@@ -36,7 +36,7 @@ from lesion_core.workspace import REGISTERED_NAME
 from lesion_plugins.classifier import Classifier
 from lesion_plugins.weights import weights_to_bytes
 from lesion_train.card import render_card
-from lesion_train.evaluate import measure
+from lesion_train.evaluation.headline import measure
 from lesion_train.loop import Part, run_network
 from lesion_train.plots import plot_confusion, plot_learning_curves, plot_reliability, plot_roc
 from lesion_train.record import RunRecord

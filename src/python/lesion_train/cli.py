@@ -18,6 +18,7 @@ from lesion_train.backbones_cli import backbones
 from lesion_train.config_cli import ConfigFile, Options, resolve_options
 from lesion_train.config_cli import config as config_commands
 from lesion_train.data_cli import data
+from lesion_train.evaluate_cli import evaluate
 from lesion_train.weights_cli import weights
 
 app = App(
@@ -33,6 +34,7 @@ app = App(
 app.command(backbones)
 app.command(config_commands)
 app.command(data)
+app.command(evaluate)
 app.command(weights)
 
 
@@ -75,7 +77,7 @@ def fit(
     if resume is not None:
         settings = attrs.evolve(settings, split=resume / "split.csv", fold=None)
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
-    from lesion_train.evaluate import summary
+    from lesion_train.evaluation.headline import summary
     from lesion_train.fit import fit as run_fit
     from lesion_train.record import RunRecord
 

@@ -22,7 +22,7 @@ from lesion_core.taxonomy_file import read_taxonomy
 from lesion_core.workspace import Workspace
 from lesion_train.config import TrainConfig
 from lesion_train.config_file import to_toml, without_paths
-from lesion_train.evaluate import measure
+from lesion_train.evaluation.headline import measure
 from lesion_train.fit import fit
 from lesion_train.label_quality import LabelIssue, find_label_issues, write_label_issues
 from lesion_train.predictions import Predictions

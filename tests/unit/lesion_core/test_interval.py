@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from lesion_core.bootstrap import bootstrap_interval
+from lesion_core.bootstrap import bootstrap_interval, resampled_counts
 from lesion_core.interval import proportion_interval
 from lesion_core.metrics import balanced_multiclass_accuracy
 
@@ -62,6 +62,21 @@ def test_every_resample_draws_whole_lesions_and_keeps_each_class() -> None:
         return 0.0
 
     bootstrap_interval(look, row_number, labels, lesions, resamples=50)
+
+
+def test_counts_are_those_of_the_resamples_that_a_metric_sees() -> None:
+    """So that a metric which takes weights gives the same interval."""
+    labels = np.array([0, 1, 0, 1, 1, 0])
+    lesions = np.array(["a", "b", "a", "c", "b", "d"])
+    seen: list[list[int]] = []
+
+    def look(rows: NDArray[np.floating], drawn: NDArray[np.integer]) -> float:
+        seen.append(np.bincount(rows[:, 0].astype(int), minlength=6).tolist())
+        return 0.0
+
+    bootstrap_interval(look, np.arange(6.0)[:, None], labels, lesions, resamples=20)
+
+    assert resampled_counts(labels, lesions, resamples=20).tolist() == seen[:20]
 
 
 def test_a_proportion_has_wilsons_interval() -> None:

@@ -22,6 +22,7 @@ from lesion_core.splits import (
     parts_digest,
     read_parts,
     require_disjoint,
+    seen_in_split,
     split_by_lesion,
     write_parts,
 )
@@ -271,6 +272,20 @@ def test_lesions_that_were_joined_since_are_found(frozen: Path) -> None:
 
     with pytest.raises(SplitError, match="for example one"):
         apply_parts(frozen, today)
+
+
+def test_records_that_a_split_knows_are_found_by_image_lesion_or_patient(tmp_path: Path) -> None:
+    """Among those of other data; a blank patient is nobody."""
+    known = attrs.evolve(record(1, "MEL", "a"), patient_id="p")
+    write_parts({"train": [known], "validation": [record(2, "NV", "b")]}, tmp_path / "split.csv")
+    same_image = attrs.evolve(record(1, "MEL", "x"), patient_id="q")
+    same_lesion = record(7, "MEL", "b")
+    same_patient = attrs.evolve(record(8, "NV", "y"), patient_id="p")
+    new = [record(9, "NV", "z"), attrs.evolve(record(10, "NV", "zz"), patient_id="r")]
+
+    seen = seen_in_split(tmp_path / "split.csv", [new[0], same_patient, same_lesion, new[1], same_image])
+
+    assert seen == (same_patient, same_lesion, same_image)
 
 
 @given(st.permutations(records_with(1, 3)))

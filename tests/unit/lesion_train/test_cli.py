@@ -28,7 +28,7 @@ def test_help_names_every_command_and_says_research_use_only() -> None:
     shown = run("--help").stdout
 
     assert "Research use only" in shown
-    for command in ("fit", "config", "register", "mlflow", "backbones", "synthetic", "data"):
+    for command in ("fit", "config", "register", "mlflow", "backbones", "synthetic", "data", "evaluate"):
         assert command in shown
 
 
@@ -61,6 +61,7 @@ def test_backbones_lists_the_built_ins() -> None:
         (["config", "show", "--backbone", "vit_tini"], "Did you mean 'vit_tiny'"),
         (["register", "/nowhere"], "not a recorded run"),
         (["data", "check", "/nowhere"], "the folder does not exist"),
+        (["evaluate", "/nowhere", "--data", "x"], "/nowhere is not a bundle"),
     ],
 )
 def test_a_named_error_is_one_sentence_and_exit_code_2(arguments: list[str], sentence: str) -> None:

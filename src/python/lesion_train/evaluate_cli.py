@@ -1,0 +1,92 @@
+"""``lesion-train evaluate``: how good a bundle is on images that it was neither trained nor tuned on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter, validators
+
+from lesion_core.logs import configure_logging
+
+Switch = Annotated[bool, Parameter(negative="")]
+AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+
+
+def evaluate(
+    bundle: Path,
+    *,
+    data: Path,
+    split: Path | None = None,
+    part: str | None = None,
+    ood: Path | None = None,
+    out: Path = Path("evaluation"),
+    corruptions: Switch = False,
+    no_thumbnails: Switch = False,
+    isic_csv: Path | None = None,
+    resamples: AtLeastOne = 1000,
+    threads: AtLeastOne = 2,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    log_json: bool = False,
+) -> None:
+    """Measure a bundle and write a report: report.html, and its numbers as evaluation.json.
+
+    Example: lesion-train evaluate .lesion/runs/RUN/bundle --data ISIC_2019 --ood strange --out evaluation
+
+    Without --split, the split of the bundle's own run is taken where it is for this data: its part 'test', or else
+    'validation', which set the decision parameters, as the report then says. Other data is foreign: all its images are
+    taken, but for those that the run's split knows. Nothing is measured on images that were trained on.
+
+    Parameters
+    ----------
+    bundle
+        Folder of the bundle.
+    data
+        The data set, in any layout that is known.
+    split
+        Frozen split, as 'lesion-train data split' and every run write one.
+    part
+        Part of the split: train, validation, test, fold-1 …
+    ood
+        Folder whose folders hold images that are none of the diagnoses; each folder is one group.
+    out
+        Folder for the report; one that holds an evaluation is refused.
+    corruptions
+        Also measure on corrupted images: 15 corruptions at 5 severities, which takes 75 times as long.
+    no_thumbnails
+        Leave images of patients out of the report.
+    isic_csv
+        Also write the probabilities as the ISIC 2019 challenge wants them: image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK.
+    resamples
+        Of the bootstrap that makes the intervals.
+    threads
+        That decode and calculate.
+    device
+        auto, cpu or cuda.
+    log_json
+        Log as JSON lines, for machines.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    from lesion_core.bundle import load_bundle
+    from lesion_train.evaluation.run import EvaluationOptions, evaluate_bundle
+    from lesion_train.evaluation.summary import describe
+    from lesion_train.evaluation.values import NUMBERS, REPORT
+
+    configure_logging(as_json=log_json)
+    options = EvaluationOptions(
+        split=split,
+        part=part,
+        ood=ood,
+        corruptions=corruptions,
+        with_thumbnails=not no_thumbnails,
+        isic_csv=isic_csv,
+        resamples=resamples,
+        threads=threads,
+        device=device,
+    )
+    print(describe(evaluate_bundle(load_bundle(bundle), data, out, options)))
+    print(f"Report: {out / REPORT}" + ("" if no_thumbnails else "  (it contains images of patients)"))
+    print(f"Numbers: {out / NUMBERS}")
+    if isic_csv is not None:
+        print(f"Challenge file: {isic_csv}")

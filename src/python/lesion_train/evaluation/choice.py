@@ -1,0 +1,190 @@
+"""Which images a bundle may be measured on: those that it was neither trained nor, if possible, tuned on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+import attrs
+
+from lesion_core.bundle import Bundle
+from lesion_core.errors import SplitError
+from lesion_core.records import Dataset, ImageRecord, data_digest
+from lesion_core.splits import TEST, TRAIN, VALIDATION, apply_parts, parts_digest, read_parts, seen_in_split
+from lesion_core.taxonomy import Taxonomy
+from lesion_train.evaluation.errors import EvaluationError
+
+ALL = "all"
+
+
+class Role(StrEnum):
+    """What the images were to the model.
+
+    - *test*: set apart by the model's own split; nothing was fitted on them.
+    - *validation*: of its own split; they set the temperature and the other decision parameters.
+    - *foreign*: of other data than the model's.
+    """
+
+    TEST = "test"
+    VALIDATION = "validation"
+    FOREIGN = "foreign"
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """The images to measure on, of the data set of this name.
+
+    ``left_out`` counts those that the model's run knows, among foreign ones.
+    """
+
+    dataset: str
+    records: tuple[ImageRecord, ...]
+    part: str
+    role: Role
+    data_digest: str | None
+    split_digest: str | None
+    left_out: int = 0
+
+
+def choose_images(bundle: Bundle, dataset: Dataset, *, split: Path | None, part: str | None) -> Choice:
+    """Choose the part that is measured.
+
+    With ``split``, its ``part``. Without, the split that the bundle's own run recorded beside it, if it is for this
+    data. Otherwise all images are foreign; those that the run's split knows are left out.
+
+    Args:
+        bundle: that is measured.
+        dataset: its own test part counts as images like the others.
+        split: a frozen split.
+        part: of the split; ``test`` where it has one, else ``validation``, without it.
+    Raises:
+        EvaluationError: ``needs_split``: this is the data that the bundle was trained on, and no split says which
+            images were held out; ``trained_on``: the part was trained on, or may have been; ``no_such_part``;
+            ``nothing_left``; ``unknown_labels``.
+        SplitError: the split is unreadable, altered, or for other data.
+    """
+    everything = (*dataset.records, *dataset.test)
+    require_known_labels(everything, bundle.manifest.taxonomy)
+    digest = data_digest(everything)
+    own = _own_split(bundle)
+    if split is not None:
+        return _part_of(split, dataset, bundle, digest, part)
+    if own is not None and _is_for(own, dataset):
+        return _part_of(own, dataset, bundle, digest, part)
+    if digest == bundle.manifest.training.data_digest:
+        raise EvaluationError(
+            "This is the data that the bundle was trained on, and no split says which images were held out: give "
+            "--split FILE, the split.csv of its run.",
+            code="needs_split",
+        )
+    if part is not None:
+        raise EvaluationError(f"A part ({part!r}) needs the split that it is a part of: give --split FILE too.")
+    seen = {record.isic_id for record in seen_in_split(own, everything)} if own is not None else set()
+    records = tuple(record for record in everything if record.isic_id not in seen)
+    if not records:
+        raise EvaluationError(
+            f"All {len(everything)} images are in the split of the bundle's own run, by image, lesion or patient: "
+            "nothing is left to measure on. Give other images, or --split FILE.",
+            code="nothing_left",
+        )
+    return Choice(
+        dataset=dataset.name,
+        records=records,
+        part=ALL,
+        role=Role.FOREIGN,
+        data_digest=digest,
+        split_digest=None,
+        left_out=len(seen),
+    )
+
+
+def require_known_labels(records: Sequence[ImageRecord], taxonomy: Taxonomy) -> None:
+    """Check that the model could give every label.
+
+    Raises:
+        EvaluationError: ``unknown_labels``.
+    """
+    unknown = Counter(record.diagnosis for record in records if record.diagnosis not in taxonomy.codes)
+    if unknown:
+        named = ", ".join(f"{label} ({count:,} images)" for label, count in sorted(unknown.items()))
+        raise EvaluationError(
+            f"The model does not know these labels: {named}. It knows {', '.join(taxonomy.codes)}. "
+            "Remove these images, or label them as one of these.",
+            code="unknown_labels",
+        )
+
+
+def _own_split(bundle: Bundle) -> Path | None:
+    """The split that the bundle's run recorded beside it, where it is there and has the bundle's digest."""
+    path = bundle.folder.resolve().parent / "split.csv"
+    if not path.is_file():
+        return None
+    read_parts(path)  # it is what its first line says
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    return path if first.endswith(bundle.manifest.training.split_digest) else None
+
+
+def _is_for(split: Path, dataset: Dataset) -> bool:
+    try:
+        _parts(split, dataset)
+    except SplitError as error:
+        if error.code == "other_data":
+            return False
+        raise
+    return True
+
+
+def _parts(split: Path, dataset: Dataset) -> dict[str, tuple[ImageRecord, ...]]:
+    """The parts of a frozen split; the data set's own test part is one even where the split leaves it out."""
+    has_test = TEST in read_parts(split).values()
+    parts = apply_parts(split, (*dataset.records, *(dataset.test if has_test else ())))
+    return {**({TEST: dataset.test} if dataset.test else {}), **parts}
+
+
+def _part_of(split: Path, dataset: Dataset, bundle: Bundle, digest: str, part: str | None) -> Choice:
+    parts = _parts(split, dataset)
+    name = part or (TEST if TEST in parts else VALIDATION)
+    if name not in parts:
+        raise EvaluationError(
+            f"{split} has no part {name!r}. It has {', '.join(sorted(parts))}: choose one with --part.",
+            code="no_such_part",
+        )
+    role = _role(parts, name, bundle, digest)
+    return Choice(
+        dataset=dataset.name,
+        records=parts[name],
+        part=name,
+        role=role,
+        data_digest=digest,
+        split_digest=parts_digest(parts),
+    )
+
+
+def _role(parts: Mapping[str, Sequence[ImageRecord]], name: str, bundle: Bundle, digest: str) -> Role:
+    """What the part was to the model, as far as digests can prove it."""
+    facts = bundle.manifest.training
+    held_out = next((other for other in parts if _as_run(parts, other) == facts.split_digest), None)
+    if held_out is None and digest != facts.data_digest:
+        return Role.FOREIGN
+    if held_out is None:
+        raise EvaluationError(
+            f"The bundle was trained on this data with another split (digest {facts.split_digest[:12]}…): images of "
+            f"part {name!r} may have been trained on. Give the split.csv of its run.",
+            code="trained_on",
+        )
+    if name not in (held_out, TEST):
+        possible = " or ".join(repr(other) for other in parts if other in (held_out, TEST))
+        raise EvaluationError(
+            f"The bundle was trained on part {name!r}: a score there would be too good. Choose {possible} with --part.",
+            code="trained_on",
+        )
+    return Role.TEST if name == TEST else Role.VALIDATION
+
+
+def _as_run(parts: Mapping[str, Sequence[ImageRecord]], held_out: str) -> str:
+    """Digest of the split that a run records which holds this part out and trains on the others."""
+    training = [record for other in parts if other not in (held_out, TEST) for record in parts[other]]
+    test = {TEST: parts[TEST]} if TEST in parts else {}
+    return parts_digest({TRAIN: training, VALIDATION: parts[held_out], **test})

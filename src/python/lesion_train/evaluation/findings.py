@@ -1,0 +1,82 @@
+"""What a reader should not overlook: promises that these images do not bear out, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lesion_core.decision.triage import MALIGNANT
+from lesion_core.interval import Interval
+from lesion_train.evaluation.values import Evaluation
+
+CALLED_OUTSIDE = 0.5  # of strange images; where fewer are, the detector misses most
+MILD_SEVERITY = 2
+LOST_SENSITIVITY = 0.10  # that a mild corruption may cost
+
+
+def findings(evaluation: Evaluation) -> tuple[str, ...]:
+    """Sentences, the gravest first; none where every promise is kept.
+
+    A promise counts as broken where its whole 95 % interval lies below it. With many groups and classes one or two do
+    so by chance.
+    """
+    return (
+        *_sensitivities(evaluation),
+        *_groups(evaluation),
+        *_coverages(evaluation),
+        *_strange_images(evaluation),
+        *_mild_corruptions(evaluation),
+    )
+
+
+def _sensitivities(e: Evaluation) -> Iterator[str]:
+    for point in e.operating_points:
+        if point.sensitivity is not None and point.sensitivity.high < point.wanted_sensitivity:
+            yield (
+                f"The threshold for {point.target} was set for a sensitivity of "
+                f"{_percent(point.wanted_sensitivity)} and reaches {_shown(point.sensitivity)}."
+            )
+
+
+def _groups(e: Evaluation) -> Iterator[str]:
+    wanted = next((point.wanted_sensitivity for point in e.operating_points if point.target == MALIGNANT), None)
+    for group in e.subgroups:
+        if wanted is not None and group.sensitivity is not None and group.sensitivity.high < wanted:
+            yield (
+                f"Group {group.grouping} {group.group}: {_shown(group.sensitivity)} of the malignant images are found, "
+                f"of {group.malignant_lesions} lesions; the threshold was set for {_percent(wanted)}."
+            )
+
+
+def _coverages(e: Evaluation) -> Iterator[str]:
+    for item in e.classes:
+        if item.coverage is not None and item.coverage.high < e.conformal.promised:
+            yield (
+                f"Conformal sets hold {item.code} in {_shown(item.coverage)} of its images; "
+                f"{_percent(e.conformal.promised)} were promised."
+            )
+
+
+def _strange_images(e: Evaluation) -> Iterator[str]:
+    for group in e.outside.groups:
+        if group.called_outside is not None and group.called_outside.high < CALLED_OUTSIDE:
+            yield f"Of the strange images “{group.name}” only {_shown(group.called_outside)} are called outside."
+
+
+def _mild_corruptions(e: Evaluation) -> Iterator[str]:
+    if e.robustness is None or e.robustness.clean.sensitivity is None:
+        return
+    clean = e.robustness.clean.sensitivity.value
+    for item in e.robustness.results:
+        if item.severity == MILD_SEVERITY and item.sensitivity and item.sensitivity.high < clean - LOST_SENSITIVITY:
+            yield (
+                f"With {item.corruption} of severity {item.severity} of 5, {_shown(item.sensitivity)} of the malignant "
+                f"images are found instead of {_percent(clean)}."
+            )
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f}\u00a0%"
+
+
+def _shown(interval: Interval) -> str:
+    return f"{_percent(interval.value)} ({100 * interval.low:.0f}–{100 * interval.high:.0f})"

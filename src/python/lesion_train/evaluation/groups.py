@@ -1,0 +1,94 @@
+"""Is the model as good for every group of patients?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesion_core.bundle import BundleManifest
+from lesion_core.decision.triage import MALIGNANT
+from lesion_core.interval import Interval
+from lesion_core.subgroups import FEWEST_LESIONS, UNKNOWN, groupings
+from lesion_train.evaluation import weighted
+from lesion_train.evaluation.decisions import scores_of, target_of
+from lesion_train.evaluation.part import AnsweredPart
+from lesion_train.evaluation.scores import answered_rightly
+from lesion_train.evaluation.values import SubgroupResult
+
+FEWEST_IN_A_SHARE = 10  # lesions: below, a sensitivity of 0.9 cannot even occur
+
+
+def subgroup_results(
+    part: AnsweredPart, manifest: BundleManifest, *, fewest_lesions: int = FEWEST_LESIONS
+) -> tuple[SubgroupResult, ...]:
+    """Scores by sex, age, site, source and, where the data tell it, skin type.
+
+    Groups differ in their mix of diagnoses, which BMA feels most; macro AUROC is over the diagnoses that occur in the
+    group. Sensitivity and specificity are for malignant lesions, at the bundle's operating point.
+
+    Args:
+        part: that is measured.
+        manifest: of the bundle.
+        fewest_lesions: a group with fewer gets no score.
+    """
+    known = part.of_trained_classes()
+    results = []
+    for grouping, group_of in _groupings(known).items():
+        names = sorted(set(group_of.tolist()), key=_youngest_first_unknown_last)
+        if names == [UNKNOWN]:
+            continue
+        results += [_result(known.only(group_of == name), grouping, name, manifest, fewest_lesions) for name in names]
+    return tuple(results)
+
+
+def _groupings(known: AnsweredPart) -> Mapping[str, NDArray[np.str_]]:
+    skin = [f"type {record.fitzpatrick}" if record.fitzpatrick else UNKNOWN for record in known.records]
+    return {**groupings(known.records), "skin (Fitzpatrick)": np.asarray(skin, dtype=np.str_)}
+
+
+def _youngest_first_unknown_last(name: str) -> tuple[bool, bool, str]:
+    return name == UNKNOWN, not name.startswith("<"), name
+
+
+def _result(
+    group: AnsweredPart, grouping: str, name: str, manifest: BundleManifest, fewest_lesions: int
+) -> SubgroupResult:
+    points = [point for point in manifest.decision.operating_points if point.target == MALIGNANT]
+    is_malignant = target_of(group, MALIGNANT, manifest.taxonomy)
+    lesions = len(np.unique(group.lesions))
+    bma = area = sensitivity = specificity = None
+    if lesions >= fewest_lesions:
+        is_right = answered_rightly(group.probabilities, group.labels)
+        draw = group.resamples
+        bma = draw.interval(partial(weighted.balanced_accuracy, is_right=is_right, labels=group.labels))
+        area = draw.interval(
+            partial(
+                weighted.macro_average,
+                metric=weighted.area_under_roc,
+                probabilities=group.probabilities,
+                labels=group.labels,
+            )
+        )
+        for point in points:
+            is_above = scores_of(group, MALIGNANT, manifest.taxonomy) >= point.threshold.value
+            sensitivity = _share_of_enough(group, is_above, is_malignant)
+            specificity = _share_of_enough(group, ~is_above, ~is_malignant)
+    return SubgroupResult(
+        grouping=grouping,
+        group=name,
+        images=len(group.labels),
+        lesions=lesions,
+        malignant_lesions=len(np.unique(group.lesions[is_malignant])),
+        macro_auroc=area,
+        bma=bma,
+        sensitivity=sensitivity,
+        specificity=specificity,
+    )
+
+
+def _share_of_enough(group: AnsweredPart, is_hit: NDArray[np.bool_], is_counted: NDArray[np.bool_]) -> Interval | None:
+    enough = len(np.unique(group.lesions[is_counted])) >= FEWEST_IN_A_SHARE
+    return group.share(is_hit, is_counted) if enough else None

@@ -1,0 +1,168 @@
+"""The images that are measured, with the model's answers and the resamples that make intervals of metrics."""
+
+# N images · K trained classes · R resamples
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from lesion_core.bootstrap import resampled_counts
+from lesion_core.bundle import BundleManifest
+from lesion_core.decision.calibration import calibrated_probabilities
+from lesion_core.decision.decide import Decisions, decide
+from lesion_core.decision.metadata import adjusted_logits
+from lesion_core.decision.ood import NetworkOutput, Reference
+from lesion_core.interval import Interval, proportion_interval
+from lesion_core.records import ImageRecord, labels_of, lesions_of
+from lesion_train.evaluation.weighted import PerResample, Weights, share
+
+CONFIDENCE = 0.95
+_BLOCK = 2_000_000  # weights at a time: 16 MB, and as much for each step of a metric
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Resamples:
+    """How often each image counts: uint16 ``(1 + R, N)``; in the first row, which gives the value, once.
+
+    ``lesions``: str ``(N,)``, that were drawn.
+    """
+
+    counts: NDArray[np.uint16]
+    lesions: NDArray[np.str_]
+
+    @classmethod
+    def draw(cls, labels: NDArray[np.integer], lesions: NDArray[np.str_], resamples: int) -> Resamples:
+        """Draw whole lesions within each class, as ``lesion_core.bootstrap.bootstrap_interval`` does."""
+        once = np.ones((1, len(labels)), dtype=np.uint16)
+        drawn = resampled_counts(labels, lesions, resamples=resamples)
+        return cls(counts=np.concatenate([once, drawn]), lesions=lesions)
+
+    @property
+    def number(self) -> int:
+        """R."""
+        return len(self.counts) - 1
+
+    def values(self, metric: Callable[[Weights], PerResample]) -> NDArray[np.float64]:
+        """A metric of every resample, the value itself first: float64 ``(1 + R,)``."""
+        rows = max(1, _BLOCK // max(1, self.counts.shape[1]))
+        blocks = range(0, len(self.counts), rows)
+        return np.concatenate([metric(self.counts[start : start + rows].astype(np.float64)) for start in blocks])
+
+    def interval(self, metric: Callable[[Weights], PerResample]) -> Interval | None:
+        """A metric with its percentile interval; ``None`` where it is not defined.
+
+        Args:
+            metric: takes weights ``(R, N)`` and gives a number a resample, NaN where it is not defined.
+        """
+        values = self.values(metric)
+        if np.isnan(values[0]):
+            return None
+        drawn = values[1:] if self.number else values
+        low, high = np.nanquantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        return Interval(value=float(values[0]), low=float(low), high=float(high), confidence=CONFIDENCE)
+
+    def share(self, is_hit: NDArray[np.bool_], is_counted: NDArray[np.bool_]) -> Interval | None:
+        """Share of hits among the counted images: bool ``(N,)`` each.
+
+        A bootstrap never sees what did not happen: at 0 and 1 its interval has no width. There it is Wilson's instead,
+        which counts each lesion once.
+        """
+        found = self.interval(lambda weights: share(weights, is_hit, is_counted))
+        if found is None or 0 < found.value < 1:
+            return found
+        lesions = len(np.unique(self.lesions[is_counted]))
+        return proportion_interval(round(found.value) * lesions, lesions, confidence=CONFIDENCE)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class AnsweredPart:
+    """N images, the truth and the answers.
+
+    Attributes:
+        records: the images.
+        labels: int ``(N,)`` in ``[0, K]``; K is *none of the above*.
+        lesions: str ``(N,)``.
+        logits: float ``(N, K)``, with what age, sex and site add where they are taken into account.
+        probabilities: float64 ``(N, K)``, calibrated, before any share for *none of the above*.
+        decisions: what an answer states.
+        resamples: of the lesions.
+    """
+
+    records: tuple[ImageRecord, ...]
+    labels: NDArray[np.int64]
+    lesions: NDArray[np.str_]
+    logits: NDArray[np.floating]
+    probabilities: NDArray[np.float64]
+    decisions: Decisions
+    resamples: Resamples
+
+    def only(self, rows: NDArray[np.bool_]) -> AnsweredPart:
+        """Some of the images, with resamples of their own: bool ``(N,)``."""
+        if rows.all():
+            return self
+        labels, lesions = self.labels[rows], self.lesions[rows]
+        decisions = {name: values[rows] for name, values in attrs.asdict(self.decisions, recurse=False).items()}
+        return AnsweredPart(
+            records=tuple(record for record, kept in zip(self.records, rows, strict=True) if kept),
+            labels=labels,
+            lesions=lesions,
+            logits=self.logits[rows],
+            probabilities=self.probabilities[rows],
+            decisions=Decisions(**decisions),
+            resamples=Resamples.draw(labels, lesions, self.resamples.number),
+        )
+
+    def of_trained_classes(self) -> AnsweredPart:
+        """The images whose diagnosis the network can name."""
+        return self.only(self.labels < self.probabilities.shape[1])
+
+    def share(self, is_hit: NDArray[np.bool_], is_counted: NDArray[np.bool_] | None = None) -> Interval | None:
+        """``Resamples.share`` of these images; of all of them where none are chosen."""
+        everyone = np.ones(len(self.labels), dtype=bool)
+        return self.resamples.share(is_hit, everyone if is_counted is None else is_counted)
+
+
+def answer(
+    output: NetworkOutput,
+    records: Sequence[ImageRecord],
+    *,
+    manifest: BundleManifest,
+    reference: Reference,
+    resamples: int,
+    with_metadata: bool = False,
+) -> AnsweredPart:
+    """Turn what a network says into what a bundle answers.
+
+    Args:
+        output: of the images.
+        records: the images, with labels of the bundle's taxonomy.
+        manifest: of the bundle.
+        reference: of its detector of strange images.
+        resamples: R.
+        with_metadata: take age, sex and site into account; the bundle has to have parameters for it.
+    """
+    parameters = manifest.decision_with_metadata if with_metadata else manifest.decision
+    assert parameters is not None
+    logits = output.logits
+    if parameters.metadata is not None:
+        logits = adjusted_logits(logits, records, parameters.metadata)
+    labels, lesions = labels_of(records, manifest.taxonomy), lesions_of(records)
+    return AnsweredPart(
+        records=tuple(records),
+        labels=labels,
+        lesions=lesions,
+        logits=logits,
+        probabilities=calibrated_probabilities(logits, parameters.temperature),
+        decisions=decide(
+            output,
+            parameters=parameters,
+            reference=reference,
+            taxonomy=manifest.taxonomy,
+            metadata=records if with_metadata else None,
+        ),
+        resamples=Resamples.draw(labels, lesions, resamples),
+    )

@@ -1,0 +1,311 @@
+"""Measure a bundle and write the report: from answers, or from a bundle and a folder of images."""
+
+# N images · P side of the stored squares
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import attrs
+import numpy as np
+import safetensors.numpy
+import structlog
+import torch
+from numpy.typing import NDArray
+
+from lesion_core.bundle import REFERENCE, Bundle, BundleManifest
+from lesion_core.datasets import read_dataset
+from lesion_core.datasets.folder import find_images
+from lesion_core.decision.ood import NetworkOutput, Reference
+from lesion_core.errors import DatasetError
+from lesion_core.records import Dataset, ImageRecord, lesions_of
+from lesion_core.taxonomy import ISIC_2019, Taxonomy
+from lesion_plugins.classifier import classifier_from_bundle
+from lesion_plugins.registry import BackboneRegistry
+from lesion_train.devices import resolve_device
+from lesion_train.evaluation.choice import Choice, choose_images
+from lesion_train.evaluation.decisions import band_results, conformal_result, operating_results, outside_result
+from lesion_train.evaluation.errors import EvaluationError
+from lesion_train.evaluation.groups import subgroup_results
+from lesion_train.evaluation.mistakes import confident_mistakes, missed_malignant, thumbnails
+from lesion_train.evaluation.part import AnsweredPart, answer
+from lesion_train.evaluation.report import draw_pictures, render_report
+from lesion_train.evaluation.robustness import measure_robustness
+from lesion_train.evaluation.scores import class_results, confusion, headline, reliability
+from lesion_train.evaluation.submission import require_isic_classes, write_submission
+from lesion_train.evaluation.values import (
+    NUMBERS,
+    REPORT,
+    DataFacts,
+    Evaluation,
+    Headline,
+    ModelFacts,
+    Robustness,
+    to_json,
+)
+from lesion_train.loop import run_network
+from lesion_train.squares import SquareCache
+
+log = structlog.get_logger()
+
+RESAMPLES = 1000
+_NOTHING: Mapping[str, NetworkOutput] = {}
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationOptions:
+    """How ``evaluate_bundle`` measures.
+
+    Attributes:
+        split: frozen split; ``None`` takes that of the bundle's own run.
+        part: of the split; ``None`` takes ``test``, or ``validation`` where there is none.
+        ood: folder whose folders are groups of strange images.
+        corruptions: measure on corrupted images too.
+        with_thumbnails: the report shows images of patients.
+        isic_csv: where to write the challenge's file.
+        resamples: of the bootstrap.
+        threads: that decode and calculate.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    split: Path | None = None
+    part: str | None = None
+    ood: Path | None = None
+    corruptions: bool = False
+    with_thumbnails: bool = True
+    isic_csv: Path | None = None
+    resamples: int = RESAMPLES
+    threads: int = 2
+    device: str = "auto"
+
+
+def evaluate_outputs(
+    output: NetworkOutput,
+    choice: Choice,
+    *,
+    manifest: BundleManifest,
+    reference: Reference,
+    folder: Path,
+    bundle_digest: str | None = None,
+    squares: NDArray[np.uint8] | None = None,
+    strange: Mapping[str, NetworkOutput] = _NOTHING,
+    robustness: Robustness | None = None,
+    resamples: int = RESAMPLES,
+) -> Evaluation:
+    """Measure what a network said, and write ``report.html`` and ``evaluation.json``.
+
+    Args:
+        output: of the chosen images.
+        choice: the images, with their labels, and what they were to the model.
+        manifest: of the bundle; its taxonomy and its decision parameters are those that count.
+        reference: of its detector of strange images.
+        folder: to write to; made where it is missing.
+        bundle_digest: of the bundle, where it was written already.
+        squares: uint8 ``(N, P, P, 3)``, for thumbnails; without, the report shows no image of a patient.
+        strange: what the network says of each group of strange images.
+        robustness: of ``measure_robustness``.
+        resamples: of the bootstrap.
+    Raises:
+        EvaluationError: ``no_images``: no image is of a trained class; ``folder_taken``: it holds an evaluation.
+    """
+    require_free(folder)
+    records, taxonomy, decision = choice.records, manifest.taxonomy, manifest.decision
+    part = answer(output, records, manifest=manifest, reference=reference, resamples=resamples)
+    if not (part.labels < len(taxonomy.trained)).any():
+        raise EvaluationError("No image is of a trained class: there is nothing to measure.", code="no_images")
+    evaluation = Evaluation(
+        model=_model_facts(manifest, bundle_digest),
+        data=_data_facts(choice, taxonomy),
+        created_at=now(),
+        resamples=resamples,
+        codes=taxonomy.trained_codes,
+        headline=headline(part),
+        with_metadata=_with_metadata(output, records, manifest, reference, resamples),
+        before_temperature=reliability(part, 1.0),
+        after_temperature=reliability(part, decision.temperature),
+        classes=class_results(part, taxonomy),
+        confusion=confusion(part),
+        conformal=conformal_result(part, decision.conformal),
+        operating_points=operating_results(part, manifest),
+        triage=band_results(part, manifest),
+        outside=outside_result(part, strange, manifest=manifest, reference=reference),
+        subgroups=subgroup_results(part, manifest),
+        robustness=robustness,
+        mistakes=confident_mistakes(part, manifest),
+        missed=missed_malignant(part, manifest),
+    )
+    _write(evaluation, part, folder, squares)
+    return evaluation
+
+
+def evaluate_bundle(bundle: Bundle, data: Path, folder: Path, options: EvaluationOptions) -> Evaluation:
+    """Run a bundle's network on a data set, measure, and write the report.
+
+    Args:
+        bundle: that is measured.
+        data: folder of the data set, in any known layout; with class folders, named by the bundle's own taxonomy.
+        folder: to write to.
+        options: how.
+    Raises:
+        EvaluationError: see ``choose_images`` and ``evaluate_outputs``; ``other_taxonomy`` of ``isic_csv``.
+        LesionError: a named problem with the data or the bundle.
+    """
+    require_free(folder)
+    manifest = bundle.manifest
+    if options.isic_csv is not None:
+        require_isic_classes(manifest.taxonomy)
+    device = resolve_device(options.device)
+    torch.set_num_threads(options.threads)
+    choice = choose_images(bundle, _read(data, manifest.taxonomy), split=options.split, part=options.part)
+    log.info("images_chosen", part=choice.part, role=choice.role.value, images=len(choice.records))
+    strange_records = _strange_images(options.ood, manifest.taxonomy) if options.ood else {}
+    reference = safetensors.numpy.load(bundle.read(REFERENCE))
+    network = partial(
+        run_network, classifier_from_bundle(bundle, BackboneRegistry.load()).to(device), spec=manifest.preprocess
+    )
+
+    with tempfile.TemporaryDirectory(prefix="lesion-squares-") as scratch:
+
+        def decode(records: tuple[ImageRecord, ...]) -> NDArray[np.uint8]:
+            cache = SquareCache(Path(scratch), records, threads=options.threads)
+            return cache.squares(records, manifest.preprocess)[:]
+
+        squares = decode(choice.records)
+        output = network(squares)
+        strange = {name: network(decode(records)) for name, records in strange_records.items()}
+        robustness = None
+        if options.corruptions:
+            robustness = measure_robustness(
+                network,
+                squares,
+                choice.records,
+                manifest=manifest,
+                reference=reference,
+                resamples=options.resamples,
+            )
+        evaluation = evaluate_outputs(
+            output,
+            choice,
+            manifest=manifest,
+            reference=reference,
+            folder=folder,
+            bundle_digest=bundle.digest,
+            squares=squares if options.with_thumbnails else None,
+            strange=strange,
+            robustness=robustness,
+            resamples=options.resamples,
+        )
+    if options.isic_csv is not None:
+        answers = answer(output, choice.records, manifest=manifest, reference=reference, resamples=0)
+        images = [record.isic_id for record in choice.records]
+        write_submission(images, answers.decisions.probabilities, options.isic_csv)
+    return evaluation
+
+
+def require_free(folder: Path) -> None:
+    """Check that a folder holds no evaluation yet.
+
+    Raises:
+        EvaluationError: ``folder_taken``.
+    """
+    taken = [name for name in (REPORT, NUMBERS) if (folder / name).exists()]
+    if taken:
+        raise EvaluationError(
+            f"{folder} holds an evaluation already ({', '.join(taken)}). Choose another folder, or remove it first.",
+            code="folder_taken",
+        )
+
+
+def now() -> str:
+    """Now (UTC), or what SOURCE_DATE_EPOCH says: https://reproducible-builds.org/specs/source-date-epoch/ ."""
+    seconds = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _read(data: Path, taxonomy: Taxonomy) -> Dataset:
+    """A bundle with diagnoses of somebody's own is asked about class folders named by them."""
+    return read_dataset(data) if taxonomy.codes == ISIC_2019.codes else read_dataset(data, taxonomy)
+
+
+def _strange_images(folder: Path, taxonomy: Taxonomy) -> dict[str, tuple[ImageRecord, ...]]:
+    """The images below each folder of a folder, as records of *none of the above*."""
+    if not folder.is_dir():
+        raise DatasetError(folder, ("the folder does not exist",))
+    groups: dict[str, tuple[ImageRecord, ...]] = {}
+    problems: list[str] = []
+    for group in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        found = find_images([group], problems)
+        if found:
+            groups[group.name] = tuple(
+                ImageRecord(
+                    isic_id=f"{group.name}/{name}",
+                    path=path,
+                    diagnosis=taxonomy.none_of_the_above.code,
+                    lesion_id=f"{group.name}/{name}",
+                )
+                for name, path in sorted(found.items())
+            )
+    if problems or not groups:
+        raise DatasetError(folder, tuple(problems) or ("expected folders with images, each of them one group",))
+    return groups
+
+
+def _with_metadata(
+    output: NetworkOutput,
+    records: tuple[ImageRecord, ...],
+    manifest: BundleManifest,
+    reference: Reference,
+    resamples: int,
+) -> Headline | None:
+    told = any(record.age_approx or record.sex or record.anatom_site_general for record in records)
+    if manifest.decision_with_metadata is None or not told:
+        return None
+    return headline(
+        answer(output, records, manifest=manifest, reference=reference, resamples=resamples, with_metadata=True)
+    )
+
+
+def _model_facts(manifest: BundleManifest, digest: str | None) -> ModelFacts:
+    facts = manifest.training
+    return ModelFacts(
+        name=manifest.name,
+        digest=digest,
+        backbone=manifest.backbone.name,
+        created_at=facts.created_at,
+        trained_on=facts.dataset,
+        data_digest=facts.data_digest,
+        train_images=facts.train_images,
+        validation_images=facts.validation_images,
+    )
+
+
+def _data_facts(choice: Choice, taxonomy: Taxonomy) -> DataFacts:
+    records = choice.records
+    return DataFacts(
+        dataset=choice.dataset,
+        part=choice.part,
+        role=choice.role,
+        data_digest=choice.data_digest,
+        split_digest=choice.split_digest,
+        images=len(records),
+        lesions=len(np.unique(lesions_of(records))),
+        none_of_the_above=sum(record.diagnosis == taxonomy.none_of_the_above.code for record in records),
+        left_out=choice.left_out,
+    )
+
+
+def _write(evaluation: Evaluation, part: AnsweredPart, folder: Path, squares: NDArray[np.uint8] | None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / NUMBERS).write_text(to_json(evaluation), encoding="utf-8")
+    shown: dict[str, str] = {}
+    if squares is not None:
+        images = [record.isic_id for record in part.records]
+        shown = thumbnails(squares, images, (*evaluation.mistakes, *evaluation.missed))
+    report = render_report(evaluation, draw_pictures(evaluation, part), shown)
+    (folder / REPORT).write_text(report, encoding="utf-8")
