@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
@@ -17,6 +18,7 @@ from lesion_train.backbones_cli import backbones
 from lesion_train.config_cli import ConfigFile, Options, resolve_options
 from lesion_train.config_cli import config as config_commands
 from lesion_train.data_cli import data
+from lesion_train.promotion_cli import REFUSED_EXIT_CODE, promotion
 from lesion_train.weights_cli import weights
 
 app = App(
@@ -33,6 +35,7 @@ app.command(backbones)
 app.command(config_commands)
 app.command(data)
 app.command(weights)
+app.command(promotion, name="*")
 
 
 @app.command
@@ -91,28 +94,73 @@ def register(run: Path, *, name: str = REGISTERED_NAME, tracking_uri: str | None
         MLflow server or database; the local database by default.
     """
     from lesion_train.record import RunRecord
-    from lesion_train.tracking import Mirror
 
-    if not (run / "run.json").is_file():
-        raise LesionError(f"{run} is not a recorded run: it has no run.json. Runs are in .lesion/runs.")
+    record = RunRecord.open(run)
+    from lesion_train.tracking import Mirror
+    from lesion_train.tracking import register as register_run
+
     workspace = Workspace.default()
-    made = Mirror(RunRecord(run.resolve()), tracking_uri or workspace.mlflow_database, workspace).register(name)
+    made = register_run(Mirror(record, tracking_uri or workspace.mlflow_database, workspace), name)
     given = f" as {' and '.join(made.aliases)}" if made.aliases else " (it was registered before)"
     print(f"Registered: models:/{made.name}/{made.version}{given}")
 
 
 @app.command
-def mlflow(*, port: int = MLFLOW_PORT) -> None:
-    """Start the MLflow server on the local database, at http://127.0.0.1:PORT; stays up until Ctrl-C.
+def sync(
+    *runs: Path, all_runs: Annotated[bool, Parameter(name="--all")] = False, tracking_uri: str | None = None
+) -> None:
+    """Send to MLflow what it does not have of recorded runs; safe to repeat, sends nothing twice.
+
+    Example: lesion-train sync --all
+
+    Parameters
+    ----------
+    runs
+        Folders of runs, as 'lesion-train fit' printed them.
+    all_runs
+        All runs of the workspace.
+    tracking_uri
+        MLflow server or database; the local database by default.
+    """
+    from lesion_train.record import RunRecord
+
+    workspace = Workspace.default()
+    folders = sorted(path.parent for path in workspace.runs.glob("*/run.json")) if all_runs else list(runs)
+    if not folders:
+        raise LesionError("No run to send: name folders of runs, or give --all for those in .lesion/runs.")
+    records = [RunRecord.open(folder) for folder in folders]
+    from lesion_train.tracking import Mirror, TrackingError
+
+    failed = []
+    for record in records:
+        try:
+            _, sent = Mirror(record, tracking_uri or workspace.mlflow_database, workspace).sync()
+            print(f"{record.folder.name}: {sent}")
+        except TrackingError as error:
+            failed.append(record.folder.name)
+            print(f"{record.folder.name}: not sent. {error}", file=sys.stderr)
+    if failed:
+        raise LesionError(f"{len(failed)} of {len(records)} runs were not sent: {', '.join(failed)}.")
+
+
+@app.command
+def mlflow(*, port: int = MLFLOW_PORT, backend_store_uri: str | None = None, artifact_root: str | None = None) -> None:
+    """Start the MLflow server, at http://127.0.0.1:PORT; stays up until Ctrl-C.
 
     Parameters
     ----------
     port
         TCP port on loopback.
+    backend_store_uri
+        Database: sqlite:///FILE or postgresql+pg8000://USER:PASSWORD@HOST/NAME; the local one in .lesion by default.
+        MLFLOW_BACKEND_STORE_URI in the environment does the same and keeps the password off the command line.
+    artifact_root
+        Folder of bundles and plots; in .lesion by default. Trainers write there themselves.
     """
     from lesion_train.mlflow_server import start_mlflow
 
-    server = start_mlflow(Workspace.default(), port)
+    backend_store_uri = backend_store_uri or os.environ.get("MLFLOW_BACKEND_STORE_URI")
+    server = start_mlflow(Workspace.default(), port, backend_store_uri=backend_store_uri, artifact_root=artifact_root)
     print(f"MLflow: http://127.0.0.1:{port}  (Ctrl-C stops it)", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -145,12 +193,12 @@ def synthetic(folder: Path, *, images_per_class: int = 30, seed: int = 0) -> Non
 
 
 def main() -> None:
-    """Run the command line; a named error is one sentence and exit code 2."""
+    """Run the command line; a named error is one sentence and exit code 2, a refused promotion 4."""
     try:
         app()
     except LesionError as error:
         print(f"lesion-train: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(REFUSED_EXIT_CODE if error.code == "promotion_refused" else 2)
     except KeyboardInterrupt:
         print("lesion-train: stopped.", file=sys.stderr)
         sys.exit(130)

@@ -54,7 +54,7 @@ from lesion_train.evaluate import measure
 from lesion_train.loop import Part, resolve_device, run_network, train_classifier
 from lesion_train.plots import plot_confusion, plot_learning_curves, plot_reliability, plot_roc
 from lesion_train.record import RunRecord
-from lesion_train.tracking import Mirror, RegisteredVersion, TrackingError
+from lesion_train.tracking import BackgroundMirror, Mirror, RegisteredVersion, TrackingError
 
 log = structlog.get_logger()
 
@@ -107,7 +107,7 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
     record = RunRecord.create(workspace.runs, config.backbone, without_paths(config), facts)
     record.config.write_text(to_toml(config), encoding="utf-8")
     write_parts(parts, record.split)
-    mirror = Mirror(record, tracking_uri or workspace.mlflow_database, workspace)
+    mirror = BackgroundMirror(Mirror(record, tracking_uri or workspace.mlflow_database, workspace))
     log.info(
         "run_started",
         folder=str(record.folder),
@@ -121,10 +121,7 @@ def fit(config: TrainConfig, workspace: Workspace, *, tracking_uri: str | None =
         record.add_epoch(epoch, metrics)
         shown = {key: float(f"{value:.4g}") for key, value in metrics.items()}
         log.info("epoch_done", epoch=epoch, of=config.epochs, **shown)
-        try:
-            mirror.sync_epochs()
-        except TrackingError as error:
-            log.warning("tracking_failed", reason=error.message)
+        mirror.notify()
 
     with tempfile.TemporaryDirectory(prefix="lesion-squares-") as scratch:
         decoded = _decode_parts(dataset, split, spec, Path(scratch), config.threads)

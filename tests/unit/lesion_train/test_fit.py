@@ -19,7 +19,7 @@ from lesion_core.workspace import Workspace
 from lesion_train.config import TrainConfig
 from lesion_train.fit import FitResult, fit, make_split
 from lesion_train.record import RunRecord
-from lesion_train.tracking import Mirror, TrackingError
+from lesion_train.tracking import Mirror, TrackingError, register
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_the_first_version_is_champion_and_a_second_only_challenger(
 
 def test_registering_a_run_again_makes_no_second_version(result: FitResult, workspace: Workspace) -> None:
     """The command is safe to repeat."""
-    again = Mirror(result.record, workspace.mlflow_database, workspace).register("skin-lesion")
+    again = register(Mirror(result.record, workspace.mlflow_database, workspace), "skin-lesion")
 
     assert result.registered is not None
     assert again.version == result.registered.version
@@ -181,9 +181,9 @@ def test_an_mlflow_that_is_down_stops_nothing_and_can_catch_up(data: Path, tmp_p
 
     assert offline.registered is None
     assert load_bundle(offline.record.bundle).digest == offline.bundle.digest
-    with pytest.raises(TrackingError, match="lesion-train register"):
-        Mirror(offline.record, "http://127.0.0.1:9", workspace).sync_epochs()
-    made = Mirror(RunRecord(offline.record.folder), workspace.mlflow_database, workspace).register("skin-lesion")
+    with pytest.raises(TrackingError, match="lesion-train sync"):
+        Mirror(offline.record, "http://127.0.0.1:9", workspace).sync()
+    made = register(Mirror(RunRecord(offline.record.folder), workspace.mlflow_database, workspace), "skin-lesion")
     assert made.version == "1"
     run_id = str(client(workspace).get_model_version("skin-lesion", "1").run_id)
     assert client(workspace).get_metric_history(run_id, "val_bma")

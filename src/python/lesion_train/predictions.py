@@ -1,0 +1,92 @@
+"""What a model says of held-out images, one row an image: what models are compared by.
+
+isic_id,lesion_id,label,MEL,NV,…
+ISIC_0024306,HAM_0000550,NV,0.012,0.951,…
+"""
+
+# N images · K trained classes
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from lesion_core.errors import LesionError
+from lesion_core.records import ImageRecord
+
+_KEYS = ("isic_id", "lesion_id", "label")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Predictions:
+    """Calibrated probabilities of images of one part, in the order of their ids.
+
+    Attributes:
+        isic_ids: str ``(N,)``, ascending.
+        lesions: str ``(N,)``; images of one lesion are drawn together by the bootstrap.
+        labels: int64 ``(N,)``, positions in ``codes``.
+        probabilities: float64 ``(N, K)``; rows sum to 1.
+        codes: of the K trained classes.
+    """
+
+    isic_ids: NDArray[np.str_]
+    lesions: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    codes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, records: Sequence[ImageRecord], probabilities: NDArray[np.floating], codes: Sequence[str]
+    ) -> Predictions:
+        """Put records and their probabilities, float ``(N, K)``, together."""
+        order = sorted(range(len(records)), key=lambda row: records[row].isic_id)
+        return cls(
+            isic_ids=np.array([records[row].isic_id for row in order], dtype=np.str_),
+            lesions=np.array([records[row].lesion_id for row in order], dtype=np.str_),
+            labels=np.array([codes.index(records[row].diagnosis) for row in order], dtype=np.int64),
+            probabilities=np.asarray(probabilities, dtype=np.float64)[order],
+            codes=tuple(codes),
+        )
+
+
+def write_predictions(predictions: Predictions, path: Path) -> Path:
+    """Write to a CSV file, exactly: reading gives the same numbers. Atomic."""
+    staging = path.with_suffix(".tmp")
+    with staging.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([*_KEYS, *predictions.codes])
+        for image, lesion, label, row in zip(
+            predictions.isic_ids, predictions.lesions, predictions.labels, predictions.probabilities, strict=True
+        ):
+            writer.writerow([image, lesion, predictions.codes[label], *(repr(float(value)) for value in row)])
+    staging.replace(path)
+    return path
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read what ``write_predictions`` wrote.
+
+    Raises:
+        LesionError: ``bad_predictions``: no such file, or not one of these.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            header, *rows = csv.reader(stream)
+        if tuple(header[:3]) != _KEYS or not rows:
+            raise ValueError(f"its first line has to start with {','.join(_KEYS)}, and images have to follow")
+        codes = tuple(header[3:])
+        return Predictions(
+            isic_ids=np.array([row[0] for row in rows], dtype=np.str_),
+            lesions=np.array([row[1] for row in rows], dtype=np.str_),
+            labels=np.array([codes.index(row[2]) for row in rows], dtype=np.int64),
+            probabilities=np.array([row[3:] for row in rows], dtype=np.float64).reshape(len(rows), len(codes)),
+            codes=codes,
+        )
+    except (OSError, ValueError, IndexError) as error:
+        raise LesionError(f"{path} is not a file of predictions: {error}.", code="bad_predictions") from error
