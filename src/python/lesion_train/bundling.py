@@ -1,14 +1,10 @@
-"""From a trained network to its bundle: what it says of each part, the decision layer, the scores, the plots."""
+"""From a trained network to its bundle: what it says of each part, the decision layer, the scores, the report."""
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import partial
 
-import attrs
 import safetensors.numpy
 
 from lesion_core.bootstrap import bootstrap_interval
@@ -24,7 +20,7 @@ from lesion_core.bundle import (
 )
 from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.decide import decide, fit_decision
-from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
+from lesion_core.decision.ood import LinearHead, fit_reference
 from lesion_core.decision.parameters import OodDetector
 from lesion_core.interval import Interval
 from lesion_core.metrics import balanced_multiclass_accuracy
@@ -36,24 +32,16 @@ from lesion_core.workspace import REGISTERED_NAME
 from lesion_plugins.classifier import Classifier
 from lesion_plugins.weights import weights_to_bytes
 from lesion_train.card import render_card
+from lesion_train.evaluation.choice import Choice, Role
+from lesion_train.evaluation.figures import learning_curves_picture, write_figure
 from lesion_train.evaluation.headline import measure
+from lesion_train.evaluation.run import evaluate_outputs, now
 from lesion_train.loop import Part, run_network
-from lesion_train.plots import plot_confusion, plot_learning_curves, plot_reliability, plot_roc
+from lesion_train.predictions import Predictions
+from lesion_train.provenance import RunFacts
 from lesion_train.record import RunRecord
 
 PREFIXES = {VALIDATION: "val", TEST: "test"}
-
-
-@attrs.frozen(kw_only=True)
-class RunFacts:
-    """What a run's result depends on, beside its settings; digests are sha256 in hexadecimal."""
-
-    dataset: str
-    data_digest: str
-    split_digest: str
-    git_revision: str
-    lock_digest: str
-    weights_origin: str
 
 
 def make_bundle(
@@ -69,7 +57,9 @@ def make_bundle(
     seed: int,
     record: RunRecord,
 ) -> tuple[Bundle, dict[str, Interval]]:
-    """Fit the decision layer on the validation part, measure, and write the bundle into the run's record.
+    """Fit the decision layer on the validation part, measure, and write bundle, predictions and report into the record.
+
+    The report is of the test part, and of the validation part where there is no other.
 
     Args:
         model: trained.
@@ -98,12 +88,12 @@ def make_bundle(
             continue
         labels, lesions = parts[name].labels, lesions_of(split.parts[name])
         probabilities = calibrated_probabilities(outputs[name].logits, decision.temperature)
+        record.write_predictions(name, Predictions.of(split.parts[name], probabilities, taxonomy.trained_codes))
         metrics |= measure(probabilities, labels, lesions, taxonomy, prefix=prefix)
         decisions = decide(outputs[name], parameters=decision, reference=reference, taxonomy=taxonomy)
         metrics[f"{prefix}_bma_with_none"] = bootstrap_interval(
             balanced_multiclass_accuracy, decisions.probabilities, labels, lesions
         )
-    _plot(record, outputs[VALIDATION], parts[VALIDATION], decision.temperature, taxonomy)
     manifest = BundleManifest(
         name=REGISTERED_NAME,
         backbone=backbone,
@@ -117,7 +107,7 @@ def make_bundle(
             seed=seed,
             git_revision=facts.git_revision,
             lock_digest=facts.lock_digest,
-            created_at=_created_at(),
+            created_at=now(),
             train_images=len(split.train),
             validation_images=len(split.validation),
             metrics=metrics,
@@ -129,19 +119,24 @@ def make_bundle(
         REFERENCE: safetensors.numpy.save(reference),
         CARD: render_card(manifest).encode(),
     }
-    return write_bundle(record.bundle, manifest, files), metrics
-
-
-def _plot(record: RunRecord, outputs: NetworkOutput, part: Part, temperature: float, taxonomy: Taxonomy) -> None:
-    probabilities = calibrated_probabilities(outputs.logits, temperature)
+    bundle = write_bundle(record.bundle, manifest, files)
+    part, role = (TEST, Role.TEST) if TEST in parts else (VALIDATION, Role.VALIDATION)
+    choice = Choice(
+        dataset=facts.dataset,
+        records=split.parts[part],
+        part=part,
+        role=role,
+        data_digest=facts.data_digest,
+        split_digest=facts.split_digest,
+    )
+    evaluate_outputs(
+        outputs[part],
+        choice,
+        manifest=bundle.manifest,
+        reference=reference,
+        folder=record.report,
+        bundle_digest=bundle.digest,
+    )
     if record.epochs:
-        plot_learning_curves(record.epochs, record.plots / "learning_curves.png")
-    plot_confusion(probabilities, part.labels, taxonomy, record.plots / "confusion.png")
-    plot_roc(probabilities, part.labels, taxonomy, record.plots / "roc.png")
-    plot_reliability(probabilities, part.labels, record.plots / "reliability.png")
-
-
-def _created_at() -> str:
-    """Now, or what SOURCE_DATE_EPOCH says: https://reproducible-builds.org/specs/source-date-epoch/ ."""
-    seconds = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+        write_figure(learning_curves_picture(record.epochs), record.report / "learning_curves.svg")
+    return bundle, metrics

@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import attrs
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
@@ -19,6 +20,8 @@ from lesion_train.config_cli import ConfigFile, Options, resolve_options
 from lesion_train.config_cli import config as config_commands
 from lesion_train.data_cli import data
 from lesion_train.evaluate_cli import evaluate
+from lesion_train.promotion_cli import REFUSED_EXIT_CODE, promotion
+from lesion_train.studies_cli import studies
 from lesion_train.weights_cli import weights
 
 app = App(
@@ -36,6 +39,8 @@ app.command(config_commands)
 app.command(data)
 app.command(evaluate)
 app.command(weights)
+app.command(promotion, name="*")
+app.command(studies, name="*")
 
 
 @app.command
@@ -69,8 +74,9 @@ def fit(
     log_json
         Log as JSON lines, for machines.
     """
-    if resume is not None and not (resume / "run.json").is_file():
-        raise LesionError(f"{resume} is not a recorded run: it has no run.json. Runs are in .lesion/runs.")
+    from lesion_train.record import RunRecord
+
+    record = None if resume is None else RunRecord.open(resume)
     if resume is not None and config is None:
         config = resume / "config.toml"
     settings = resolve_options(config, options).config()
@@ -78,16 +84,15 @@ def fit(
         settings = attrs.evolve(settings, split=resume / "split.csv", fold=None)
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
     from lesion_train.evaluation.headline import summary
+    from lesion_train.evaluation.values import REPORT
     from lesion_train.fit import fit as run_fit
-    from lesion_train.record import RunRecord
 
     configure_logging(as_json=log_json)
-    record = None if resume is None else RunRecord(resume.resolve())
     result = run_fit(settings, Workspace.default(), tracking_uri=tracking_uri, resume=record, cache=cache)
     print(summary(result.metrics, "val", "Validation part (split by lesion; it also set the temperature)"))
     if "test_bma" in result.metrics:
         print(summary(result.metrics, "test", "Test part (nothing was fitted on it)"))
-    print(f"Bundle: {result.bundle.folder}\n  digest {result.bundle.digest}")
+    print(f"Bundle: {result.bundle.folder}\n  digest {result.bundle.digest}\nReport: {result.record.report / REPORT}")
     if result.registered is None:
         print(f"Not registered. Once MLflow answers: lesion-train register {result.record.folder}")
         sys.exit(3)
@@ -111,28 +116,73 @@ def register(run: Path, *, name: str = REGISTERED_NAME, tracking_uri: str | None
         MLflow server or database; the local database by default.
     """
     from lesion_train.record import RunRecord
-    from lesion_train.tracking import Mirror
 
-    if not (run / "run.json").is_file():
-        raise LesionError(f"{run} is not a recorded run: it has no run.json. Runs are in .lesion/runs.")
+    record = RunRecord.open(run)
+    from lesion_train.tracking import Mirror
+    from lesion_train.tracking import register as register_run
+
     workspace = Workspace.default()
-    made = Mirror(RunRecord(run.resolve()), tracking_uri or workspace.mlflow_database, workspace).register(name)
+    made = register_run(Mirror(record, tracking_uri or workspace.mlflow_database, workspace), name)
     given = f" as {' and '.join(made.aliases)}" if made.aliases else " (it was registered before)"
     print(f"Registered: models:/{made.name}/{made.version}{given}")
 
 
 @app.command
-def mlflow(*, port: int = MLFLOW_PORT) -> None:
-    """Start the MLflow server on the local database, at http://127.0.0.1:PORT; stays up until Ctrl-C.
+def sync(
+    *runs: Path, all_runs: Annotated[bool, Parameter(name="--all")] = False, tracking_uri: str | None = None
+) -> None:
+    """Send to MLflow what it does not have of recorded runs; safe to repeat, sends nothing twice.
+
+    Example: lesion-train sync --all
+
+    Parameters
+    ----------
+    runs
+        Folders of runs, as 'lesion-train fit' printed them.
+    all_runs
+        All runs of the workspace.
+    tracking_uri
+        MLflow server or database; the local database by default.
+    """
+    from lesion_train.record import RunRecord
+
+    workspace = Workspace.default()
+    folders = sorted(path.parent for path in workspace.runs.glob("*/run.json")) if all_runs else list(runs)
+    if not folders:
+        raise LesionError("No run to send: name folders of runs, or give --all for those in .lesion/runs.")
+    records = [RunRecord.open(folder) for folder in folders]
+    from lesion_train.tracking import Mirror, TrackingError
+
+    failed = []
+    for record in records:
+        try:
+            _, sent = Mirror(record, tracking_uri or workspace.mlflow_database, workspace).sync()
+            print(f"{record.folder.name}: {sent}")
+        except TrackingError as error:
+            failed.append(record.folder.name)
+            print(f"{record.folder.name}: not sent. {error}", file=sys.stderr)
+    if failed:
+        raise LesionError(f"{len(failed)} of {len(records)} runs were not sent: {', '.join(failed)}.")
+
+
+@app.command
+def mlflow(*, port: int = MLFLOW_PORT, backend_store_uri: str | None = None, artifact_root: str | None = None) -> None:
+    """Start the MLflow server, at http://127.0.0.1:PORT; stays up until Ctrl-C.
 
     Parameters
     ----------
     port
         TCP port on loopback.
+    backend_store_uri
+        Database: sqlite:///FILE or postgresql+pg8000://USER:PASSWORD@HOST/NAME; the local one in .lesion by default.
+        MLFLOW_BACKEND_STORE_URI in the environment does the same and keeps the password off the command line.
+    artifact_root
+        Folder of bundles and plots; in .lesion by default. Trainers write there themselves.
     """
     from lesion_train.mlflow_server import start_mlflow
 
-    server = start_mlflow(Workspace.default(), port)
+    backend_store_uri = backend_store_uri or os.environ.get("MLFLOW_BACKEND_STORE_URI")
+    server = start_mlflow(Workspace.default(), port, backend_store_uri=backend_store_uri, artifact_root=artifact_root)
     print(f"MLflow: http://127.0.0.1:{port}  (Ctrl-C stops it)", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -165,12 +215,12 @@ def synthetic(folder: Path, *, images_per_class: int = 30, seed: int = 0) -> Non
 
 
 def main() -> None:
-    """Run the command line; a named error is one sentence and exit code 2."""
+    """Run the command line; a named error is one sentence and exit code 2, a refused promotion 4."""
     try:
         app()
     except LesionError as error:
         print(f"lesion-train: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(REFUSED_EXIT_CODE if error.code == "promotion_refused" else 2)
     except KeyboardInterrupt:
         print("lesion-train: stopped.", file=sys.stderr)
         sys.exit(130)

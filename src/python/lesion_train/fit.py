@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import subprocess
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import attrs
@@ -17,13 +16,13 @@ from lesion_core.datasets import read_dataset
 from lesion_core.errors import LesionError
 from lesion_core.interval import Interval
 from lesion_core.preprocess_spec import PreprocessSpec
-from lesion_core.records import Dataset, data_digest, labels_of
+from lesion_core.records import Dataset, labels_of
 from lesion_core.splits import TRAIN, VALIDATION, Split, require_disjoint, write_parts
 from lesion_core.taxonomy_file import read_taxonomy
 from lesion_core.workspace import REGISTERED_NAME, Workspace
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
-from lesion_train.bundling import RunFacts, make_bundle
+from lesion_train.bundling import make_bundle
 from lesion_train.checkpoint import Checkpoints
 from lesion_train.config import TrainConfig, preprocess_of, with_backbone_defaults
 from lesion_train.config_file import to_toml, without_paths
@@ -31,9 +30,11 @@ from lesion_train.devices import make_fabric
 from lesion_train.linear_probe import fit_linear_probe
 from lesion_train.loop import Part, train_classifier
 from lesion_train.parts import make_split
+from lesion_train.progress import ProgressRecorder
+from lesion_train.provenance import RunFacts
 from lesion_train.record import RunRecord
 from lesion_train.squares import CROP_MARGIN, SquareCache
-from lesion_train.tracking import Mirror, RegisteredVersion, TrackingError
+from lesion_train.tracking import BackgroundMirror, Mirror, RegisteredVersion, SystemSampler, TrackingError
 
 log = structlog.get_logger()
 
@@ -42,9 +43,15 @@ log = structlog.get_logger()
 WITHOUT_EFFECT = ("data", "split", "fold", "validation_fraction", "test_fraction", "workers", "checkpoint_minutes")
 
 
+class RunStoppedError(LesionError):
+    """Raised by ``watch`` to end a run that is not worth going on with; its checkpoints are removed."""
+
+    code = "run_stopped"
+
+
 @attrs.frozen(kw_only=True)
 class FitResult:
-    """What a run made. ``registered`` is ``None`` where MLflow could not be reached."""
+    """What a run made. ``registered`` is ``None`` where MLflow could not be reached, or was not to be asked."""
 
     record: RunRecord
     bundle: Bundle
@@ -59,6 +66,9 @@ def fit(
     tracking_uri: str | None = None,
     resume: RunRecord | None = None,
     cache: Path | None = None,
+    parent: RunRecord | None = None,
+    register: bool = True,
+    watch: Callable[[int, dict[str, float]], None] = lambda epoch, metrics: None,
 ) -> FitResult:
     """Fine-tune a backbone and register the result.
 
@@ -68,6 +78,9 @@ def fit(
         tracking_uri: of MLflow; the workspace's own database where it is ``None``.
         resume: an interrupted run of the same settings and data to go on with, instead of a new one.
         cache: folder of decoded images; the workspace's own where it is ``None``.
+        parent: the run that this one is a part of.
+        register: whether the bundle becomes a version of the registered model.
+        watch: called with each epoch, counted from 1, and its metrics; may raise ``RunStoppedError``.
     Raises:
         SystemExit: with 0, in all processes of a run but the first, when the training is over.
         LesionError: a named problem with the data, the backbone or the settings, before any training; or, in the midst
@@ -89,15 +102,8 @@ def fit(
         pretrained=config.pretrained,
         dropout=config.dropout,
     )
-    facts = RunFacts(
-        dataset=dataset.name,
-        data_digest=data_digest((*dataset.records, *dataset.test)),
-        split_digest=split.digest,
-        git_revision=_git_revision(),
-        lock_digest=_environment_digest(),
-        weights_origin=weights_origin,
-    )
-    record = resume or _new_record(fabric, config, workspace, facts, split)
+    facts = RunFacts.of(dataset, split, weights_origin=weights_origin)
+    record = resume or _new_record(fabric, config, workspace, facts, split, parent)
     if resume is not None and record.bundle.exists():
         bundle = load_bundle(record.bundle)
         raise LesionError(
@@ -108,7 +114,7 @@ def fit(
     checkpoints = Checkpoints(record.checkpoints, _identity(config, facts), every_s=60 * config.checkpoint_minutes)
     found = checkpoints.latest()
     parts = _decoded(fabric, dataset, split, spec, cache or workspace.squares, facts.data_digest, config.threads)
-    mirror = Mirror(record, tracking_uri or workspace.mlflow_database, workspace)
+    mirror = BackgroundMirror(Mirror(record, tracking_uri or workspace.mlflow_database, workspace))
     log.info(
         "run_started" if found is None else "run_resumed",
         folder=str(record.folder),
@@ -116,63 +122,95 @@ def fit(
         step=0 if found is None else found[1].step,
         **{f"{name}_images": len(records) for name, records in split.parts.items()},
     )
+    progress = ProgressRecorder(record, mirror, epochs=config.epochs) if fabric.is_global_zero else None
+
+    def on_step(step: int, metrics: dict[str, float]) -> None:
+        if progress is not None:
+            progress.add_step(step, metrics)
 
     def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
-        if not fabric.is_global_zero or epoch in [row["epoch"] for row in record.epochs]:  # of before a kill
-            return
-        record.add_epoch(epoch, metrics)
-        shown = {key: float(f"{value:.4g}") for key, value in metrics.items()}
-        log.info("epoch_done", epoch=epoch, of=config.epochs, **shown)
-        try:
-            mirror.sync_epochs()
-        except TrackingError as error:
-            log.warning("tracking_failed", reason=error.message)
+        if progress is not None:
+            progress.add_epoch(epoch, metrics)
+            watch(epoch, metrics)
 
     try:
-        if config.linear_probe:
-            model = fit_linear_probe(model, parts[TRAIN], parts[VALIDATION], spec, config)
-        else:
-            model = train_classifier(
-                model,
-                parts[TRAIN],
-                parts[VALIDATION],
-                spec,
-                backbone,
-                config,
-                fabric=fabric,
-                checkpoints=checkpoints,
-                on_epoch=on_epoch,
-            )
+        with ExitStack() as during:
+            if fabric.is_global_zero:
+                during.enter_context(SystemSampler(record))
+            if config.linear_probe:
+                model = fit_linear_probe(model, parts[TRAIN], parts[VALIDATION], spec, config)
+            else:
+                model = train_classifier(
+                    model,
+                    parts[TRAIN],
+                    parts[VALIDATION],
+                    spec,
+                    backbone,
+                    config,
+                    fabric=fabric,
+                    checkpoints=checkpoints,
+                    on_step=on_step,
+                    on_epoch=on_epoch,
+                )
+        if not fabric.is_global_zero:
+            raise SystemExit(0)
+        bundle, metrics = make_bundle(
+            model,
+            parts,
+            split,
+            spec=spec,
+            taxonomy=taxonomy,
+            detector=config.ood_detector or backbone.ood_detector,
+            backbone=registry.identity(config.backbone, weights_origin),
+            facts=facts,
+            seed=config.seed,
+            record=record,
+        )
+    except RunStoppedError:
+        checkpoints.remove()
+        _end(record, mirror, "KILLED")
+        raise
     except KeyboardInterrupt:
         log.warning("run_interrupted", resume=f"lesion-train fit --data {config.data} --resume {record.folder}")
+        _end(record, mirror, "KILLED")
         raise
-    if not fabric.is_global_zero:
-        raise SystemExit(0)
-    bundle, metrics = make_bundle(
-        model,
-        parts,
-        split,
-        spec=spec,
-        taxonomy=taxonomy,
-        detector=config.ood_detector or backbone.ood_detector,
-        backbone=registry.identity(config.backbone, weights_origin),
-        facts=facts,
-        seed=config.seed,
-        record=record,
-    )
+    except Exception:
+        _end(record, mirror, "FAILED")
+        raise
+    record.finish("FINISHED")
     checkpoints.remove()
-    registered = None
+    return FitResult(record=record, bundle=bundle, metrics=metrics, registered=_published(mirror, register))
+
+
+def _published(mirror: BackgroundMirror, register: bool) -> RegisteredVersion | None:
+    """Send the rest of the run, and register it if it is to be; a failure is logged, since nothing is lost."""
     try:
-        registered = mirror.register(REGISTERED_NAME)
+        if register:
+            return mirror.register(REGISTERED_NAME)
+        mirror.finish()
     except TrackingError as error:
-        log.warning("registration_failed", reason=error.message)
-    return FitResult(record=record, bundle=bundle, metrics=metrics, registered=registered)
+        log.warning("registration_failed" if register else "tracking_failed", reason=error.message)
+    return None
 
 
-def _new_record(fabric: Fabric, config: TrainConfig, workspace: Workspace, facts: RunFacts, split: Split) -> RunRecord:
+def _end(record: RunRecord, mirror: BackgroundMirror, status: str) -> None:
+    record.finish(status)
+    _published(mirror, register=False)
+
+
+def _new_record(
+    fabric: Fabric,
+    config: TrainConfig,
+    workspace: Workspace,
+    facts: RunFacts,
+    split: Split,
+    parent: RunRecord | None,
+) -> RunRecord:
     folder = ""
     if fabric.is_global_zero:
-        record = RunRecord.create(workspace.runs, config.backbone, without_paths(config), attrs.asdict(facts))
+        record = RunRecord.create(
+            workspace.runs, config.backbone, without_paths(config), attrs.asdict(facts), parent=parent
+        )
         record.config.write_text(to_toml(config), encoding="utf-8")
         write_parts(split.parts, record.split)
         folder = str(record.folder)
@@ -197,18 +235,3 @@ def _decoded(
             )
             for name, records in split.parts.items()
         }
-
-
-def _git_revision() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except OSError:
-        return "unknown"
-    return done.stdout.strip() or "unknown"
-
-
-def _environment_digest() -> str:
-    """sha256 over the names and versions of all installed distributions."""
-    found = {f"{item.name.lower()}=={item.version}" for item in importlib.metadata.distributions() if item.name}
-    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()

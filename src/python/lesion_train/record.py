@@ -1,22 +1,34 @@
 """The local record of a run: written first and always; MLflow only mirrors it.
 
-run.json        name, settings, facts
-config.toml     the settings again, for 'lesion-train fit --config'
-split.csv       which image was trained on, which was held out
-epochs.jsonl    metrics, one line an epoch
-plots/*.png     learning curves, confusion, ROC, reliability
-checkpoints/    what an interrupted run goes on from
-bundle/         the model
+run.json            id, name, parent, user, start, settings, facts; never changes
+config.toml         the settings again, for 'lesion-train fit --config'
+split.csv           which image was trained on, which was held out
+epochs.jsonl        metrics, one line an epoch
+steps.jsonl         metrics of some steps of the optimiser, one line a step
+system.jsonl        load and memory of the machine, one line a sample
+predictions/*.csv   probabilities of the held-out images; see ``predictions``
+checkpoints/        what an interrupted run goes on from
+report/             page, numbers and figures of the evaluation on the test part
+bundle/             the model
+end.json            how the run ended, and when
 """
 
 from __future__ import annotations
 
+import getpass
+import hashlib
 import json
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 import attrs
+
+from lesion_core.errors import LesionError
+from lesion_train.predictions import Predictions, read_predictions, write_predictions
+
+STATUSES = ("FINISHED", "FAILED", "KILLED")
 
 
 @attrs.frozen
@@ -26,8 +38,24 @@ class RunRecord:
     folder: Path
 
     @classmethod
-    def create(cls, runs: Path, name: str, settings: dict[str, Any], facts: dict[str, str]) -> RunRecord:
-        """Make a new folder below ``runs``; its name starts with the time (UTC)."""
+    def create(
+        cls,
+        runs: Path,
+        name: str,
+        settings: dict[str, Any],
+        facts: dict[str, str],
+        *,
+        parent: RunRecord | None = None,
+    ) -> RunRecord:
+        """Make a new folder below ``runs``; its name starts with the time (UTC).
+
+        Args:
+            runs: folder of all runs.
+            name: end of the folder's name.
+            settings: of the run.
+            facts: digests and other facts, as text.
+            parent: the run that this one is a part of, such as the k folds of a cross-validation; also below ``runs``.
+        """
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         name = name.replace(":", "-")  # of timm:MODEL; not every file system has it
         folder, suffix = runs / f"{stamp}-{name}", 1
@@ -39,10 +67,30 @@ class RunRecord:
                 suffix += 1
                 folder = runs / f"{stamp}-{name}-{suffix}"
         record = cls(folder)
-        record.plots.mkdir()
-        content = {"name": folder.name, "settings": settings, "facts": facts}
+        content = {
+            "id": uuid.uuid4().hex,
+            "name": folder.name,
+            "parent": parent.folder.name if parent else None,
+            "user": user_name(),
+            "started_ms": _now_ms(),
+            "settings": settings,
+            "facts": facts,
+        }
         (folder / "run.json").write_text(json.dumps(content, indent=2, sort_keys=True))
         return record
+
+    @classmethod
+    def open(cls, folder: Path) -> RunRecord:
+        """A record that is there.
+
+        Raises:
+            LesionError: ``no_run``: the folder is not a recorded run.
+        """
+        if not (folder / "run.json").is_file():
+            raise LesionError(
+                f"{folder} is not a recorded run: it has no run.json. Runs are in .lesion/runs.", code="no_run"
+            )
+        return cls(folder.resolve())
 
     @property
     def bundle(self) -> Path:
@@ -65,24 +113,112 @@ class RunRecord:
         return self.folder / "checkpoints"
 
     @property
-    def plots(self) -> Path:
-        """Folder of the plots."""
-        return self.folder / "plots"
+    def report(self) -> Path:
+        """Folder of the evaluation; see ``evaluation.run.evaluate_outputs``."""
+        return self.folder / "report"
+
+    @property
+    def predictions(self) -> Path:
+        """Folder of the predictions."""
+        return self.folder / "predictions"
 
     @property
     def description(self) -> dict[str, Any]:
-        """Content of ``run.json``: ``name``, ``settings``, ``facts``."""
+        """Content of ``run.json``: ``name``, ``settings``, ``facts`` and what ``create`` adds."""
         content: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
         return content
 
+    @property
+    def id(self) -> str:
+        """Names this run at every server, whoever sends it: 32 hexadecimal digits."""
+        text = (self.folder / "run.json").read_bytes()
+        # Records of earlier releases have no id; their content never changes either.
+        return str(json.loads(text).get("id") or hashlib.sha256(text).hexdigest()[:32])
+
+    @property
+    def parent(self) -> RunRecord | None:
+        """The run that this one is a part of."""
+        name = self.description.get("parent")
+        return RunRecord(self.folder.parent / name) if name else None
+
     def add_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Append one epoch, with the time in milliseconds."""
-        row = {"epoch": epoch, "time_ms": int(time.time() * 1000), **metrics}
-        with (self.folder / "epochs.jsonl").open("a") as stream:
-            stream.write(json.dumps(row) + "\n")
+        self._append("epochs.jsonl", {"epoch": epoch, "time_ms": _now_ms(), **metrics})
+
+    def add_step(self, step: int, metrics: dict[str, float]) -> None:
+        """Append one step of the optimiser, counted over all epochs, with the time in milliseconds."""
+        self._append("steps.jsonl", {"step": step, "time_ms": _now_ms(), **metrics})
+
+    def add_system(self, sample: int, metrics: dict[str, float]) -> None:
+        """Append one sample of the machine's load, with the time in milliseconds."""
+        self._append("system.jsonl", {"sample": sample, "time_ms": _now_ms(), **metrics})
 
     @property
     def epochs(self) -> list[dict[str, float]]:
         """All epochs so far."""
-        path = self.folder / "epochs.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return self._rows("epochs.jsonl")
+
+    @property
+    def steps(self) -> list[dict[str, float]]:
+        """All recorded steps so far."""
+        return self._rows("steps.jsonl")
+
+    @property
+    def system(self) -> list[dict[str, float]]:
+        """All samples of the machine's load so far."""
+        return self._rows("system.jsonl")
+
+    def write_predictions(self, part: str, predictions: Predictions) -> Path:
+        """Keep what the model says of a held-out part, ``test`` or ``validation``; replaces an earlier one."""
+        self.predictions.mkdir(exist_ok=True)
+        return write_predictions(predictions, self.predictions / f"{part}.csv")
+
+    def read_predictions(self, part: str) -> Predictions | None:
+        """What ``write_predictions`` wrote, or ``None`` where it did not.
+
+        Raises:
+            LesionError: ``bad_predictions``: the file is damaged.
+        """
+        path = self.predictions / f"{part}.csv"
+        return read_predictions(path) if path.is_file() else None
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """Note that the run ended now: ``FINISHED``, ``FAILED`` or ``KILLED``."""
+        if status not in STATUSES:
+            raise ValueError(f"status {status!r} is none of {', '.join(STATUSES)}")
+        (self.folder / "end.json").write_text(json.dumps({"status": status, "time_ms": _now_ms()}))
+
+    @property
+    def end(self) -> tuple[str, int] | None:
+        """How and when (milliseconds) the run ended; ``None`` while it goes on.
+
+        A run whose bundle is complete has finished, also where it could not say so any more.
+        """
+        path, manifest = self.folder / "end.json", self.bundle / "bundle.json"
+        if path.is_file():
+            content = json.loads(path.read_text())
+            return content["status"], content["time_ms"]
+        return ("FINISHED", int(manifest.stat().st_mtime * 1000)) if manifest.is_file() else None
+
+    def _append(self, name: str, row: dict[str, float]) -> None:
+        with (self.folder / name).open("ab+") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - 1))
+            is_cut = stream.read(1) not in (b"", b"\n")  # by a crash, in the middle of a line
+            stream.write(b"\n" * is_cut + json.dumps(row).encode() + b"\n")
+
+    def _rows(self, name: str) -> list[dict[str, float]]:
+        path = self.folder / name
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]  # others were cut by a crash
+
+
+def user_name() -> str:
+    """Who runs this program, as the system knows them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return "unknown"
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -12,7 +12,10 @@ from lesion_core.logs import configure_logging
 from lesion_core.workspace import Workspace
 from lesion_train.config_cli import ConfigFile, Options, resolve_options
 
+studies = App()
 
+
+@studies.command
 def cross_validate(
     options: Options = None,
     *,
@@ -68,6 +71,7 @@ def cross_validate(
     print(f"Record: {done.record.folder}\n  labels to look at: {done.record.folder / LABEL_ISSUES}")
 
 
+@studies.command
 def ensemble(studies: list[Path], /) -> None:
     """Choose among cross-validated models those that are better together, by greedy selection.
 
@@ -109,6 +113,7 @@ def ensemble(studies: list[Path], /) -> None:
     print(f"Together, on lesions that the weights were not chosen on, against the best one: BMA {gain.difference}")
 
 
+@studies.command
 def tune(
     space: Path,
     options: Options = None,
@@ -162,10 +167,3 @@ def tune(
     options_line = " ".join(f"{option_of(name, value)} {value}" for name, value in done.best_settings.items())
     print(f"{done.name}: {done.trials} trials, {done.pruned} of them stopped early")
     print(f"  best: BMA {done.best_value:.3f} on the validation part, run {done.best_run}\n  {options_line}")
-
-
-def add_to(app: App) -> None:
-    """Mount the commands."""
-    app.command(cross_validate, name="cross-validate")
-    app.command(ensemble)
-    app.command(tune)

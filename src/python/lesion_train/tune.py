@@ -21,7 +21,7 @@ import structlog
 from lesion_core.workspace import Workspace
 from lesion_train.config import TrainConfig
 from lesion_train.config_file import FIELDS, TYPES, ConfigError, resolve_config, without_paths
-from lesion_train.fit import fit
+from lesion_train.fit import RunStoppedError, fit
 from lesion_train.record import RunRecord
 
 log = structlog.get_logger()
@@ -145,7 +145,7 @@ def tune(
             best = max(best, metrics[GOAL])
             trial.report(metrics[GOAL], epoch)
             if trial.should_prune():
-                raise optuna.TrialPruned
+                raise RunStoppedError(f"Worse than the median of the other trials after epoch {epoch}.")
 
         record = None
         try:
@@ -159,6 +159,8 @@ def tune(
                 watch=watch,
             )
             record = result.record.folder.name
+        except RunStoppedError as stopped:
+            raise optuna.TrialPruned from stopped
         finally:
             log.info("trial_done", trial=trial.number, val_bma=best, pruned=record is None, **values)
         trial.set_user_attr("run", record)

@@ -21,7 +21,7 @@ from lesion_train.config import TrainConfig
 from lesion_train.fit import FitResult, fit
 from lesion_train.parts import make_split
 from lesion_train.record import RunRecord
-from lesion_train.tracking import Mirror, TrackingError
+from lesion_train.tracking import Mirror, TrackingError, register
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_run_writes_an_intact_bundle_with_its_facts(result: FitResult) -> None
     assert facts.data_digest in card
 
 
-def test_mlflow_holds_settings_epochs_digest_and_plots(result: FitResult, workspace: Workspace) -> None:
+def test_mlflow_holds_settings_epochs_digest_and_report(result: FitResult, workspace: Workspace) -> None:
     """As a person looks for them on the run's page."""
     assert result.registered is not None
     store = client(workspace)
@@ -73,8 +73,9 @@ def test_mlflow_holds_settings_epochs_digest_and_plots(result: FitResult, worksp
     assert run.data.params["data"] == result.record.description["settings"]["data"]
     assert run.data.tags["data_digest"] == result.bundle.manifest.training.data_digest
     assert [metric.step for metric in store.get_metric_history(str(version.run_id), "train_loss")] == [1, 2]
-    plots = {item.path for item in store.list_artifacts(str(version.run_id), "plots")}
-    assert plots == {f"plots/{name}.png" for name in ("confusion", "learning_curves", "reliability", "roc")}
+    report = {item.path for item in store.list_artifacts(str(version.run_id), "report")}
+    figures = ("classes", "confusion", "learning_curves", "reliability", "roc")
+    assert report == {"report/report.html", "report/evaluation.json", *(f"report/{name}.svg" for name in figures)}
     assert {"config.toml", "split.csv"} <= {item.path for item in store.list_artifacts(str(version.run_id))}
     assert run.info.status == "FINISHED"
 
@@ -238,7 +239,7 @@ def test_the_first_version_is_champion_and_a_second_only_challenger(
 
 def test_registering_a_run_again_makes_no_second_version(result: FitResult, workspace: Workspace) -> None:
     """The command is safe to repeat."""
-    again = Mirror(result.record, workspace.mlflow_database, workspace).register("skin-lesion")
+    again = register(Mirror(result.record, workspace.mlflow_database, workspace), "skin-lesion")
 
     assert result.registered is not None
     assert again.version == result.registered.version
@@ -252,9 +253,9 @@ def test_an_mlflow_that_is_down_stops_nothing_and_can_catch_up(data: Path, tmp_p
 
     assert offline.registered is None
     assert load_bundle(offline.record.bundle).digest == offline.bundle.digest
-    with pytest.raises(TrackingError, match="lesion-train register"):
-        Mirror(offline.record, "http://127.0.0.1:9", workspace).sync_epochs()
-    made = Mirror(RunRecord(offline.record.folder), workspace.mlflow_database, workspace).register("skin-lesion")
+    with pytest.raises(TrackingError, match="lesion-train sync"):
+        Mirror(offline.record, "http://127.0.0.1:9", workspace).sync()
+    made = register(Mirror(RunRecord(offline.record.folder), workspace.mlflow_database, workspace), "skin-lesion")
     assert made.version == "1"
     run_id = str(client(workspace).get_model_version("skin-lesion", "1").run_id)
     assert client(workspace).get_metric_history(run_id, "val_bma")

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -24,9 +25,10 @@ from lesion_train.evaluation.values import ClassResult, CorruptionResult, Reliab
 
 @attrs.frozen(kw_only=True)
 class Theme:
-    """Colours of one kind of screen: text, faint lines, an end of the colour map, and K curves."""
+    """Colours of one kind of screen: text, ground, faint lines, an end of the colour map, and K curves."""
 
     text: str
+    ground: str
     faint: str
     low: str
     high: str
@@ -39,6 +41,7 @@ class Theme:
 # Curves: ColorBrewer's Dark2 and Set2, the same eight hues for light and for dark ground; the others: Okabe and Ito's.
 LIGHT = Theme(
     text="#1c2126",
+    ground="#ffffff",
     faint="#c9d0d6",
     low="#ffffff",
     high="#08519c",
@@ -49,6 +52,7 @@ LIGHT = Theme(
 )
 DARK = Theme(
     text="#e4e8ec",
+    ground="none",
     faint="#4a535c",
     low="#171b1f",
     high="#7cc0f5",
@@ -172,6 +176,29 @@ def robustness_picture(robustness: Robustness, metric: str, what: str) -> Pictur
     return _picture(draw, (5.0, 0.3 * len(names) + 1.1), f"{what}, by corruption and severity.")
 
 
+def learning_curves_picture(epochs: Sequence[Mapping[str, float]]) -> Picture:
+    """Training loss over its first value, and BMA and macro AUROC on the validation part, by epoch."""
+    numbers = [row["epoch"] for row in epochs]
+    curves = (
+        ("training loss, relative", [row["train_loss"] / epochs[0]["train_loss"] for row in epochs], ":", "s"),
+        ("validation BMA", [row["val_bma"] for row in epochs], "-", "o"),
+        ("validation macro AUROC", [row["val_macro_auroc"] for row in epochs], "--", "^"),
+    )
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        for (label, values, line, marker), colour in zip(curves, (theme.text, theme.second, theme.accent), strict=True):
+            axes.plot(numbers, values, label=label, linestyle=line, marker=marker, markersize=4, color=colour)
+        axes.set(xlabel="epoch", ylim=(0, None))
+        axes.legend(loc="lower right", frameon=False)
+
+    return _picture(draw, (6.4, 3.8), "Training loss and validation scores by epoch.")
+
+
+def write_figure(picture: Picture, path: Path) -> None:
+    """Write a figure as an SVG file, as it is for light screens."""
+    path.write_bytes(base64.b64decode(picture.light.partition(",")[2]))
+
+
 def _value(result: CorruptionResult, metric: str) -> float:
     interval = getattr(result, metric)
     return float("nan") if interval is None else interval.value
@@ -202,7 +229,7 @@ def _svg(draw: Callable[[Axes, Theme], None], size_inches: tuple[float, float], 
     }
     stream = io.StringIO()
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=size_inches, layout="constrained")
+        figure = Figure(figsize=size_inches, layout="constrained", facecolor=theme.ground)
         draw(figure.subplots(), theme)
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(stream, format="svg", metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue().encode()).decode()}"

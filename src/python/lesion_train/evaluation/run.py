@@ -32,6 +32,7 @@ from lesion_train.devices import resolve_device
 from lesion_train.evaluation.choice import Choice, choose_images
 from lesion_train.evaluation.decisions import band_results, conformal_result, operating_results, outside_result
 from lesion_train.evaluation.errors import EvaluationError
+from lesion_train.evaluation.figures import write_figure
 from lesion_train.evaluation.groups import subgroup_results
 from lesion_train.evaluation.mistakes import confident_mistakes, missed_malignant, thumbnails
 from lesion_train.evaluation.part import AnsweredPart, answer
@@ -55,6 +56,7 @@ from lesion_train.squares import SquareCache
 log = structlog.get_logger()
 
 RESAMPLES = 1000
+FIGURES = ("confusion", "roc", "reliability", "classes")  # files beside the report, for those who show them elsewhere
 _NOTHING: Mapping[str, NetworkOutput] = {}
 
 
@@ -98,7 +100,7 @@ def evaluate_outputs(
     robustness: Robustness | None = None,
     resamples: int = RESAMPLES,
 ) -> Evaluation:
-    """Measure what a network said, and write ``report.html`` and ``evaluation.json``.
+    """Measure what a network said, and write ``report.html``, its figures and ``evaluation.json``.
 
     Args:
         output: of the chosen images.
@@ -307,5 +309,8 @@ def _write(evaluation: Evaluation, part: AnsweredPart, folder: Path, squares: ND
     if squares is not None:
         images = [record.isic_id for record in part.records]
         shown = thumbnails(squares, images, (*evaluation.mistakes, *evaluation.missed))
-    report = render_report(evaluation, draw_pictures(evaluation, part), shown)
+    pictures = draw_pictures(evaluation, part)
+    for name in FIGURES:
+        write_figure(getattr(pictures, name), folder / f"{name}.svg")
+    report = render_report(evaluation, pictures, shown)
     (folder / REPORT).write_text(report, encoding="utf-8")

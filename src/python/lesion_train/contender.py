@@ -1,0 +1,125 @@
+"""Two models side by side: what each says of the same held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import attrs
+import numpy as np
+
+from lesion_core.bootstrap import PairedDifference, paired_bootstrap_difference
+from lesion_core.bundle import Bundle, load_bundle
+from lesion_core.errors import LesionError
+from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
+from lesion_core.reliability import expected_calibration_error
+from lesion_core.splits import TEST, VALIDATION
+from lesion_train.evaluation.headline import sensitivity_of
+from lesion_train.predictions import Predictions
+from lesion_train.record import RunRecord
+
+PARTS = (TEST, VALIDATION)  # the first that both have is compared
+METRICS = {"BMA": balanced_multiclass_accuracy, "macro AUROC": macro_auroc, "ECE": expected_calibration_error}
+
+
+class NotComparableError(LesionError):
+    """Two models that were not measured on the same images."""
+
+    code = "not_comparable"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Contender:
+    """A registered version or a run.
+
+    Attributes:
+        label: for messages: ``version 3`` or the run's name.
+        version: ``None`` of a run.
+        digest: of the bundle, as it was registered.
+        split_digest: of the split that it was trained and measured on.
+        bundle: ``None`` where it is not intact; ``problem`` says why.
+        problem: see ``bundle``.
+        predictions: by part.
+    """
+
+    label: str
+    version: str | None = None
+    digest: str
+    split_digest: str
+    bundle: Bundle | None
+    problem: str = ""
+    predictions: Mapping[str, Predictions]
+
+    @classmethod
+    def from_run(cls, folder: Path) -> Contender:
+        """A run on this machine.
+
+        Raises:
+            LesionError: not a recorded run, or its files are damaged.
+            BundleError: it has no intact bundle.
+        """
+        record = RunRecord.open(folder)
+        bundle = load_bundle(record.bundle)
+        found = {part: record.read_predictions(part) for part in PARTS}
+        return cls(
+            label=f"run {record.folder.name}",
+            digest=bundle.digest,
+            split_digest=bundle.manifest.training.split_digest,
+            bundle=bundle,
+            predictions={part: said for part, said in found.items() if said is not None},
+        )
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Pair:
+    """Predictions of two models on the same images of one part, row by row."""
+
+    part: str
+    first: Predictions
+    second: Predictions
+
+    def difference(self, metric: str) -> PairedDifference:
+        """``second - first`` of a metric: a name of ``METRICS``, or ``sensitivity CODE``."""
+        code = metric.removeprefix("sensitivity ")
+        measure = METRICS.get(metric) or sensitivity_of(self.first.codes.index(code))
+        return paired_bootstrap_difference(
+            measure, self.first.probabilities, self.second.probabilities, self.first.labels, self.first.lesions
+        )
+
+    def metrics(self) -> Iterator[str]:
+        """What can be compared: the scores, and the sensitivity of each class that occurs."""
+        yield from METRICS
+        for index in np.unique(self.first.labels):
+            yield f"sensitivity {self.first.codes[index]}"
+
+
+def pair(first: Contender, second: Contender) -> Pair:
+    """Put two models side by side, on the test part where both have one, else on the validation part.
+
+    Raises:
+        NotComparableError: they were trained on different splits, so that one may have seen the images that the other
+            was measured on; or there are no predictions of the same images.
+    """
+    if first.split_digest != second.split_digest:
+        raise NotComparableError(
+            f"{first.label} and {second.label} are not comparable: they were trained on different splits "
+            f"({first.split_digest[:12]}… and {second.split_digest[:12]}…), so that one may have seen the images that "
+            "the other was measured on. Train one again with --split of the other's split.csv."
+        )
+    both = [part for part in PARTS if part in first.predictions and part in second.predictions]
+    if not both:
+        without = [one.label for one in (first, second) if not one.predictions] or [first.label, second.label]
+        raise NotComparableError(
+            f"{first.label} and {second.label} are not comparable: {' and '.join(without)} has no predictions of the "
+            f"part {' or '.join(PARTS)} that the other has. Train again: a run keeps them."
+        )
+    one, two = first.predictions[both[0]], second.predictions[both[0]]
+    is_same = (
+        one.codes == two.codes and np.array_equal(one.isic_ids, two.isic_ids) and np.array_equal(one.labels, two.labels)
+    )
+    if not is_same:
+        raise NotComparableError(
+            f"{first.label} and {second.label} are not comparable: their part '{both[0]}' has different images, labels "
+            f"or classes ({len(one.isic_ids):,} and {len(two.isic_ids):,} images)."
+        )
+    return Pair(part=both[0], first=one, second=two)

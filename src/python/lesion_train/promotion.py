@@ -1,0 +1,265 @@
+"""What a version has to pass to become champion, and the way there and back.
+
+The gates are pure functions of what was registered; ``promote`` and ``rollback`` apply them and move the alias.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from lesion_core.errors import LesionError
+from lesion_core.taxonomy import Malignancy, Taxonomy
+from lesion_core.workspace import Workspace
+from lesion_plugins.backbone import RANDOM_ORIGIN
+from lesion_train.contender import Contender, NotComparableError, Pair, pair
+from lesion_train.promotion_log import Action, champions_before
+from lesion_train.tracking import CHAMPION
+from lesion_train.tracking.client import named_errors
+from lesion_train.tracking.fetch import fetch_version
+from lesion_train.tracking.registry import Registry
+
+MAX_ECE = 0.10
+CARD_HEADINGS = ("Model", "Classes", "Data", "Measured", "Decision parameters", "Limits", "Origin")
+MELANOMA = "MEL"
+_HINT = "Start MLflow with 'lesion-train mlflow', or name another with --tracking-uri."
+
+
+@attrs.frozen(kw_only=True)
+class Gate:
+    """One condition. ``sentence`` gives the numbers; ``figures`` are the same for programs."""
+
+    name: str
+    has_passed: bool
+    sentence: str
+    figures: dict[str, Any] = attrs.field(factory=dict)
+    can_override: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Moved:
+    """The champion has changed."""
+
+    model: str
+    from_version: str | None
+    to_version: str
+    gates: tuple[Gate, ...] = ()
+
+
+class PromotionRefusedError(LesionError):
+    """A version that does not pass; ``gates`` holds all of them."""
+
+    code = "promotion_refused"
+
+    def __init__(self, message: str, gates: tuple[Gate, ...]) -> None:
+        super().__init__(message)
+        self.gates = gates
+
+
+def examine(candidate: Contender, champion: Contender | None, *, max_ece: float = MAX_ECE) -> tuple[Gate, ...]:
+    """All gates of a candidate. ``champion`` is the version to replace; ``None`` where there is none yet."""
+    gates = [_bundle_gate(candidate)]
+    if candidate.bundle is not None:
+        gates += [_card_gate(candidate), _calibration_gate(candidate, max_ece)]
+    return (*gates, *_comparison_gates(candidate, champion))
+
+
+def promote(
+    reference: str,
+    *,
+    name: str,
+    tracking_uri: str,
+    workspace: Workspace,
+    max_ece: float = MAX_ECE,
+    override: bool = False,
+    why: str = "",
+) -> Moved:
+    """Make a version champion if it passes all gates, or all that matter are overridden.
+
+    Args:
+        reference: number or alias of the version.
+        name: of the registered model.
+        tracking_uri: of MLflow.
+        workspace: holds the promotion log and the lock.
+        max_ece: highest expected calibration error, in [0, 1].
+        override: promote although gates failed; needs ``why``. A bundle that is not intact is never promoted, since
+            serving would refuse it.
+        why: kept in the log.
+    Raises:
+        PromotionRefusedError: a gate failed.
+        LesionError: ``no_reason``, ``already_champion``, ``champion_changed`` (by another program, meanwhile).
+        TrackingError: MLflow is out of reach, or has no such version.
+    """
+    if override and not why.strip():
+        raise LesionError("An override needs a reason for the log: add --why TEXT.", code="no_reason")
+    with tempfile.TemporaryDirectory(prefix="lesion-promote-") as scratch, named_errors(tracking_uri, _HINT):
+        registry = Registry(tracking_uri, workspace, name)
+        candidate = fetch_version(registry, reference, Path(scratch))
+        current = registry.aliases().get(CHAMPION)
+        if candidate.version == current:
+            raise LesionError(f"{candidate.label} is the champion of {name} already.", code="already_champion")
+        champion = fetch_version(registry, current, Path(scratch)) if current else None
+        gates = examine(candidate, champion, max_ece=max_ece)
+        failed = [gate for gate in gates if not gate.has_passed]
+        final = [gate for gate in failed if not gate.can_override]
+        if final or (failed and not override):
+            how = "It cannot be overridden." if final else "Override it with --override --why TEXT."
+            names = ", ".join(gate.name for gate in final or failed)
+            raise PromotionRefusedError(
+                f"{candidate.label} of {name} was not promoted; failed: {names}. {how}", gates=gates
+            )
+        with registry.locked():
+            registry.settle()
+            if registry.aliases().get(CHAMPION) != current:
+                raise LesionError(
+                    f"The champion of {name} was changed by another program meanwhile. Repeat the command.",
+                    code="champion_changed",
+                )
+            change = registry.change(
+                Action.PROMOTE, current, str(candidate.version), candidate.digest, why=why or "all gates passed"
+            )
+            registry.move_champion(
+                attrs.evolve(change, is_overridden=bool(failed), gates=[attrs.asdict(gate) for gate in gates])
+            )
+    return Moved(model=name, from_version=current, to_version=str(candidate.version), gates=gates)
+
+
+def rollback(*, name: str, tracking_uri: str, workspace: Workspace, why: str = "") -> Moved:
+    """Return to the champion before this one; again, to the one before that.
+
+    Its bundle is verified first; the other gates are not asked, since it was champion.
+
+    Raises:
+        PromotionRefusedError: its bundle is not intact.
+        LesionError: ``no_earlier_champion``.
+        TrackingError: MLflow is out of reach, or does not have that version any more.
+    """
+    with tempfile.TemporaryDirectory(prefix="lesion-rollback-") as scratch, named_errors(tracking_uri, _HINT):
+        registry = Registry(tracking_uri, workspace, name)
+        with registry.locked():
+            registry.settle()
+            current = registry.aliases().get(CHAMPION)
+            earlier = champions_before(registry.log.changes(name), current)
+            if not earlier:
+                raise LesionError(
+                    f"The log knows no champion of {name} before {f'version {current}' if current else 'now'}. "
+                    "See 'lesion-train promotions'; any version can be promoted with 'lesion-train promote VERSION'.",
+                    code="no_earlier_champion",
+                )
+            target = fetch_version(registry, earlier[0].to_version, Path(scratch))
+            gate = _bundle_gate(target, expected=earlier[0].to_digest)
+            if not gate.has_passed:
+                raise PromotionRefusedError(
+                    f"{target.label} of {name} cannot be champion again: {gate.sentence} Promote another version.",
+                    gates=(gate,),
+                )
+            change = registry.change(
+                Action.ROLLBACK, current, earlier[0].to_version, target.digest, why=why or "no reason given"
+            )
+            registry.move_champion(attrs.evolve(change, gates=[attrs.asdict(gate)]))
+    return Moved(model=name, from_version=current, to_version=earlier[0].to_version, gates=(gate,))
+
+
+def _bundle_gate(candidate: Contender, expected: str = "") -> Gate:
+    is_same = not expected or expected == candidate.digest
+    if candidate.bundle is not None and is_same:
+        sentence = f"the bundle is intact and the one that was registered ({candidate.digest[:12]}…)."
+    elif candidate.bundle is not None:
+        sentence = f"the bundle {candidate.digest[:12]}… is not the one that was champion ({expected[:12]}…)."
+    else:
+        sentence = f"the bundle is not intact: {candidate.problem}"
+    return Gate(
+        name="bundle",
+        has_passed=candidate.bundle is not None and is_same,
+        sentence=sentence,
+        figures={"digest": candidate.digest},
+        can_override=False,
+    )
+
+
+def _card_gate(candidate: Contender) -> Gate:
+    """Every heading is there, no section is empty, and both licences are named."""
+    assert candidate.bundle is not None
+    text = candidate.bundle.read("card.md").decode("utf-8", errors="replace")
+    sections = dict(re.findall(r"^## +(.+?) *\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
+    backbone = candidate.bundle.manifest.backbone
+    faults = [f"no section '{heading}'" for heading in CARD_HEADINGS if heading not in sections]
+    faults += [f"section '{heading}' is empty" for heading, body in sections.items() if not body.strip()]
+    licences = {"code": backbone.code_license, "weights": backbone.weights_license}
+    if backbone.weights_origin == RANDOM_ORIGIN:
+        del licences["weights"]  # training started from nobody's weights
+    for what, licence in licences.items():
+        is_named = licence.strip().lower() not in ("", "unknown", "none", "not stated") and licence in text
+        faults += [] if is_named else [f"the licence of the {what} is not named"]
+    return Gate(
+        name="card",
+        has_passed=not faults,
+        sentence=f"the model card is not complete: {'; '.join(faults)}." if faults else "the model card is complete.",
+        figures={"faults": faults},
+    )
+
+
+def _calibration_gate(candidate: Contender, limit: float) -> Gate:
+    assert candidate.bundle is not None
+    metrics = candidate.bundle.manifest.training.metrics
+    found = next(((part, metrics[f"{part}_ece"]) for part in ("test", "val") if f"{part}_ece" in metrics), None)
+    if found is None:
+        return Gate(name="calibration", has_passed=False, sentence="the bundle states no calibration error (ECE).")
+    part, measured = found
+    relation = "within" if measured.value <= limit else "above"
+    return Gate(
+        name="calibration",
+        has_passed=measured.value <= limit,
+        sentence=f"ECE {measured} on the {part} part, {relation} the limit of {limit:.3f}.",
+        figures={"part": part, "ece": attrs.asdict(measured), "limit": limit},
+    )
+
+
+def _comparison_gates(candidate: Contender, champion: Contender | None) -> list[Gate]:
+    """BMA, and the sensitivity for melanoma, not worse than the champion's beyond the paired interval."""
+    if champion is None:
+        return [Gate(name="comparison", has_passed=True, sentence="there is no champion yet to compare with.")]
+    try:
+        both = pair(champion, candidate)
+    except NotComparableError as error:
+        return [Gate(name="comparison", has_passed=False, sentence=error.message)]
+    watched = ["BMA", *(f"sensitivity {code}" for code in _watched_codes(candidate, both))]
+    return [_not_worse(metric, both, champion, candidate) for metric in watched]
+
+
+def _watched_codes(candidate: Contender, both: Pair) -> list[str]:
+    """Melanoma; in a taxonomy of another kind all malignant classes. Only classes that the part has images of."""
+    present = {both.first.codes[index] for index in both.first.labels.tolist()}
+    if MELANOMA in both.first.codes:
+        wanted = [MELANOMA]
+    else:
+        taxonomy: Taxonomy | None = candidate.bundle.manifest.taxonomy if candidate.bundle else None
+        diagnoses = taxonomy.trained if taxonomy else ()
+        wanted = [item.code for item in diagnoses if item.malignancy is Malignancy.MALIGNANT]
+    return [code for code in wanted if code in present]
+
+
+def _not_worse(metric: str, both: Pair, champion: Contender, candidate: Contender) -> Gate:
+    measured = both.difference(metric)
+    gap = measured.difference
+    is_worse = gap.high < 0
+    verdict = "worse beyond the paired interval" if is_worse else "not worse beyond the paired interval"
+    return Gate(
+        name=metric,
+        has_passed=not is_worse,
+        sentence=(
+            f"{metric} {measured.second.value:.3f} against {measured.first.value:.3f} of {champion.label} on "
+            f"{len(both.first.labels):,} images of part '{both.part}': difference {gap.value:+.3f} "
+            f"({gap.confidence:.0%} CI {gap.low:+.3f} to {gap.high:+.3f}), {verdict}."
+        ),
+        figures={
+            "part": both.part,
+            "champion": attrs.asdict(measured.first),
+            "candidate": attrs.asdict(measured.second),
+            "difference": attrs.asdict(gap),
+        },
+    )

@@ -1,0 +1,92 @@
+"""The door to MLflow: its settings, its client, and its errors turned into ours. Imported before mlflow itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+
+# A request takes 10 s at most, twice: a server that accepts and never answers is given up soon. What may come twice
+# because an answer was lost does no harm: see ``mirror``.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+from lesion_core.errors import LesionError
+from lesion_core.workspace import Workspace
+from lesion_train.address import without_password
+
+EXPERIMENT = "lesion"
+_connecting = threading.Lock()
+
+
+class TrackingError(LesionError):
+    """MLflow did not take or give what it was asked for; a run's own folder still holds everything."""
+
+    code = "tracking_failed"
+
+
+def connect(uri: str, workspace: Workspace) -> MlflowClient:
+    """A client of a server or a database. A database of ours is made where it is missing."""
+    with _connecting:  # MLflow's registry of stores is filled by the first one who asks
+        workspace.root.mkdir(parents=True, exist_ok=True)
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextlib.contextmanager
+def named_errors(uri: str, hint: str) -> Iterator[None]:
+    """Turn what MLflow raises into ``TrackingError``, without the address's password.
+
+    Args:
+        uri: of the server or database.
+        hint: what the reader can do; ends the message.
+    """
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        first_line = next(iter(without_password(str(error)).strip().splitlines()), type(error).__name__)
+        raise TrackingError(f"MLflow at {without_password(uri)} failed: {first_line[:300]} {hint}") from error
+
+
+def is_error(error: MlflowException, code: str) -> bool:
+    """Whether MLflow means this code, such as ``RESOURCE_ALREADY_EXISTS``."""
+    return bool(error.error_code == code)
+
+
+def is_conflict(error: TrackingError) -> bool:
+    """Whether two programs wrote the same row at the same moment, or one found the database locked."""
+    reason = str(error.__cause__).lower()
+    return any(words in reason for words in ("unique constraint", "duplicate key", "database is locked"))
+
+
+def experiment_id(client: MlflowClient, uri: str, workspace: Workspace) -> str:
+    """Id of our experiment; made where it is missing, by whoever comes first."""
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        is_local = uri == workspace.mlflow_database
+        try:
+            return str(
+                client.create_experiment(
+                    EXPERIMENT,
+                    artifact_location=workspace.mlflow_artifacts.as_uri() if is_local else None,
+                    # MLflow's pages then show training runs, not chat traces.
+                    tags={"mlflow.experimentKind": "custom_model_development"},
+                )
+            )
+        except MlflowException as error:
+            if not is_error(error, "RESOURCE_ALREADY_EXISTS"):
+                raise
+            found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None or found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"Experiment {EXPERIMENT!r} was deleted in MLflow at {without_password(uri)}. "
+            "Bring it back with 'mlflow experiments restore'."
+        )
+    return str(found.experiment_id)

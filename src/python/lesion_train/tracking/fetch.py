@@ -1,0 +1,70 @@
+"""Get back what was registered: the bundle of a version, verified, and its predictions."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from mlflow.artifacts import download_artifacts
+
+from lesion_core.bundle import load_bundle
+from lesion_core.errors import BundleError, LesionError
+from lesion_train.contender import PARTS, Contender
+from lesion_train.predictions import Predictions, read_predictions
+from lesion_train.tracking.client import named_errors
+from lesion_train.tracking.files import BUNDLE
+from lesion_train.tracking.registry import DIGEST_TAG, SPLIT_TAG, Registry
+
+
+def fetch_version(registry: Registry, reference: str, scratch: Path) -> Contender:
+    """Download a version by number or alias.
+
+    A bundle that is missing, altered or exchanged is no error here: the contender says so, and has no bundle.
+
+    Raises:
+        TrackingError: MLflow is out of reach, or has no such version.
+        LesionError: ``bad_predictions``: they are damaged, or not those that the run wrote.
+    """
+    with named_errors(registry.uri, "Start it with 'lesion-train mlflow', or name another with --tracking-uri."):
+        found = registry.version(reference)
+        label = f"version {found.version}"
+        tags = dict(found.tags)
+        predictions = {
+            part: _fetch_predictions(registry, str(found.run_id), part, tags[tag], scratch / f"{found.version}-{part}")
+            for part in PARTS
+            if (tag := f"predictions_{part}_sha256") in tags
+        }
+        bundle, problem = None, ""
+        try:
+            if not registry.client.list_artifacts(str(found.run_id), BUNDLE):
+                raise BundleError("MLflow holds no file of it.")
+            source = registry.client.get_model_version_download_uri(registry.name, str(found.version))
+            folder = scratch / f"{found.version}-bundle"
+            folder.mkdir(parents=True)
+            fetched = download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=registry.uri)
+            bundle = load_bundle(Path(fetched))
+            if bundle.digest != tags.get(DIGEST_TAG):
+                problem = f"its digest is {bundle.digest}, registered was {tags.get(DIGEST_TAG, 'none')}"
+                bundle = None
+        except BundleError as error:
+            problem = error.message.replace(str(scratch), "").lstrip("/")
+    return Contender(
+        label=label,
+        version=str(found.version),
+        digest=tags.get(DIGEST_TAG, ""),
+        split_digest=tags.get(SPLIT_TAG, ""),
+        bundle=bundle,
+        problem=problem,
+        predictions=predictions,
+    )
+
+
+def _fetch_predictions(registry: Registry, run_id: str, part: str, sha256: str, folder: Path) -> Predictions:
+    folder.mkdir(parents=True)
+    path = Path(registry.client.download_artifacts(run_id, f"predictions/{part}.csv", str(folder)))
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise LesionError(
+            f"The predictions of run {run_id} on part {part} are not those that it registered: they were altered.",
+            code="bad_predictions",
+        )
+    return read_predictions(path)

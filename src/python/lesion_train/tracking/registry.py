@@ -1,0 +1,202 @@
+"""Versions of the registered model, and the two aliases: ``challenger`` is the newest, ``champion`` the one to serve.
+
+MLflow moves an alias to whatever it is told, without comparing. So all that looks at an alias and then moves it holds a
+file lock of the workspace: on one machine, or where the workspace is a shared folder with working locks, any number of
+trainers get one version each, one champion, and the newest version as challenger. Trainers that share a remote server
+but no workspace still get one version each, since the server numbers them, and each alias names exactly one version;
+but two *first* versions at the same moment may each find no champion, and the later of them keeps the alias.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import attrs
+from filelock import FileLock, Timeout
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from lesion_core.bundle import Bundle, BundleManifest, load_bundle
+from lesion_core.workspace import Workspace
+from lesion_train.address import without_password
+from lesion_train.promotion_log import ABANDONED, DONE, Action, Promotion, PromotionLog
+from lesion_train.record import RunRecord
+from lesion_train.tracking.client import TrackingError, connect, is_error, named_errors
+from lesion_train.tracking.files import BUNDLE
+from lesion_train.tracking.mirror import Mirror
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+DIGEST_TAG, SPLIT_TAG = "bundle_digest", "split_digest"
+HEADLINES = ("bma", "macro_auroc", "ece", "sensitivity_MEL")
+LOCK_TIMEOUT_S = 120.0
+
+
+@attrs.frozen(kw_only=True)
+class RegisteredVersion:
+    """A version of the registered model, and the aliases that it was given now."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+
+
+def register(mirror: Mirror, name: str) -> RegisteredVersion:
+    """Send the rest of the run, and make its bundle the newest version of model ``name``, alias ``challenger``.
+
+    It becomes ``champion`` as well where there is none yet. A bundle that is registered already stays one version.
+
+    Raises:
+        TrackingError: MLflow is out of reach or refuses.
+        BundleError: the run has no intact bundle.
+    """
+    bundle = load_bundle(mirror.record.bundle)
+    run_id, _ = mirror.sync()
+    registry = Registry(mirror.uri, mirror.workspace, name, client=mirror.client)
+    hint = f"Nothing is lost: repeat it with 'lesion-train register {mirror.record.folder}'."
+    with registry.locked(), named_errors(mirror.uri, hint):
+        known = [v for v in registry.versions() if v.tags.get(DIGEST_TAG) == bundle.digest]
+        made = known[0] if known else registry.add(bundle, run_id, mirror.record)
+        version = str(made.version)
+        aliases = []
+        newest = str(max(int(v.version) for v in registry.versions()))
+        current = registry.aliases()
+        if version == newest and current.get(CHALLENGER) != version:
+            registry.client.set_registered_model_alias(name, CHALLENGER, version)
+            aliases.append(CHALLENGER)
+        if CHAMPION not in current:
+            registry.settle()
+            registry.move_champion(
+                registry.change(Action.REGISTER, None, version, bundle.digest, why="the first version registered")
+            )
+            aliases.append(CHAMPION)
+    return RegisteredVersion(name=name, version=version, aliases=tuple(aliases))
+
+
+class Registry:
+    """One registered model at one server, and its promotion log in the workspace."""
+
+    def __init__(self, uri: str, workspace: Workspace, name: str, *, client: MlflowClient | None = None) -> None:
+        self.uri = uri
+        self.workspace = workspace
+        self.name = name
+        self.client = client or connect(uri, workspace)
+        self.log = PromotionLog(workspace.root / "promotions.db")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Alone with the aliases, as far as this workspace goes.
+
+        Raises:
+            TrackingError: another program has held the lock for ``LOCK_TIMEOUT_S``.
+        """
+        path = self.workspace.root / "registry.lock"
+        try:
+            lock = FileLock(path).acquire(timeout=LOCK_TIMEOUT_S)
+        except Timeout as error:
+            raise TrackingError(
+                f"{path} has been held by another program for {LOCK_TIMEOUT_S:.0f} s; wait for it, and repeat."
+            ) from error
+        with lock:
+            yield
+
+    def versions(self) -> list[ModelVersion]:
+        """All versions; none where the model is not registered."""
+        return list(self.client.search_model_versions(f"name = '{self.name}'"))
+
+    def aliases(self) -> dict[str, str]:
+        """Version of each alias; none where the model is not registered."""
+        try:
+            found = self.client.get_registered_model(self.name).aliases
+        except MlflowException as error:
+            if is_error(error, "RESOURCE_DOES_NOT_EXIST"):
+                return {}
+            raise
+        return {str(alias): str(version) for alias, version in found.items()}
+
+    def version(self, reference: str) -> ModelVersion:
+        """A version by number or alias.
+
+        Raises:
+            TrackingError: ``no_version``: names those that there are.
+        """
+        aliases = self.aliases()
+        number = aliases.get(reference, reference)
+        found = {str(v.version): v for v in self.versions()}
+        if number not in found:
+            known = ", ".join([*sorted(found, key=int), *sorted(aliases)]) or "none"
+            raise TrackingError(
+                f"{self.name} has no version {reference!r} at {without_password(self.uri)}. Known: {known}.",
+                code="no_version",
+            )
+        return found[number]
+
+    def add(self, bundle: Bundle, run_id: str, record: RunRecord) -> ModelVersion:
+        """Register a bundle that lies at the server already, with what names and measures it as tags."""
+        try:
+            self.client.create_registered_model(
+                self.name, description="Skin lesion classifier. Research use only. Not a medical device."
+            )
+        except MlflowException as error:
+            if not is_error(error, "RESOURCE_ALREADY_EXISTS"):
+                raise
+        source = f"{self.client.get_run(run_id).info.artifact_uri}/{BUNDLE}"
+        tags = {DIGEST_TAG: bundle.digest, **_version_tags(bundle.manifest), **prediction_tags(record)}
+        return self.client.create_model_version(self.name, source, run_id, tags=tags, await_creation_for=0)
+
+    def change(
+        self, action: Action, from_version: str | None, to_version: str, to_digest: str, *, why: str
+    ) -> Promotion:
+        """A change of this model's champion, for the log."""
+        return Promotion(
+            action=action,
+            model=self.name,
+            tracking_uri=without_password(self.uri),
+            from_version=from_version,
+            to_version=to_version,
+            to_digest=to_digest,
+            why=why,
+        )
+
+    def move_champion(self, change: Promotion) -> None:
+        """Log the plan, move the alias, log the outcome. The lock is held."""
+        row = self.log.plan(change)
+        self.client.set_registered_model_alias(self.name, CHAMPION, change.to_version)
+        self.log.close(row, DONE)
+
+    def settle(self) -> None:
+        """Close plans that a crash left open: done where the champion is the one they planned. The lock is held."""
+        mine = without_password(self.uri)
+        open_plans = [c for c in self.log.changes(self.name) if c.outcome is None and c.tracking_uri == mine]
+        current = self.aliases().get(CHAMPION) if open_plans else None
+        for plan in open_plans:
+            self.log.close(plan.id, DONE if plan.to_version == current else ABANDONED)
+
+
+def prediction_tags(record: RunRecord) -> dict[str, str]:
+    """sha256 of each file of predictions, so that a gate reads what the run wrote."""
+    return {
+        f"predictions_{path.stem}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(record.predictions.glob("*.csv"))
+    }
+
+
+def _version_tags(manifest: BundleManifest) -> dict[str, str]:
+    """Digests, revision, licences and the scores that people look for first, with their intervals."""
+    facts = manifest.training
+    return {
+        "data_digest": facts.data_digest,
+        SPLIT_TAG: facts.split_digest,
+        "git_revision": facts.git_revision,
+        "lock_digest": facts.lock_digest,
+        "weights_origin": manifest.backbone.weights_origin,
+        "weights_license": manifest.backbone.weights_license,
+        **{
+            f"{part}_{score}": str(facts.metrics[f"{part}_{score}"])
+            for part in ("test", "val")
+            for score in HEADLINES
+            if f"{part}_{score}" in facts.metrics
+        },
+    }

@@ -1,0 +1,117 @@
+"""What MLflow should hold of a run, read from its record: a pure function of the record, whoever sends it and when."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import Counter
+from datetime import datetime
+
+import attrs
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+
+from lesion_core.bundle import load_bundle
+from lesion_train.record import RunRecord
+from lesion_train.tracking.client import EXPERIMENT
+
+RECORD_TAG = "lesion.record_id"
+CONTEXT_TAG = "mlflow.data.context"
+_LONGEST_PARAM, _LONGEST_TAG, _LONGEST_DATASET_DIGEST = 6000, 8000, 36
+
+
+@attrs.frozen(kw_only=True)
+class Position:
+    """How far the files of rows were read."""
+
+    epochs: int = 0
+    steps: int = 0
+    system: int = 0
+    has_final: bool = False
+
+
+def metrics_after(record: RunRecord, position: Position) -> tuple[list[Metric], Position]:
+    """The rows that a position does not cover, and the position after them.
+
+    Names: of an epoch as they are, of a step ``step/<name>``, of the machine ``system/<name>``, which MLflow's page has
+    a tab for; the final scores of the bundle as they are, with ``_low`` and ``_high``.
+    """
+    epochs, steps, system = record.epochs, record.steps, record.system
+    rows = [
+        Metric(f"{prefix}{key}", float(value), int(row["time_ms"]), int(row[counter]))
+        for prefix, counter, lines in (
+            ("", "epoch", epochs[position.epochs :]),
+            ("step/", "step", steps[position.steps :]),
+            ("system/", "sample", system[position.system :]),
+        )
+        for row in lines
+        for key, value in row.items()
+        if key not in (counter, "time_ms")
+    ]
+    has_final = record.bundle.is_dir()
+    if has_final and not position.has_final:
+        rows += _final_metrics(record, epochs)
+    return rows, Position(epochs=len(epochs), steps=len(steps), system=len(system), has_final=has_final)
+
+
+def _final_metrics(record: RunRecord, epochs: list[dict[str, float]]) -> list[Metric]:
+    """The scores of the bundle, at the last epoch and after it: MLflow shows the latest of a name as its value."""
+    facts = load_bundle(record.bundle).manifest.training
+    last_epoch, last_ms = (int(epochs[-1]["epoch"]), int(epochs[-1]["time_ms"])) if epochs else (0, 0)
+    time_ms = max(int(datetime.fromisoformat(facts.created_at).timestamp() * 1000), last_ms + 1)
+    return [
+        Metric(f"{key}{suffix}", value, time_ms, last_epoch)
+        for key, interval in facts.metrics.items()
+        for suffix, value in (("", interval.value), ("_low", interval.low), ("_high", interval.high))
+    ]
+
+
+def params_of(record: RunRecord) -> list[Param]:
+    """The settings, as text."""
+    return [Param(key, str(value)[:_LONGEST_PARAM]) for key, value in record.description["settings"].items()]
+
+
+def tags_of(record: RunRecord) -> dict[str, str]:
+    """The facts, and what MLflow's page shows of a run: user, source, revision."""
+    content = record.description
+    facts: dict[str, str] = content["facts"]
+    tags = {
+        **facts,
+        RECORD_TAG: record.id,
+        "mlflow.runName": content["name"],
+        "mlflow.user": content.get("user", "unknown"),
+        "mlflow.source.name": "lesion-train fit",
+        "mlflow.source.type": "LOCAL",
+    }
+    if facts.get("git_revision", "unknown") != "unknown":
+        tags["mlflow.source.git.commit"] = facts["git_revision"].removesuffix("-dirty")
+    return {key: str(value)[:_LONGEST_TAG] for key, value in tags.items()}
+
+
+def inputs_of(record: RunRecord) -> list[DatasetInput]:
+    """One input a part of the split; its digest is of the data's digest and the part's ids, so it names the images."""
+    if not record.split.is_file():
+        return []
+    facts = record.description["facts"]
+    lines = record.split.read_text(encoding="utf-8").splitlines()[1:]  # the first holds the digest of the split
+    rows = list(csv.DictReader(lines))
+    inputs = []
+    for part in sorted({row["part"] for row in rows}):
+        mine = sorted((row for row in rows if row["part"] == part), key=lambda row: row["image"])
+        ids = "\n".join([str(facts.get("data_digest", "")), *(row["image"] for row in mine)])
+        profile = {
+            "images": len(mine),
+            "lesions": len({row["lesion_id"] for row in mine}),
+            "images_per_class": dict(sorted(Counter(row["diagnosis"] for row in mine).items())),
+        }
+        dataset = Dataset(
+            name=f"{facts.get('dataset', EXPERIMENT)} ({part})",
+            digest=hashlib.sha256(ids.encode()).hexdigest()[:_LONGEST_DATASET_DIGEST],
+            source_type="local",
+            # A name and digests: a path may name a person, and says nothing elsewhere.
+            source=json.dumps({key: facts[key] for key in ("dataset", "data_digest", "split_digest") if key in facts}),
+            schema=json.dumps({"mlflow_colspec": [{"name": "image", "type": "binary", "required": True}]}),
+            profile=json.dumps(profile),
+        )
+        inputs.append(DatasetInput(dataset=dataset, tags=[InputTag(CONTEXT_TAG, part)]))
+    return inputs
