@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
-import cattrs
 import numpy as np
 import structlog
 
@@ -27,12 +25,12 @@ from lesion_train.fit import fit
 from lesion_train.label_quality import LabelIssue, find_label_issues, write_label_issues
 from lesion_train.predictions import Predictions
 from lesion_train.record import RunRecord
+from lesion_train.tracking import Mirror, send
 
 log = structlog.get_logger()
 
 OUT_OF_FOLD = "out-of-fold"
 LABEL_ISSUES = "label_issues.csv"
-RESULT = "cross_validation.json"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -124,10 +122,15 @@ def cross_validate(
         dataset.taxonomy,
         prefix=OUT_OF_FOLD.replace("-", "_"),
     )
+    record.write_scores(scores)
     issues = find_label_issues(together)
-    write_label_issues(issues, record.folder / LABEL_ISSUES)
-    made = {"fold_bma": fold_bma, "scores": cattrs.unstructure(scores)}
-    (record.folder / RESULT).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    record.report.mkdir(exist_ok=True)
+    write_label_issues(issues, record.report / LABEL_ISSUES)
+    if not record.steps:
+        for fold, bma in enumerate(fold_bma, start=1):
+            record.add_step(fold, {"fold_bma": bma})
+    record.finish()
+    send(Mirror(record, tracking_uri or workspace.mlflow_database, workspace))
     return CrossValidation(
         record=record, predictions=together, scores=scores, fold_bma=tuple(fold_bma), label_issues=issues
     )

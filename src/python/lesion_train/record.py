@@ -6,6 +6,7 @@ split.csv           which image was trained on, which was held out
 epochs.jsonl        metrics, one line an epoch
 steps.jsonl         metrics of some steps of the optimiser, one line a step
 system.jsonl        load and memory of the machine, one line a sample
+scores.json         final scores of a run without a bundle, such as a cross-validation
 predictions/*.csv   probabilities of the held-out images; see ``predictions``
 checkpoints/        what an interrupted run goes on from
 report/             page, numbers and figures of the evaluation on the test part
@@ -20,12 +21,15 @@ import hashlib
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
+import cattrs
 
 from lesion_core.errors import LesionError
+from lesion_core.interval import Interval
 from lesion_train.predictions import Predictions, read_predictions, write_predictions
 
 STATUSES = ("FINISHED", "FAILED", "KILLED")
@@ -167,6 +171,17 @@ class RunRecord:
     def system(self) -> list[dict[str, float]]:
         """All samples of the machine's load so far."""
         return self._rows("system.jsonl")
+
+    def write_scores(self, scores: Mapping[str, Interval]) -> None:
+        """Keep the final scores of a run that has no bundle to keep them in."""
+        text = json.dumps(cattrs.unstructure(dict(scores)), indent=2, sort_keys=True)
+        (self.folder / "scores.json").write_text(text + "\n")
+
+    @property
+    def scores(self) -> dict[str, Interval]:
+        """What ``write_scores`` wrote; empty where it did not."""
+        path = self.folder / "scores.json"
+        return cattrs.structure(json.loads(path.read_text()), dict[str, Interval]) if path.is_file() else {}
 
     def write_predictions(self, part: str, predictions: Predictions) -> Path:
         """Keep what the model says of a held-out part, ``test`` or ``validation``; replaces an earlier one."""

@@ -30,8 +30,8 @@ def cross_validate(
     Example: lesion-train cross-validate --config configs/linear_probe.toml --data ISIC_2019 --folds 5
 
     Each fold is a run of its own, below this one in MLflow; none is registered. The folder of the run then holds what
-    was said of each image (predictions/out-of-fold.csv), the scores with intervals (cross_validation.json), and labels
-    that are worth a second look (label_issues.csv). A test part of --test-fraction is set apart before, untouched.
+    was said of each image (predictions/out-of-fold.csv), the scores with intervals (scores.json), and labels that are
+    worth a second look (report/label_issues.csv). A test part of --test-fraction is set apart before, untouched.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def cross_validate(
     for name, label in (("bma", "BMA"), ("macro_auroc", "macro AUROC"), ("ece", "ECE")):
         print(f"  {label:12} {done.scores[f'{prefix}_{name}']}")
     print(describe_label_issues(done.label_issues, len(done.predictions.labels)))
-    print(f"Record: {done.record.folder}\n  labels to look at: {done.record.folder / LABEL_ISSUES}")
+    print(f"Record: {done.record.folder}\n  labels to look at: {done.record.report / LABEL_ISSUES}")
 
 
 @studies.command

@@ -10,6 +10,7 @@ The space is a TOML file. Keys are settings; a list is a choice, a table with ``
 from __future__ import annotations
 
 import tomllib
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ import attrs
 import optuna
 import structlog
 
+from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
 from lesion_train.config import TrainConfig
 from lesion_train.config_file import FIELDS, TYPES, ConfigError, resolve_config, without_paths
 from lesion_train.fit import RunStoppedError, fit
 from lesion_train.record import RunRecord
+from lesion_train.tracking import Mirror, send
 
 log = structlog.get_logger()
 
@@ -117,7 +120,10 @@ def tune(
         tracking_uri: of MLflow.
         cache: folder of decoded images.
         run: trains; a parameter for tests.
+    Raises:
+        LesionError: ``no_finished_trial``: every trial was stopped early.
     """
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the heartbeat, there since 2021
     workspace.root.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -162,13 +168,21 @@ def tune(
         except RunStoppedError as stopped:
             raise optuna.TrialPruned from stopped
         finally:
+            parent.add_step(trial.number + 1, {GOAL: best})
             log.info("trial_done", trial=trial.number, val_bma=best, pruned=record is None, **values)
         trial.set_user_attr("run", record)
         return best
 
     done = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     study.optimize(objective, callbacks=[optuna.study.MaxTrialsCallback(trials, states=done)])
+    parent.finish()
+    send(Mirror(parent, tracking_uri or workspace.mlflow_database, workspace))
     finished = study.get_trials(deepcopy=False, states=done)
+    if not any(trial.state is optuna.trial.TrialState.COMPLETE for trial in finished):
+        raise LesionError(
+            f"All {len(finished)} trials of study {name!r} were stopped early: ask for more with --trials.",
+            code="no_finished_trial",
+        )
     return Study(
         name=name,
         trials=len(finished),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pg8000.dbapi  # type: ignore[import-untyped]
+import pg8000.exceptions  # type: ignore[import-untyped]
+import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -79,7 +81,8 @@ def test_a_server_that_goes_away_and_comes_back_ends_up_with_every_row_once(tmp_
         train(2)
         assert mirror.sync_rows().metrics == own_rows(troubled)
         train(3)
-        os.killpg(first._process.pid, signal.SIGKILL)  # the guard; the server ends with it, in the middle of anything
+        for process in psutil.Process(first._process.pid).children(recursive=True):
+            process.kill()  # in the middle of anything
     finally:
         first.stop()
     wait_until_nothing_answers(port)
@@ -277,7 +280,13 @@ def postgres() -> Iterator[str]:
     try:
 
         def is_ready() -> bool:
-            return subprocess.run([programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]).returncode == 0
+            try:
+                pg8000.dbapi.connect(
+                    "lesion", database="postgres", host="127.0.0.1", port=port, password=PASSWORD
+                ).close()
+            except pg8000.exceptions.Error:
+                return False
+            return True
 
         process.wait_until(is_ready, timeout_s=60)
         yield f"postgresql+pg8000://lesion:hunter2%2F%40x@127.0.0.1:{port}/postgres"

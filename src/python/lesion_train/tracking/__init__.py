@@ -4,7 +4,7 @@ MLflow is a mirror, never a dependency: where it is out of reach a run goes on, 
 later. Models are stored as bundles (plain files), not as an MLflow flavour: loading one executes nothing.
 """
 
-from lesion_train.tracking.background import BackgroundMirror
+from lesion_train.tracking.background import BackgroundMirror, send
 from lesion_train.tracking.client import TrackingError
 from lesion_train.tracking.mirror import Mirror, Sent
 from lesion_train.tracking.registry import CHALLENGER, CHAMPION, RegisteredVersion, register
@@ -20,4 +20,5 @@ __all__ = [
     "SystemSampler",
     "TrackingError",
     "register",
+    "send",
 ]

@@ -18,6 +18,14 @@ PAUSE_S = 5.0  # between two times of sending, so that rows go together
 LONGEST_PAUSE_S = 300.0  # between two attempts while the server does not answer
 
 
+def send(mirror: Mirror) -> None:
+    """Send all of a run that ended; a failure is logged, since nothing is lost."""
+    try:
+        mirror.sync()
+    except TrackingError as error:
+        log.warning("tracking_failed", reason=error.message)
+
+
 class BackgroundMirror:
     """Sends new rows in a thread that lives as long as there is something to send.
 

@@ -13,8 +13,10 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
+from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,6 +26,7 @@ from lesion_core.workspace import Workspace
 from lesion_train.address import without_password
 
 EXPERIMENT = "lesion"
+LOCK_TIMEOUT_S = 120.0
 _connecting = threading.Lock()
 
 
@@ -34,10 +37,22 @@ class TrackingError(LesionError):
 
 
 def connect(uri: str, workspace: Workspace) -> MlflowClient:
-    """A client of a server or a database. A database of ours is made where it is missing."""
-    with _connecting:  # MLflow's registry of stores is filled by the first one who asks
-        workspace.root.mkdir(parents=True, exist_ok=True)
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    """A client of a server or a database. The tables of a new database are made by one program at a time.
+
+    Raises:
+        TrackingError: another program has been making them for ``LOCK_TIMEOUT_S``.
+    """
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(workspace.root / "mlflow-tables.lock", timeout=LOCK_TIMEOUT_S)
+    try:
+        with _connecting, lock:  # MLflow's registry of stores is filled by the first one who asks
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            if "://" in uri and not uri.startswith(("http://", "https://")):
+                with named_errors(uri, "Is the database up, and does the address have the right password?"):
+                    client.search_registered_models(max_results=1)  # whose store makes the tables, if nobody has
+            return client
+    except Timeout as error:
+        raise TrackingError(f"{lock.lock_file} has been held for {LOCK_TIMEOUT_S:.0f} s; wait, and repeat.") from error
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ def metrics_after(record: RunRecord, position: Position) -> tuple[list[Metric], 
     """The rows that a position does not cover, and the position after them.
 
     Names: of an epoch as they are, of a step ``step/<name>``, of the machine ``system/<name>``, which MLflow's page has
-    a tab for; the final scores of the bundle as they are, with ``_low`` and ``_high``.
+    a tab for; the final scores as they are, with ``_low`` and ``_high``.
     """
     epochs, steps, system = record.epochs, record.steps, record.system
     rows = [
@@ -48,20 +48,22 @@ def metrics_after(record: RunRecord, position: Position) -> tuple[list[Metric], 
         for key, value in row.items()
         if key not in (counter, "time_ms")
     ]
-    has_final = record.bundle.is_dir()
+    has_final = record.bundle.is_dir() or bool(record.scores)
     if has_final and not position.has_final:
         rows += _final_metrics(record, epochs)
     return rows, Position(epochs=len(epochs), steps=len(steps), system=len(system), has_final=has_final)
 
 
 def _final_metrics(record: RunRecord, epochs: list[dict[str, float]]) -> list[Metric]:
-    """The scores of the bundle, at the last epoch and after it: MLflow shows the latest of a name as its value."""
-    facts = load_bundle(record.bundle).manifest.training
+    """The final scores, at the last epoch and after it: MLflow shows the latest of a name as its value."""
     last_epoch, last_ms = (int(epochs[-1]["epoch"]), int(epochs[-1]["time_ms"])) if epochs else (0, 0)
-    time_ms = max(int(datetime.fromisoformat(facts.created_at).timestamp() * 1000), last_ms + 1)
+    scores, time_ms = record.scores, int(record.description["started_ms"])
+    if record.bundle.is_dir():
+        facts = load_bundle(record.bundle).manifest.training
+        scores, time_ms = facts.metrics, int(datetime.fromisoformat(facts.created_at).timestamp() * 1000)
     return [
-        Metric(f"{key}{suffix}", value, time_ms, last_epoch)
-        for key, interval in facts.metrics.items()
+        Metric(f"{key}{suffix}", value, max(time_ms, last_ms + 1), last_epoch)
+        for key, interval in scores.items()
         for suffix, value in (("", interval.value), ("_low", interval.low), ("_high", interval.high))
     ]
 
