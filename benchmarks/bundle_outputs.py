@@ -40,17 +40,18 @@ class PartOutput:
 
 @attrs.frozen(kw_only=True, eq=False)
 class BundleOutputs:
-    """A bundle and its training and validation part."""
+    """A bundle and the parts of its data. ``test`` is the validation part where there is no test part."""
 
     bundle: Bundle
     network: Classifier
     head: LinearHead
     train: PartOutput
     validation: PartOutput
+    test: PartOutput
 
 
 def bundle_outputs(data: Path, bundle_folder: Path) -> BundleOutputs:
-    """Run a bundle over both parts of its data; ends the program where it was trained on another split."""
+    """Run a bundle over the parts of its data; ends the program where it was trained on another split."""
     torch.set_num_threads(THREADS)
     bundle, dataset = load_bundle(bundle_folder), read_dataset(data)
     facts, recorded = bundle.manifest.training, bundle_folder.parent / "split.csv"
@@ -72,12 +73,14 @@ def bundle_outputs(data: Path, bundle_folder: Path) -> BundleOutputs:
             records=records,
         )
 
+    validation = run(split.validation)
     return BundleOutputs(
         bundle=bundle,
         network=network,
         head=LinearHead(weight=network.head.weight.numpy(force=True), bias=network.head.bias.numpy(force=True)),
         train=run(split.train),
-        validation=run(split.validation),
+        validation=validation,
+        test=run(split.test) if split.test else validation,
     )
 
 

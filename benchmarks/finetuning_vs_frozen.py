@@ -2,8 +2,9 @@
 
     ./pants run benchmarks/finetuning_vs_frozen.py -- DIR BUNDLE
 
-DIR is the data that BUNDLE was trained on, in the ISIC 2019 layout. The baseline is EfficientNet-Lite0 from ImageNet at
-the bundle's input size, and a linear classifier on its pooled features (``linear_probe``).
+DIR is the data that BUNDLE was trained on, in the ISIC 2019 layout; its test part is measured. The baseline is
+EfficientNet-Lite0 from ImageNet at the bundle's input size, and a linear classifier on its pooled features
+(``linear_probe``).
 """
 
 from __future__ import annotations
@@ -31,24 +32,24 @@ from lesion_train.loop import run_network
 def main() -> None:
     """Print both scores, with intervals."""
     outputs = bundle_outputs(Path(sys.argv[1]), Path(sys.argv[2]))
-    manifest, train, validation = outputs.bundle.manifest, outputs.train, outputs.validation
+    manifest, train, test = outputs.bundle.manifest, outputs.train, outputs.test
     taxonomy, side = manifest.taxonomy, manifest.preprocess.input_size_px
     frozen_spec = BackboneRegistry.load().get("efficientnet_lite0")
     frozen, origin = build_classifier(
         frozen_spec, classes=len(taxonomy.trained), input_size_px=side, pretrained="bundled"
     )
     frozen_preprocess = attrs.evolve(frozen_spec.preprocess, input_size_px=side)
-    features = [run_network(frozen, part.squares, frozen_preprocess).embeddings for part in (train, validation)]
+    features = [run_network(frozen, part.squares, frozen_preprocess).embeddings for part in (train, test)]
     baseline = probe_probabilities(*features, labels=train.labels, lesions=train.lesions)
-    print(f"{len(validation.labels)} validation images, {len(set(validation.lesions))} lesions, {side} px")
-    scores = measure(baseline, validation.labels, validation.lesions, taxonomy, prefix="val")
-    print(summary(scores, "val", f"Frozen ({origin})"))
-    probabilities = calibrated_probabilities(validation.output.logits, manifest.decision.temperature)
-    scores = measure(probabilities, validation.labels, validation.lesions, taxonomy, prefix="val")
-    print(summary(scores, "val", f"Fine-tuned ({manifest.backbone.name})"))
+    print(f"{len(test.labels)} test images, {len(set(test.lesions))} lesions, {side} px")
+    scores = measure(baseline, test.labels, test.lesions, taxonomy, prefix="test")
+    print(summary(scores, "test", f"Frozen ({origin})"))
+    probabilities = calibrated_probabilities(test.output.logits, manifest.decision.temperature)
+    scores = measure(probabilities, test.labels, test.lesions, taxonomy, prefix="test")
+    print(summary(scores, "test", f"Fine-tuned ({manifest.backbone.name})"))
     print("Gain, on the same resampled lesions:")
     for name, metric in (("BMA", balanced_multiclass_accuracy), ("macro AUROC", macro_auroc)):
-        print(f"  {name:12} {gain(metric, probabilities, baseline, validation.labels, validation.lesions)}")
+        print(f"  {name:12} {gain(metric, probabilities, baseline, test.labels, test.lesions)}")
 
 
 def gain(
