@@ -29,7 +29,7 @@ def decode_for(data: bytes, spec: PreprocessSpec, *, limits: DecodeLimits = DEFA
 
 
 def resize_square(image: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.uint8]:
-    """All steps but the last: uint8 ``(H, W, 3)`` → uint8 ``(S, S, 3)``."""
+    """All steps up to the views: uint8 ``(H, W, 3)`` → uint8 ``(S, S, 3)``."""
     if spec.crop_border:
         image = crop_dark_border(image)
     height, width = image.shape[:2]
@@ -61,7 +61,7 @@ def normalise(images: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.flo
 
 
 def load_square(data: bytes, spec: PreprocessSpec, *, limits: DecodeLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
-    """Decode and take all steps but the last: bytes → uint8 ``(S, S, 3)``.
+    """Decode and take all steps up to the views: bytes → uint8 ``(S, S, 3)``.
 
     Raises:
         ImageError: the bytes are not an acceptable image.

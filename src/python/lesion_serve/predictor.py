@@ -22,6 +22,7 @@ from lesion_core.decision.parameters import DecisionParameters
 from lesion_core.decision.triage import band_of
 from lesion_core.preprocess import decode_for, normalise, resize_square
 from lesion_core.quality import assess_quality
+from lesion_core.views import views_of
 from lesion_core.wire import (
     ClassProbability,
     ConformalSet,
@@ -103,10 +104,14 @@ class Predictor:
         return self._answer(decisions, parameters, quality, timings, request_id or uuid.uuid4().hex)
 
     def _run(self, square: NDArray[np.uint8]) -> NetworkOutput:
-        images = torch.from_numpy(normalise(square[None], self._manifest.preprocess))
+        spec = self._manifest.preprocess
+        views = np.concatenate(list(views_of(square[None], spec.views)))
         with torch.inference_mode():
-            output = self._classifier(images)
-        return NetworkOutput(logits=output.logits.numpy(), embeddings=output.embedding.numpy())
+            output = self._classifier(torch.from_numpy(normalise(views, spec)))
+        return NetworkOutput(
+            logits=output.logits.numpy().mean(axis=0, keepdims=True),
+            embeddings=output.embedding.numpy().mean(axis=0, keepdims=True),
+        )
 
     def _answer(
         self,

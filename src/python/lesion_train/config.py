@@ -13,7 +13,7 @@ import attrs
 from attrs.validators import ge, gt, in_, le, optional
 
 from lesion_core.decision.parameters import OodDetector
-from lesion_core.preprocess_spec import SHADES_OF_GREY, PreprocessSpec
+from lesion_core.preprocess_spec import SHADES_OF_GREY, PreprocessSpec, Views
 from lesion_plugins.backbone import BackboneSpec
 
 
@@ -64,6 +64,7 @@ class TrainConfig:
         input_size_px: Side of the square that the network sees, in pixels; the backbone's own if not given.
         crop_border: Cut black bars and the black surround of a dermatoscope's field before the central square.
         colour_constancy: shades_of_grey takes the colour of the light out of every image.
+        views: Other views of an image that the finished model answers for too: flips_and_rotations or multi_crop.
         linear_probe: Fit the head alone, on features of the untouched backbone; takes seconds once they are there.
         epochs: Passes over the training part.
         batch_size: Images a step, over all processes.
@@ -103,6 +104,7 @@ class TrainConfig:
     input_size_px: int | None = attrs.field(default=None, validator=optional([ge(32), le(1024)]))
     crop_border: bool = False
     colour_constancy: str | None = attrs.field(default=None, validator=in_((None, SHADES_OF_GREY)))
+    views: Views = Views.NONE
     linear_probe: bool = False
     epochs: int = attrs.field(default=10, validator=ge(1))
     batch_size: int = attrs.field(default=16, validator=ge(2))
@@ -147,6 +149,7 @@ def preprocess_of(config: TrainConfig, backbone: BackboneSpec) -> PreprocessSpec
         input_size_px=config.input_size_px or backbone.preprocess.input_size_px,
         crop_border=config.crop_border or backbone.preprocess.crop_border,
         colour_constancy=config.colour_constancy or backbone.preprocess.colour_constancy,
+        views=config.views,
     )
 
 

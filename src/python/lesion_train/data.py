@@ -166,8 +166,7 @@ def _random(seed: int, epoch: int, draw: _Draw, number: int) -> np.random.Genera
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, draw, number)))
 
 
-def plain_batches(squares: Squares, spec: PreprocessSpec, *, batch_size: int) -> Iterator[torch.Tensor]:
-    """The stored squares in order, scaled to the input size where they are larger: float32 ``(B, 3, S, S)``."""
+def plain_batches(squares: Squares, spec: PreprocessSpec, *, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+    """The stored squares in order, scaled to the input size where they are larger: uint8 ``(B, S, S, 3)``."""
     for start in range(0, len(squares), batch_size):
-        pixels = np.stack([scale_square(square, spec.input_size_px) for square in squares[start : start + batch_size]])
-        yield torch.from_numpy(normalise(pixels, spec))
+        yield np.stack([scale_square(square, spec.input_size_px) for square in squares[start : start + batch_size]])

@@ -23,7 +23,9 @@ from tqdm import tqdm
 from lesion_core.decision.ood import NetworkOutput
 from lesion_core.errors import LesionError
 from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
-from lesion_core.preprocess_spec import PreprocessSpec
+from lesion_core.preprocess import normalise
+from lesion_core.preprocess_spec import PreprocessSpec, Views
+from lesion_core.views import views_of
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import Classifier
 from lesion_train.checkpoint import Checkpoints, Progress, optimiser_tensors, restore_optimiser
@@ -192,8 +194,8 @@ def train_classifier(
 
 
 def validation_scores(model: Classifier, validation: Part, spec: PreprocessSpec) -> dict[str, float]:
-    """``val_bma`` and ``val_macro_auroc``, each in [0, 1]."""
-    outputs = run_network(model, validation.squares, spec)
+    """``val_bma`` and ``val_macro_auroc``, each in [0, 1], of the untouched view alone."""
+    outputs = run_network(model, validation.squares, attrs.evolve(spec, views=Views.NONE))
     probabilities = softmax(outputs.logits.astype(np.float64), axis=1)
     return {
         "val_bma": balanced_multiclass_accuracy(probabilities, validation.labels),
@@ -202,15 +204,16 @@ def validation_scores(model: Classifier, validation: Part, spec: PreprocessSpec)
 
 
 def run_network(model: Classifier, squares: Squares, spec: PreprocessSpec) -> NetworkOutput:
-    """What the network says of stored squares uint8 ``(N, P, P, 3)``, in order, without any augmentation."""
+    """What the network says of stored squares uint8 ``(N, P, P, 3)``, in order; the mean over the specified views."""
     device = next(model.parameters()).device
     model.eval()
     logits, embeddings = [], []
     with torch.inference_mode():
-        for images in plain_batches(squares, spec, batch_size=64):
-            output = model(images.to(device, memory_format=torch.channels_last))
-            logits.append(output.logits.float().cpu().numpy())
-            embeddings.append(output.embedding.float().cpu().numpy())
+        for pixels in plain_batches(squares, spec, batch_size=64):
+            views = [torch.from_numpy(normalise(view, spec)) for view in views_of(pixels, spec.views)]
+            outputs = [model(images.to(device, memory_format=torch.channels_last)) for images in views]
+            logits.append(torch.stack([output.logits.float() for output in outputs]).mean(0).cpu().numpy())
+            embeddings.append(torch.stack([output.embedding.float() for output in outputs]).mean(0).cpu().numpy())
     return NetworkOutput(logits=np.concatenate(logits), embeddings=np.concatenate(embeddings))
 
 

@@ -34,6 +34,8 @@ from lesion_core.records import ImageRecord, data_digest
 
 # Training squares are stored a little larger than the input, so that a random crop loses no sharpness.
 CROP_MARGIN = 1.15
+# Steps that come later, when a batch is made
+WITHOUT_EFFECT = ("mean", "std", "views")
 DECODERS = ("pillow", "opencv-python-headless", "pydicom")
 _CHUNK = 256
 
@@ -94,7 +96,7 @@ class SquareCache:
 
         Args:
             records: some of the data set.
-            spec: the steps; all but the last are taken here.
+            spec: the steps; those up to the views are taken here.
             margin: P over the network's input side. At 1 the pixels are exactly those that serving shows the network,
                 so that what is measured and set on a part holds for serving; augmentation wants ``CROP_MARGIN``.
         Raises:
@@ -111,8 +113,7 @@ class SquareCache:
         return StoredSquares(stored=np.memmap(folder / "squares.u8", dtype=np.uint8, mode="r", shape=shape), rows=rows)
 
     def _prepare(self, spec: PreprocessSpec) -> Path:
-        # Mean and standard deviation come later, when a batch is made.
-        geometry = {key: value for key, value in attrs.asdict(spec).items() if key not in ("mean", "std")}
+        geometry = {key: value for key, value in attrs.asdict(spec).items() if key not in WITHOUT_EFFECT}
         decoders = {"lesion-core": __version__, **{name: importlib.metadata.version(name) for name in DECODERS}}
         about = json.dumps({"data_digest": self._digest, "preprocess": geometry, "decoders": decoders}, indent=2)
         folder = self._folder / hashlib.sha256(about.encode()).hexdigest()[:16]

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from PIL import Image
 
-from lesion_core.bundle import REFERENCE
+from lesion_core.bundle import REFERENCE, Bundle, write_bundle
+from lesion_core.datasets.synthetic import draw_lesion
 from lesion_core.decision.decide import decide
 from lesion_core.decision.ood import NetworkOutput
 from lesion_core.errors import BundleError, ImageError
-from lesion_core.preprocess import load_square, normalise
+from lesion_core.preprocess import load_square, normalise, resize_square
+from lesion_core.preprocess_spec import Views
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import Prediction, from_json, to_json
 from lesion_plugins.classifier import classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
 from lesion_serve.predictor import Predictor
 from support.bundles import make_tiny_bundle
+from support.image_files import encoded
 from support.images import encoded_lesion
 
 
@@ -109,3 +114,22 @@ def test_an_altered_bundle_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BundleError, match="altered"):
         Predictor.load(bundle.folder, version="1")
+
+
+def test_the_answer_is_the_mean_over_the_views_of_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    """So a turned photograph is answered like the one that was not turned; without the views it is not."""
+    square = resize_square(draw_lesion("MEL", seed=4), bundle.manifest.preprocess)
+    pictures = [encoded(Image.fromarray(np.rot90(square, turns)), "PNG") for turns in range(2)]
+
+    def scores(views: Views) -> list[float]:
+        manifest = attrs.evolve(
+            bundle.manifest, preprocess=attrs.evolve(bundle.manifest.preprocess, views=views), files={}
+        )
+        files = {name: bundle.read(name) for name in bundle.manifest.files}
+        predictor = Predictor.load(write_bundle(tmp_path / views, manifest, files).folder, version="1")
+        return [predictor.predict(picture).out_of_distribution.score for picture in pictures]
+
+    one_way, turned = scores(Views.FLIPS_AND_ROTATIONS)
+    assert turned == pytest.approx(one_way, rel=1e-4)
+    one_way, turned = scores(Views.NONE)
+    assert turned != pytest.approx(one_way, rel=1e-4)
