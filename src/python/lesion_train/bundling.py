@@ -22,6 +22,7 @@ from lesion_core.bundle import (
     TrainingFacts,
     write_bundle,
 )
+from lesion_core.data_source import DataSource
 from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.decide import decide, fit_decision
 from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
@@ -35,13 +36,16 @@ from lesion_core.taxonomy import Taxonomy
 from lesion_core.workspace import REGISTERED_NAME
 from lesion_plugins.classifier import Classifier
 from lesion_plugins.weights import weights_to_bytes
-from lesion_train.card import render_card
+from lesion_train.card import CardFacts, render_card
+from lesion_train.evaluation.choice import Choice, Role
 from lesion_train.evaluation.headline import measure
+from lesion_train.evaluation.measure import measure_outputs
 from lesion_train.loop import Part, run_network
 from lesion_train.plots import plot_confusion, plot_learning_curves, plot_reliability, plot_roc
 from lesion_train.record import RunRecord
 
 PREFIXES = {VALIDATION: "val", TEST: "test"}
+ROLES = {VALIDATION: Role.VALIDATION, TEST: Role.TEST}
 
 
 @attrs.frozen(kw_only=True)
@@ -66,6 +70,7 @@ def make_bundle(
     detector: OodDetector,
     backbone: BackboneIdentity,
     facts: RunFacts,
+    source: DataSource,
     seed: int,
     record: RunRecord,
 ) -> tuple[Bundle, dict[str, Interval]]:
@@ -75,6 +80,7 @@ def make_bundle(
         model: trained.
         parts: what it is run on, by the names of ``split.parts``; at the network's own size, but for training.
         split: the records of the parts.
+        source: where the images come from, for the card.
     Returns:
         The bundle, and the scores of the validation and the test part.
     """
@@ -124,10 +130,34 @@ def make_bundle(
         ),
         decision_with_metadata=fit_on_validation(metadata=split.validation) if has_metadata else None,
     )
+    card = CardFacts(
+        manifest=manifest,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        settings=record.description["settings"],
+        split=split,
+        source=source,
+        evaluations={
+            name: measure_outputs(
+                outputs[name],
+                Choice(
+                    dataset=facts.dataset,
+                    records=split.parts[name],
+                    part=name,
+                    role=role,
+                    data_digest=facts.data_digest,
+                    split_digest=facts.split_digest,
+                ),
+                manifest=manifest,
+                reference=reference,
+            )[0]
+            for name, role in ROLES.items()
+            if name in parts
+        },
+    )
     files = {
         WEIGHTS: weights_to_bytes(model.cpu()),
         REFERENCE: safetensors.numpy.save(reference),
-        CARD: render_card(manifest).encode(),
+        CARD: render_card(card).encode(),
     }
     return write_bundle(record.bundle, manifest, files), metrics
 
