@@ -43,8 +43,7 @@ def plain(value: object) -> str:
         return value
     if value is None or value != value:
         return NOTHING
-    text = re.sub(r"\s*\n\s*", " ", str(value))
-    return re.sub(r"([\\`*|\[\]]|<(?=[A-Za-z/!?]))", r"\\\1", text)
+    return re.sub(r"([\\`*|\[\]]|<(?=[A-Za-z/!?]))", r"\\\1", " ".join(str(value).splitlines()))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Markdown:
