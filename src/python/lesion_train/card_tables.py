@@ -165,25 +165,25 @@ def calibration(evaluations: Mapping[str, Evaluation]) -> Markdown:
 
 
 def conformal_sets(manifest: BundleManifest, reported: Evaluation) -> Markdown:
-    """Coverage of each diagnosis: cross-fitted where the sets were set, and on the part that is reported."""
-    parameters = manifest.decision.conformal
+    """Coverage of each diagnosis: cross-fitted where the sets were set, and on a test part."""
+    part, parameters = reported.data.part, manifest.decision.conformal
     rows = [
         [
             item.code,
             shown(parameters.measured.get(item.code)),
-            shown(item.coverage),
+            *([shown(item.coverage)] if part == TEST else []),
             shown(item.set_size),
             "always a member" if quantile >= 1 else "",
         ]
         for item, quantile in zip(reported.classes, parameters.quantiles, strict=True)
     ]
-    columns = ["coverage, cross-fitted", f"coverage, {reported.data.part}", f"diagnoses a set, {reported.data.part}"]
-    return table(["diagnosis", *columns, "note"], rows)
+    header = ["diagnosis", "coverage, cross-fitted", *(["coverage, test"] if part == TEST else [])]
+    return table([*header, f"diagnoses a set, {part}", "note"], rows)
 
 
 def operating_points(manifest: BundleManifest, reported: Evaluation) -> Markdown:
-    """What each threshold was set for, had where it was set, and has on the part that is reported."""
-    part = reported.data.part
+    """What each threshold was set for, had where it was set, and has on a test part."""
+    header = ["probability of", "set for sensitivity", "threshold", "sensitivity when set", "specificity when set"]
     rows = [
         [
             point.target,
@@ -191,33 +191,38 @@ def operating_points(manifest: BundleManifest, reported: Evaluation) -> Markdown
             shown(point.threshold),
             shown(point.sensitivity),
             shown(point.specificity),
-            shown(here.sensitivity),
-            shown(here.specificity),
         ]
-        for point, here in zip(manifest.decision.operating_points, reported.operating_points, strict=True)
+        for point in manifest.decision.operating_points
     ]
-    header = ["probability of", "set for sensitivity", "threshold", "sensitivity when set", "specificity when set"]
-    return table([*header, f"sensitivity, {part}", f"specificity, {part}"], rows)
+    if reported.data.part == TEST:
+        header += ["sensitivity, test", "specificity, test"]
+        measured = [[shown(here.sensitivity), shown(here.specificity)] for here in reported.operating_points]
+        rows = [[*row, *here] for row, here in zip(rows, measured, strict=True)]
+    return table(header, rows)
 
 
 def triage(manifest: BundleManifest, reported: Evaluation) -> Markdown:
-    """Who is in each band, and how many of them are malignant, also at other prevalences."""
+    """Who is in each band, and how many of them are malignant, also at other prevalences; and on a test part."""
     bands = manifest.decision.triage
+    at = [f"malignant if {prevalence:.0%} of all are" for prevalence in PREVALENCES]
+    header = ["band", "risk from", "malignant, validation", "share", *at]
     rows = [
         [
             band.name,
             f"{band.lower:.4f}",
             f"{band.malignant} of {band.malignant + band.not_malignant}",
             *_shares(band, bands),
-            f"{here.malignant} of {here.malignant + here.not_malignant}",
-            shown(here.share_of_malignant),
         ]
-        for band, here in zip(bands, reported.triage, strict=True)
+        for band in bands
     ]
-    at = [f"malignant if {prevalence:.0%} of all are" for prevalence in PREVALENCES]
-    part = reported.data.part
-    header = ["band", "risk from", "malignant, validation", "share", *at, f"malignant, {part}"]
-    return table([*header, f"of all malignant, {part}"], rows)
+    if reported.data.part == TEST:
+        header += ["malignant, test", "of all malignant, test"]
+        measured = [
+            [f"{here.malignant} of {here.malignant + here.not_malignant}", shown(here.share_of_malignant)]
+            for here in reported.triage
+        ]
+        rows = [[*row, *here] for row, here in zip(rows, measured, strict=True)]
+    return table(header, rows)
 
 
 def strange_images(evaluations: Mapping[str, Evaluation]) -> Markdown:

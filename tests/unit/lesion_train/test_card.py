@@ -362,7 +362,23 @@ def test_a_card_without_a_test_part_says_so(facts: CardFacts) -> None:
 
     assert "**There was no test part**" in text
     assert "validation part set the decision parameters" in text
-    assert [cells for rows in tables_of(text) for cells in rows if "test part" in cells] == []
+    headers = [rows[0] for rows in tables_of(text)]
+    assert [cell for cells in headers for cell in cells if re.search(r"\btest\b", cell)] == []
+    assert [cells for cells in headers if len(set(cells)) < len(cells) and any(cells)] == []
+
+
+def test_thresholds_and_bands_are_shown_on_the_test_part_too(facts: CardFacts, card: str) -> None:
+    """Beside what they had where they were set."""
+    points, bands = facts.reported.operating_points, facts.reported.triage
+
+    assert facts.reported is facts.evaluations[TEST]
+    for point in points:
+        cells = row(section(card, "Operating points"), point.target)
+        assert cells[-2:] == [shown(point.sensitivity), shown(point.specificity)]
+    for band in bands:
+        cells = row(section(card, "Triage"), band.name)
+        assert cells[-2] == f"{band.malignant} of {band.malignant + band.not_malignant}"
+    assert (len(points), len(bands)) == (4, 3)
 
 
 def test_the_validation_part_is_said_to_have_set_the_decision_parameters(facts: CardFacts, card: str) -> None:
