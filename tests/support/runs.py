@@ -8,12 +8,12 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from lesion_core.bundle import CARD, Bundle, write_bundle
+from lesion_core.bundle import CARD, Bundle, BundleManifest, write_bundle
 from lesion_core.interval import Interval
 from lesion_core.records import ImageRecord
 from lesion_core.splits import write_parts
 from lesion_core.taxonomy import ISIC_2019
-from lesion_train.card import render_card
+from lesion_train.card import REQUIRED_SECTIONS
 from lesion_train.evaluation.headline import measure
 from lesion_train.predictions import Predictions
 from lesion_train.record import RunRecord
@@ -89,9 +89,13 @@ def add_bundle(record: RunRecord, tiny: Bundle, *, seed: int = 0, card: bytes | 
         ),
     )
     files = {name: tiny.read(name) for name in tiny.manifest.files}
-    return write_bundle(
-        record.bundle, manifest, {**files, CARD: render_card(manifest).encode() if card is None else card}
-    )
+    return write_bundle(record.bundle, manifest, {**files, CARD: full_card(manifest) if card is None else card})
+
+
+def full_card(manifest: BundleManifest) -> bytes:
+    """A card that has every section; for tests of what is done with cards."""
+    licences = f"{manifest.backbone.code_license}, {manifest.backbone.weights_license}"
+    return "\n".join(f"## {heading}\n\nDrawn. {licences}\n" for heading in REQUIRED_SECTIONS).encode()
 
 
 def make_contender(

@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from lesion_core.data_source import UNSTATED, DataSource
 from lesion_core.taxonomy import Taxonomy
 
 
@@ -51,7 +52,7 @@ class Dataset:
 
     ``test`` holds the images that the source itself sets apart for testing; they are never used for fitting,
     selection or calibration. ``left_out`` counts images whose diagnosis is none of the taxonomy's, by diagnosis: only
-    a reader of an archive of everything leaves images out.
+    a reader of an archive of everything leaves images out. ``source`` says where they come from, under which licence.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Dataset:
     records: tuple[ImageRecord, ...]
     test: tuple[ImageRecord, ...] = ()
     left_out: Mapping[str, int] = attrs.field(factory=dict)
+    source: DataSource = UNSTATED
 
     @property
     def class_counts(self) -> dict[str, int]:

@@ -1,10 +1,11 @@
-"""From a trained network to its bundle: what it says of each part, the decision layer, the scores, the report."""
+"""From a trained network to its bundle: what it says of each part, the decision layer, the scores, card and report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
 
+import attrs
 import safetensors.numpy
 
 from lesion_core.bootstrap import bootstrap_interval
@@ -18,10 +19,11 @@ from lesion_core.bundle import (
     TrainingFacts,
     write_bundle,
 )
+from lesion_core.data_source import DataSource
 from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.decide import decide, fit_decision
-from lesion_core.decision.ood import LinearHead, fit_reference
-from lesion_core.decision.parameters import OodDetector
+from lesion_core.decision.ood import LinearHead, NetworkOutput, Reference, fit_reference
+from lesion_core.decision.parameters import DecisionParameters, OodDetector
 from lesion_core.interval import Interval
 from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.preprocess_spec import PreprocessSpec
@@ -31,17 +33,19 @@ from lesion_core.taxonomy import Taxonomy
 from lesion_core.workspace import REGISTERED_NAME
 from lesion_plugins.classifier import Classifier
 from lesion_plugins.weights import weights_to_bytes
-from lesion_train.card import render_card
+from lesion_train.card import CardFacts, render_card
 from lesion_train.evaluation.choice import Choice, Role
 from lesion_train.evaluation.figures import learning_curves_picture, write_figure
 from lesion_train.evaluation.headline import measure
-from lesion_train.evaluation.run import evaluate_outputs, now
+from lesion_train.evaluation.measure import measure_outputs, now
+from lesion_train.evaluation.run import write_evaluation
 from lesion_train.loop import Part, run_network
 from lesion_train.predictions import Predictions
 from lesion_train.provenance import RunFacts
 from lesion_train.record import RunRecord
 
 PREFIXES = {VALIDATION: "val", TEST: "test"}
+ROLES = {VALIDATION: Role.VALIDATION, TEST: Role.TEST}
 
 
 def make_bundle(
@@ -54,6 +58,7 @@ def make_bundle(
     detector: OodDetector,
     backbone: BackboneIdentity,
     facts: RunFacts,
+    source: DataSource,
     seed: int,
     record: RunRecord,
 ) -> tuple[Bundle, dict[str, Interval]]:
@@ -65,6 +70,7 @@ def make_bundle(
         model: trained.
         parts: what it is run on, by the names of ``split.parts``; at the network's own size, but for training.
         split: the records of the parts.
+        source: where the images come from, for the card.
     Returns:
         The bundle, and the scores of the validation and the test part.
     """
@@ -82,18 +88,7 @@ def make_bundle(
     )
     decision = fit_on_validation()
     has_metadata = any(r.age_approx or r.sex or r.anatom_site_general for r in split.validation)
-    metrics: dict[str, Interval] = {}
-    for name, prefix in PREFIXES.items():
-        if name not in parts:
-            continue
-        labels, lesions = parts[name].labels, lesions_of(split.parts[name])
-        probabilities = calibrated_probabilities(outputs[name].logits, decision.temperature)
-        record.write_predictions(name, Predictions.of(split.parts[name], probabilities, taxonomy.trained_codes))
-        metrics |= measure(probabilities, labels, lesions, taxonomy, prefix=prefix)
-        decisions = decide(outputs[name], parameters=decision, reference=reference, taxonomy=taxonomy)
-        metrics[f"{prefix}_bma_with_none"] = bootstrap_interval(
-            balanced_multiclass_accuracy, decisions.probabilities, labels, lesions
-        )
+    metrics = _measure(outputs, parts, split, decision, reference, taxonomy, record)
     manifest = BundleManifest(
         name=REGISTERED_NAME,
         backbone=backbone,
@@ -114,29 +109,65 @@ def make_bundle(
         ),
         decision_with_metadata=fit_on_validation(metadata=split.validation) if has_metadata else None,
     )
+    evaluations = {
+        name: measure_outputs(
+            outputs[name],
+            Choice(
+                dataset=facts.dataset,
+                records=split.parts[name],
+                part=name,
+                role=role,
+                data_digest=facts.data_digest,
+                split_digest=facts.split_digest,
+            ),
+            manifest=manifest,
+            reference=reference,
+        )
+        for name, role in ROLES.items()
+        if name in parts
+    }
+    card = CardFacts(
+        manifest=manifest,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        settings=record.description["settings"],
+        split=split,
+        source=source,
+        evaluations={name: evaluation for name, (evaluation, _) in evaluations.items()},
+    )
     files = {
         WEIGHTS: weights_to_bytes(model.cpu()),
         REFERENCE: safetensors.numpy.save(reference),
-        CARD: render_card(manifest).encode(),
+        CARD: render_card(card).encode(),
     }
     bundle = write_bundle(record.bundle, manifest, files)
-    part, role = (TEST, Role.TEST) if TEST in parts else (VALIDATION, Role.VALIDATION)
-    choice = Choice(
-        dataset=facts.dataset,
-        records=split.parts[part],
-        part=part,
-        role=role,
-        data_digest=facts.data_digest,
-        split_digest=facts.split_digest,
-    )
-    evaluate_outputs(
-        outputs[part],
-        choice,
-        manifest=bundle.manifest,
-        reference=reference,
-        folder=record.report,
-        bundle_digest=bundle.digest,
-    )
+    evaluation, answers = evaluations.get(TEST) or evaluations[VALIDATION]
+    named = attrs.evolve(evaluation, model=attrs.evolve(evaluation.model, digest=bundle.digest))
+    write_evaluation(named, answers, record.report)
     if record.epochs:
         write_figure(learning_curves_picture(record.epochs), record.report / "learning_curves.svg")
     return bundle, metrics
+
+
+def _measure(
+    outputs: Mapping[str, NetworkOutput],
+    parts: Mapping[str, Part],
+    split: Split,
+    decision: DecisionParameters,
+    reference: Reference,
+    taxonomy: Taxonomy,
+    record: RunRecord,
+) -> dict[str, Interval]:
+    """The scores that the bundle keeps; writes down what they are of."""
+    metrics: dict[str, Interval] = {}
+    for name, prefix in PREFIXES.items():
+        if name not in parts:
+            continue
+        labels, lesions = parts[name].labels, lesions_of(split.parts[name])
+        probabilities = calibrated_probabilities(outputs[name].logits, decision.temperature)
+        record.write_predictions(name, Predictions.of(split.parts[name], probabilities, taxonomy.trained_codes))
+        metrics |= measure(probabilities, labels, lesions, taxonomy, prefix=prefix)
+        decisions = decide(outputs[name], parameters=decision, reference=reference, taxonomy=taxonomy)
+        metrics[f"{prefix}_bma_with_none"] = bootstrap_interval(
+            balanced_multiclass_accuracy, decisions.probabilities, labels, lesions
+        )
+    return metrics

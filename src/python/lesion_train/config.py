@@ -58,6 +58,7 @@ class TrainConfig:
 
     Attributes:
         data: Folder of a data set; 'lesion-train data check DIR' says whether and how it can be read.
+        data_license: Licence of your own images, such as 'CC BY 4.0'; the model card says what follows for the weights.
         taxonomy: TOML file with diagnoses of your own, for class folders; those of ISIC 2019 if not given.
         backbone: Name of a registered backbone; see 'lesion-train backbones'.
         pretrained: Where its weights start: bundled (ImageNet, offline), hub (downloads), none, or a .safetensors file.
@@ -98,6 +99,7 @@ class TrainConfig:
     """
 
     data: Path
+    data_license: str | None = None
     taxonomy: Path | None = None
     backbone: str = "efficientnet_lite0"
     pretrained: str = "bundled"

@@ -40,7 +40,16 @@ log = structlog.get_logger()
 
 # Settings that change how fast a run is, or where its data is, but not its result.
 # The digest says which images are in which part.
-WITHOUT_EFFECT = ("data", "split", "fold", "validation_fraction", "test_fraction", "workers", "checkpoint_minutes")
+WITHOUT_EFFECT = (
+    "data",
+    "data_license",
+    "split",
+    "fold",
+    "validation_fraction",
+    "test_fraction",
+    "workers",
+    "checkpoint_minutes",
+)
 
 
 class RunStoppedError(LesionError):
@@ -163,6 +172,7 @@ def fit(
             detector=config.ood_detector or backbone.ood_detector,
             backbone=registry.identity(config.backbone, weights_origin),
             facts=facts,
+            source=dataset.source.with_license(config.data_license),
             seed=config.seed,
             record=record,
         )

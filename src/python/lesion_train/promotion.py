@@ -5,7 +5,6 @@ The gates are pure functions of what was registered; ``promote`` and ``rollback`
 
 from __future__ import annotations
 
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from lesion_core.errors import LesionError
 from lesion_core.taxonomy import Malignancy, Taxonomy
 from lesion_core.workspace import Workspace
 from lesion_plugins.backbone import RANDOM_ORIGIN
+from lesion_train.card import missing_sections
 from lesion_train.contender import Contender, NotComparableError, Pair, pair
 from lesion_train.promotion_log import Action, champions_before
 from lesion_train.tracking import CHAMPION
@@ -24,7 +24,6 @@ from lesion_train.tracking.fetch import fetch_version
 from lesion_train.tracking.registry import Registry
 
 MAX_ECE = 0.10
-CARD_HEADINGS = ("Model", "Classes", "Data", "Measured", "Decision parameters", "Limits", "Origin")
 MELANOMA = "MEL"
 _HINT = "Start MLflow with 'lesion-train mlflow', or name another with --tracking-uri."
 
@@ -182,13 +181,11 @@ def _bundle_gate(candidate: Contender, expected: str = "") -> Gate:
 
 
 def _card_gate(candidate: Contender) -> Gate:
-    """Every heading is there, no section is empty, and both licences are named."""
+    """Every section is there and says something, and both licences are named."""
     assert candidate.bundle is not None
     text = candidate.bundle.read("card.md").decode("utf-8", errors="replace")
-    sections = dict(re.findall(r"^## +(.+?) *\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
     backbone = candidate.bundle.manifest.backbone
-    faults = [f"no section '{heading}'" for heading in CARD_HEADINGS if heading not in sections]
-    faults += [f"section '{heading}' is empty" for heading, body in sections.items() if not body.strip()]
+    faults = [f"section '{heading}' is missing or says nothing" for heading in missing_sections(text)]
     licences = {"code": backbone.code_license, "weights": backbone.weights_license}
     if backbone.weights_origin == RANDOM_ORIGIN:
         del licences["weights"]  # training started from nobody's weights

@@ -16,6 +16,7 @@ from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import DatasetError, LesionError, SplitError
 from lesion_core.splits import folds_as_parts, k_folds, read_parts, write_parts
 from lesion_core.workspace import Workspace
+from lesion_train.card import missing_sections
 from lesion_train.checkpoint import CheckpointError
 from lesion_train.config import TrainConfig
 from lesion_train.fit import FitResult, fit
@@ -43,7 +44,7 @@ def settings(data: Path, **changes: object) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def result(data: Path, workspace: Workspace) -> FitResult:
-    return fit(settings(data), workspace)
+    return fit(settings(data, data_license="a contract"), workspace)
 
 
 def client(workspace: Workspace) -> MlflowClient:
@@ -57,9 +58,16 @@ def test_a_run_writes_an_intact_bundle_with_its_facts(result: FitResult) -> None
     assert facts.train_images + facts.validation_images == 80
     assert len(facts.data_digest) == len(facts.split_digest) == 64
     assert facts.metrics["val_bma"].low <= facts.metrics["val_bma"].value <= facts.metrics["val_bma"].high
+
+
+def test_the_card_of_a_run_is_complete(result: FitResult) -> None:
+    """With its digests, where the images come from, and the licence that was stated for them."""
     card = result.bundle.read("card.md").decode()
-    assert "Research use only" in card
-    assert facts.data_digest in card
+
+    assert missing_sections(card) == ()
+    assert result.bundle.manifest.training.data_digest in card
+    assert "drawn images that no camera took" in card
+    assert "a contract, as whoever trained stated; the publisher's: Apache-2.0" in card
 
 
 def test_mlflow_holds_settings_epochs_digest_and_report(result: FitResult, workspace: Workspace) -> None:

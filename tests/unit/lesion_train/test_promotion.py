@@ -12,9 +12,10 @@ from mlflow.tracking import MlflowClient
 from lesion_core.bundle import Bundle
 from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
+from lesion_train.card import REQUIRED_SECTIONS
 from lesion_train.cli import main
 from lesion_train.contender import Contender, NotComparableError, pair
-from lesion_train.promotion import CARD_HEADINGS, PromotionRefusedError, examine, promote, rollback
+from lesion_train.promotion import PromotionRefusedError, examine, promote, rollback
 from lesion_train.promotion_log import Action, Promotion, PromotionLog, champions_before
 from lesion_train.tracking import Mirror, TrackingError, register
 from lesion_train.tracking.registry import Registry
@@ -163,7 +164,7 @@ def test_a_badly_calibrated_version_is_refused_above_the_limit_that_was_given(ho
 
 def test_a_card_with_a_gap_is_refused(house: House, model: str) -> None:
     """A missing heading, an empty section and a licence that is not named are each said."""
-    sections = [f"## {heading}\ntext\n" for heading in CARD_HEADINGS if heading not in ("Limits", "Data")]
+    sections = [f"## {heading}\ntext\n" for heading in REQUIRED_SECTIONS if heading not in ("Limits", "Data")]
     card = "".join(["# Card\n", *sections, "## Data\n\n"]).encode()
     version = house.add(model, 0.9, seed=8, card=card)
 
@@ -171,8 +172,8 @@ def test_a_card_with_a_gap_is_refused(house: House, model: str) -> None:
         house.promote(version, model)
 
     sentence = next(gate.sentence for gate in caught.value.gates if gate.name == "card")
-    assert "no section 'Limits'" in sentence
-    assert "section 'Data' is empty" in sentence
+    assert "section 'Limits' is missing or says nothing" in sentence
+    assert "section 'Data' is missing or says nothing" in sentence
     assert "the licence of the code is not named" in sentence
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lesion_core.data_source import DataSource, license_named
 from lesion_core.datasets.table import RawRow, Reading
 from lesion_core.imaging import DEFAULT_LIMITS
 
@@ -25,6 +26,17 @@ FILES = "dermamnist*.npz"
 LABELS = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 CODES = {"akiec": "AK"}
 PARTS = ("train", "val", "test")
+SOURCE = DataSource(
+    name="DermaMNIST",
+    images="dermoscopic images, scaled down",
+    published=(license_named("CC BY-NC 4.0"),),
+    citations=("Yang et al. 2023, doi:10.1038/s41597-022-01721-8", "Tschandl et al. 2018, doi:10.1038/sdata.2018.161"),
+    url="https://doi.org/10.5281/zenodo.10519652",
+    caveats=(
+        "MedMNIST split the images without regard to lesions, so images of one lesion are in several parts and scores "
+        "come out too good (Abhishek et al. 2025, doi:10.1038/s41597-025-04382-5): a test that software works.",
+    ),
+)
 _DIGEST = "sha256.txt"
 
 
@@ -69,7 +81,9 @@ def read_dermamnist(folder: Path, images: Path | None = None) -> Reading:
                 rows[part] = list(_rows(file, target, part, arrays[f"{part}_labels"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         problems.append(f"{file.name}: cannot be read or unpacked ({error})")
-    return Reading.of(folder, LAYOUT, rows["train"] + rows["val"], problems, test=rows["test"], codes=CODES)
+    return Reading.of(
+        folder, LAYOUT, rows["train"] + rows["val"], problems, test=rows["test"], codes=CODES, source=SOURCE
+    )
 
 
 def _rows(file: Path, target: Path, part: str, labels: NDArray[np.integer]) -> Iterator[RawRow]:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lesion_core.data_source import DataSource, license_named
 from lesion_core.datasets.folder import find_images
 from lesion_core.datasets.table import RawRow, Reading, read_table
 
 LAYOUT = "ham10000"
 METADATA = ("HAM10000_metadata.csv", "HAM10000_metadata.tab", "HAM10000_metadata")
 IMAGES = ("HAM10000_images_part_1", "HAM10000_images_part_2", "HAM10000_images")
+SOURCE = DataSource(
+    name="HAM10000",
+    images="dermoscopic images",
+    published=(license_named("CC BY-NC 4.0"),),
+    citations=("Tschandl, Rosendahl, Kittler 2018, doi:10.1038/sdata.2018.161",),
+    url="https://doi.org/10.7910/DVN/DBW86T",
+    caveats=(
+        "Its patients were seen in Vienna and in Queensland, and most of them have light skin.",
+        "Not every diagnosis was confirmed by histopathology: the others by follow-up, by experts or by confocal "
+        "microscopy.",
+    ),
+)
 COLUMNS = ("lesion_id", "image_id", "dx", "age", "sex", "localization")
 
 CODES = {"akiec": "AK", "bcc": "BCC", "bkl": "BKL", "df": "DF", "mel": "MEL", "nv": "NV", "vasc": "VASC"}
@@ -70,7 +83,7 @@ def read_ham10000(folder: Path) -> Reading:
         )
         for row in table
     ]
-    return Reading.of(folder, LAYOUT, rows, problems, codes=CODES, sites=SITES)
+    return Reading.of(folder, LAYOUT, rows, problems, codes=CODES, sites=SITES, source=SOURCE)
 
 
 def _metadata(folder: Path) -> Path | None:

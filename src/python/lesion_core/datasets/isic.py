@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import attrs
+
+from lesion_core.data_source import DRAWN, NOT_STATED, UNSTATED, DataSource, license_named
+from lesion_core.datasets import ham10000
 from lesion_core.datasets.folder import find_images
 from lesion_core.datasets.table import RawRow, Reading, TableRow, index_rows, read_table
 from lesion_core.taxonomy import ISIC_2019
@@ -13,13 +18,39 @@ LAYOUT = "isic-2019"
 GROUND_TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 METADATA = "ISIC_2019_Training_Metadata.csv"
 IMAGES = "ISIC_2019_Training_Input"
+SOURCE = DataSource(
+    name="ISIC 2019",
+    images="dermoscopic images",
+    published=(license_named("CC BY-NC 4.0"),),
+    citations=(
+        "HAM10000: Tschandl et al. 2018, doi:10.1038/sdata.2018.161",
+        "BCN_20000: Combalia et al. 2019, arXiv:1908.02288",
+        "MSK: Codella et al. 2017, arXiv:1710.05006",
+    ),
+    url="https://challenge.isic-archive.com/data/#2019",
+    caveats=(
+        "Its patients were seen in few clinics, most of them in Vienna, Queensland and Barcelona, and most have light "
+        "skin.",
+        "Not every diagnosis was confirmed by histopathology.",
+    ),
+)
 
 LAYOUT_2018 = "isic-2018"
 GROUND_TRUTH_2018 = "ISIC2018_Task3_Training_GroundTruth.csv"
 GROUPINGS_2018 = "ISIC2018_Task3_Training_LesionGroupings.csv"
 IMAGES_2018 = "ISIC2018_Task3_Training_Input"
+SOURCE_2018 = DataSource(
+    name="ISIC 2018, task 3",
+    images="dermoscopic images",
+    published=(license_named("CC BY-NC 4.0"),),
+    citations=("Codella et al. 2019, arXiv:1902.03368", "Tschandl et al. 2018, doi:10.1038/sdata.2018.161"),
+    url="https://challenge.isic-archive.com/data/#2018",
+    caveats=ham10000.SOURCE.caveats,  # the same images
+)
 CODES_2018 = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 
+DRAWN_PREFIX = "SYNTHETIC_"  # of the ids of drawn images, which come in the layout of 2019
+_ARCHIVE_ID = re.compile(r"ISIC_\d{7}(_downsampled)?")
 _SOURCE_OF_LESION = {"HAM": "HAM10000", "BCN": "BCN_20000", "MSK": "MSK"}
 
 
@@ -36,7 +67,7 @@ def read_isic_2019(folder: Path) -> Reading:
         Sources: HAM10000 (ViDIR Group, Medical University of Vienna, doi:10.1038/sdata.2018.161), BCN_20000
             (Hospital Clínic de Barcelona, arXiv:1908.02288), MSK (arXiv:1710.05006). ``source`` names one of the
             three where the lesion's id does; images without a lesion id have none.
-        Licence: CC BY-NC 4.0.
+        Licence: CC BY-NC 4.0. Images of one's own may come in this layout too: theirs is not stated.
         Files: ``ISIC_2019_Training_Input/*.jpg``, the ground truth (one-hot) and the metadata as CSV.
         Lesions: ``lesion_id`` groups the images of a lesion; a blank one makes a lesion of its own. Patients are
             not named. Some lesions have two ids: ``lesion-train data check`` finds their images.
@@ -70,7 +101,7 @@ def read_isic_2019(folder: Path) -> Reading:
                 described_at=facts.where,
             )
         )
-    return Reading.of(folder, LAYOUT, rows, problems)
+    return Reading.of(folder, LAYOUT, rows, problems, source=_source_of(rows, SOURCE))
 
 
 def is_isic_2018(folder: Path) -> bool:
@@ -110,7 +141,22 @@ def read_isic_2018(folder: Path) -> Reading:
         )
         for row in (truth if _has_folder(folder, IMAGES_2018, problems) else ())
     ]
-    return Reading.of(folder, LAYOUT_2018, rows, problems, codes={"akiec": "AK"})
+    source = _source_of(rows, SOURCE_2018)
+    return Reading.of(folder, LAYOUT_2018, rows, problems, codes={"akiec": "AK"}, source=source)
+
+
+def _source_of(rows: Iterable[RawRow], official: DataSource) -> DataSource:
+    """The challenge, as far as the ids are the archive's: images of one's own may come in its layout as well."""
+    names = [row.image_id for row in rows]
+    own = [name for name in names if not _ARCHIVE_ID.fullmatch(name)]
+    if not own:
+        return official
+    if all(name.startswith(DRAWN_PREFIX) for name in names):
+        return DRAWN
+    if len(own) < len(names):
+        name, licenses = f"{official.name} with images of one's own", (*official.published, NOT_STATED)
+        return attrs.evolve(official, name=name, published=licenses)
+    return attrs.evolve(UNSTATED, name=f"images of one's own, in the layout of {official.name}")
 
 
 def _below(folder: Path, name: str) -> Path:

@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import attrs
 
+from lesion_core.data_source import NOT_STATED, DataSource, license_named
 from lesion_core.datasets.folder import find_images
 from lesion_core.datasets.table import RawRow, Reading, TableRow, has_columns, read_table
 from lesion_core.errors import LesionError
@@ -173,7 +174,7 @@ def read_isic_archive(folder: Path, licences: Sequence[str] = LICENCES) -> Readi
     problems: list[str] = []
     images = find_images([folder], problems)
     left_out: Counter[str] = Counter()
-    rows = []
+    rows, used = [], []
     for row in read_table(folder / METADATA, problems, columns=COLUMNS):
         name = row["isic_id"]
         if row["copyright_license"] not in licences:
@@ -183,6 +184,7 @@ def read_isic_archive(folder: Path, licences: Sequence[str] = LICENCES) -> Readi
         if code is None:
             left_out[_most_specific(row)] += 1
             continue
+        used.append(row)
         rows.append(
             RawRow(
                 where=row.where,
@@ -199,7 +201,20 @@ def read_isic_archive(folder: Path, licences: Sequence[str] = LICENCES) -> Readi
                 source=row["attribution"] or None,
             )
         )
-    return Reading.of(folder, LAYOUT, rows, problems, left_out=left_out)
+    return Reading.of(folder, LAYOUT, rows, problems, left_out=left_out, source=_source_of(used))
+
+
+def _source_of(rows: Iterable[TableRow]) -> DataSource:
+    """What the images that are used have between them."""
+    named = sorted({row["copyright_license"] for row in rows})
+    return DataSource(
+        name="ISIC Archive",
+        images="images of the ISIC Archive, dermoscopic where the query asked for that",
+        published=tuple(license_named(name) for name in named) or (NOT_STATED,),
+        citations=tuple(sorted({row["attribution"] for row in rows} - {""})),
+        url="https://www.isic-archive.com",
+        caveats=("How a diagnosis was confirmed differs from contributor to contributor.",),
+    )
 
 
 def _most_specific(row: TableRow) -> str:

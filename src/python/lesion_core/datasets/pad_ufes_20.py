@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lesion_core.data_source import DataSource, license_named
 from lesion_core.datasets.folder import find_images
 from lesion_core.datasets.table import RawRow, Reading, has_columns, read_table
 
 LAYOUT = "pad-ufes-20"
 METADATA = "metadata.csv"
+SOURCE = DataSource(
+    name="PAD-UFES-20",
+    images="photographs by smartphone, not dermoscopy",
+    published=(license_named("CC BY 4.0"),),
+    citations=("Pacheco et al. 2020, doi:10.1016/j.dib.2020.106221",),
+    url="https://doi.org/10.17632/zr7vgbcyr2.1",
+    caveats=("58 % of its diagnoses were confirmed by biopsy, every cancer among them.",),
+)
 COLUMNS = ("patient_id", "lesion_id", "img_id", "diagnostic")
 
 CODES = {"ack": "AK", "bcc": "BCC", "mel": "MEL", "nev": "NV", "scc": "SCC", "sek": "BKL"}
@@ -62,4 +71,4 @@ def read_pad_ufes_20(folder: Path) -> Reading:
         )
         for row in table
     ]
-    return Reading.of(folder, LAYOUT, rows, problems, codes=CODES, sites=SITES)
+    return Reading.of(folder, LAYOUT, rows, problems, codes=CODES, sites=SITES, source=SOURCE)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES, METADATA
+from lesion_core.datasets.isic import DRAWN_PREFIX, GROUND_TRUTH, IMAGES, METADATA
 from lesion_core.taxonomy import ISIC_2019
 
 
@@ -88,7 +88,7 @@ def write_synthetic_dataset(folder: Path, *, images_per_class: int = 30, side_px
 
     Data card:
         Content: drawn images of the 8 trained classes; ids ``SYNTHETIC_<code>_<number>``.
-        Licence: Apache-2.0, as the generator.
+        Licence: Apache-2.0, as the generator. ``data_source.DRAWN`` says so to a model card.
     """
     images = folder / IMAGES
     images.mkdir(parents=True, exist_ok=True)
@@ -96,11 +96,11 @@ def write_synthetic_dataset(folder: Path, *, images_per_class: int = 30, side_px
     truth_rows, metadata_rows = [], []
     for code in codes:
         for number in range(images_per_class):
-            name = f"SYNTHETIC_{code}_{number:04d}"
+            name = f"{DRAWN_PREFIX}{code}_{number:04d}"
             pixels = draw_lesion(code, seed=seed * 1_000_003 + number, side_px=side_px)
             Image.fromarray(pixels).save(images / f"{name}.jpg", quality=92)
             truth_rows.append([name, *(float(code == other) for other in codes), 0.0])
-            metadata_rows.append([name, 30 + number % 50, "", f"SYNTHETIC_{code}_L{number // 2:04d}", ""])
+            metadata_rows.append([name, 30 + number % 50, "", f"{DRAWN_PREFIX}{code}_L{number // 2:04d}", ""])
     _write_csv(folder / GROUND_TRUTH, ["image", *codes, "UNK"], truth_rows)
     _write_csv(folder / METADATA, ["image", "age_approx", "anatom_site_general", "lesion_id", "sex"], metadata_rows)
     return folder

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import attrs
 
+from lesion_core.data_source import UNSTATED, DataSource
 from lesion_core.errors import DatasetError, UnknownDiagnosisError
 from lesion_core.records import Dataset, ImageRecord
 from lesion_core.taxonomy import ISIC_2019, Diagnosis, Taxonomy
@@ -149,6 +150,7 @@ class Reading:
         sites: Mapping[str, str] | None = None,
         taxonomy: Taxonomy = ISIC_2019,
         left_out: Mapping[str, int] | None = None,
+        source: DataSource = UNSTATED,
     ) -> Reading:
         """Check all rows.
 
@@ -162,6 +164,7 @@ class Reading:
             sites: the source's own body sites, in small letters, with the archive's; ``""`` for one that says nothing.
             taxonomy: what labels are resolved in.
             left_out: see ``Dataset``.
+            source: see ``Dataset``.
         """
         check = _RowCheck(taxonomy, codes or {}, sites or {}, problems)
         records, held_out = check.all(rows), check.all(test)
@@ -173,6 +176,7 @@ class Reading:
             records=records,
             test=held_out,
             left_out=dict(left_out or {}),
+            source=source,
         )
         return cls(folder=folder, dataset=dataset, problems=tuple(problems))
 

@@ -37,7 +37,7 @@ def subgroup_results(
     known = part.of_trained_classes()
     results = []
     for grouping, group_of in _groupings(known).items():
-        names = sorted(set(group_of.tolist()), key=_youngest_first_unknown_last)
+        names = sorted(set(group_of.tolist()), key=youngest_first)
         if names == [UNKNOWN]:
             continue
         results += [_result(known.only(group_of == name), grouping, name, manifest, fewest_lesions) for name in names]
@@ -49,8 +49,9 @@ def _groupings(known: AnsweredPart) -> Mapping[str, NDArray[np.str_]]:
     return {**groupings(known.records), "skin (Fitzpatrick)": np.asarray(skin, dtype=np.str_)}
 
 
-def _youngest_first_unknown_last(name: str) -> tuple[bool, bool, str]:
-    return name == UNKNOWN, not name.startswith("<"), name
+def youngest_first(group: str) -> tuple[bool, bool, str]:
+    """Key that sorts groups by name, the youngest before other ages and the unknown last."""
+    return group == UNKNOWN, not group.startswith("<"), group
 
 
 def _result(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesion_core.bootstrap import bootstrap_interval
-from lesion_core.interval import Interval
+from lesion_core.interval import Interval, proportion_interval
 from lesion_core.metrics import (
     Labels,
     Probabilities,
@@ -31,6 +31,8 @@ def measure(
 ) -> dict[str, Interval]:
     """Scores with 95 % bootstrap intervals grouped by lesion.
 
+    A bootstrap never sees what did not happen: the interval of a sensitivity of 0 or 1 is Wilson's, of lesions.
+
     Args:
         probabilities: float ``(N, K)`` over the trained classes; rows sum to 1.
         labels: int ``(N,)``.
@@ -48,13 +50,11 @@ def measure(
     }
     for index in sorted(set(labels.tolist())):
         code = taxonomy.trained_codes[index]
-        scores[f"{prefix}_sensitivity_{code}"] = bootstrap_interval(
-            sensitivity_of(index),
-            probabilities,
-            labels,
-            lesions,
-            resamples=resamples,
-        )
+        found = bootstrap_interval(sensitivity_of(index), probabilities, labels, lesions, resamples=resamples)
+        if found.value in (0.0, 1.0):
+            count = len(np.unique(lesions[labels == index]))
+            found = proportion_interval(round(found.value) * count, count)
+        scores[f"{prefix}_sensitivity_{code}"] = found
     return scores
 
 

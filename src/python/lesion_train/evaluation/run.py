@@ -1,14 +1,11 @@
-"""Measure a bundle and write the report: from answers, or from a bundle and a folder of images."""
+"""Measure a bundle, and write the report: from answers, or from a bundle and a folder of images."""
 
 # N images · P side of the stored squares
 
 from __future__ import annotations
 
-import os
 import tempfile
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -24,29 +21,24 @@ from lesion_core.datasets import read_dataset
 from lesion_core.datasets.folder import find_images
 from lesion_core.decision.ood import NetworkOutput, Reference
 from lesion_core.errors import DatasetError
-from lesion_core.records import Dataset, ImageRecord, lesions_of
+from lesion_core.records import Dataset, ImageRecord
 from lesion_core.taxonomy import ISIC_2019, Taxonomy
 from lesion_plugins.classifier import classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
 from lesion_train.devices import resolve_device
 from lesion_train.evaluation.choice import Choice, choose_images
-from lesion_train.evaluation.decisions import band_results, conformal_result, operating_results, outside_result
 from lesion_train.evaluation.errors import EvaluationError
 from lesion_train.evaluation.figures import write_figure
-from lesion_train.evaluation.groups import subgroup_results
-from lesion_train.evaluation.mistakes import confident_mistakes, missed_malignant, thumbnails
+from lesion_train.evaluation.measure import NOTHING_STRANGE, RESAMPLES, measure_outputs
+from lesion_train.evaluation.mistakes import thumbnails
 from lesion_train.evaluation.part import AnsweredPart, answer
 from lesion_train.evaluation.report import draw_pictures, render_report
 from lesion_train.evaluation.robustness import measure_robustness
-from lesion_train.evaluation.scores import class_results, confusion, headline, reliability
 from lesion_train.evaluation.submission import require_isic_classes, write_submission
 from lesion_train.evaluation.values import (
     NUMBERS,
     REPORT,
-    DataFacts,
     Evaluation,
-    Headline,
-    ModelFacts,
     Robustness,
     to_json,
 )
@@ -55,9 +47,7 @@ from lesion_train.squares import SquareCache
 
 log = structlog.get_logger()
 
-RESAMPLES = 1000
 FIGURES = ("confusion", "roc", "reliability", "classes")  # files beside the report, for those who show them elsewhere
-_NOTHING: Mapping[str, NetworkOutput] = {}
 
 
 @attrs.frozen(kw_only=True)
@@ -96,53 +86,30 @@ def evaluate_outputs(
     folder: Path,
     bundle_digest: str | None = None,
     squares: NDArray[np.uint8] | None = None,
-    strange: Mapping[str, NetworkOutput] = _NOTHING,
+    strange: Mapping[str, NetworkOutput] = NOTHING_STRANGE,
     robustness: Robustness | None = None,
     resamples: int = RESAMPLES,
 ) -> Evaluation:
-    """Measure what a network said, and write ``report.html``, its figures and ``evaluation.json``.
+    """``measure_outputs``, and write ``report.html``, its figures and ``evaluation.json``.
 
-    Args:
-        output: of the chosen images.
-        choice: the images, with their labels, and what they were to the model.
-        manifest: of the bundle; its taxonomy and its decision parameters are those that count.
-        reference: of its detector of strange images.
+    Args: as for ``measure_outputs``, and
         folder: to write to; made where it is missing.
-        bundle_digest: of the bundle, where it was written already.
         squares: uint8 ``(N, P, P, 3)``, for thumbnails; without, the report shows no image of a patient.
-        strange: what the network says of each group of strange images.
-        robustness: of ``measure_robustness``.
-        resamples: of the bootstrap.
     Raises:
-        EvaluationError: ``no_images``: no image is of a trained class; ``folder_taken``: it holds an evaluation.
+        EvaluationError: as ``measure_outputs``; ``folder_taken``: it holds an evaluation.
     """
     require_free(folder)
-    records, taxonomy, decision = choice.records, manifest.taxonomy, manifest.decision
-    part = answer(output, records, manifest=manifest, reference=reference, resamples=resamples)
-    if not (part.labels < len(taxonomy.trained)).any():
-        raise EvaluationError("No image is of a trained class: there is nothing to measure.", code="no_images")
-    evaluation = Evaluation(
-        model=_model_facts(manifest, bundle_digest),
-        data=_data_facts(choice, taxonomy),
-        created_at=now(),
-        resamples=resamples,
-        codes=taxonomy.trained_codes,
-        headline=headline(part),
-        with_metadata=_with_metadata(output, records, manifest, reference, resamples),
-        before_temperature=reliability(part, 1.0),
-        after_temperature=reliability(part, decision.temperature),
-        classes=class_results(part, taxonomy),
-        confusion=confusion(part),
-        conformal=conformal_result(part, decision.conformal),
-        operating_points=operating_results(part, manifest),
-        triage=band_results(part, manifest),
-        outside=outside_result(part, strange, manifest=manifest, reference=reference),
-        subgroups=subgroup_results(part, manifest),
+    evaluation, part = measure_outputs(
+        output,
+        choice,
+        manifest=manifest,
+        reference=reference,
+        bundle_digest=bundle_digest,
+        strange=strange,
         robustness=robustness,
-        mistakes=confident_mistakes(part, manifest),
-        missed=missed_malignant(part, manifest),
+        resamples=resamples,
     )
-    _write(evaluation, part, folder, squares)
+    write_evaluation(evaluation, part, folder, squares)
     return evaluation
 
 
@@ -224,12 +191,6 @@ def require_free(folder: Path) -> None:
         )
 
 
-def now() -> str:
-    """Now (UTC), or what SOURCE_DATE_EPOCH says: https://reproducible-builds.org/specs/source-date-epoch/ ."""
-    seconds = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
 def _read(data: Path, taxonomy: Taxonomy) -> Dataset:
     """A bundle with diagnoses of somebody's own is asked about class folders named by them."""
     return read_dataset(data) if taxonomy.codes == ISIC_2019.codes else read_dataset(data, taxonomy)
@@ -258,51 +219,10 @@ def _strange_images(folder: Path, taxonomy: Taxonomy) -> dict[str, tuple[ImageRe
     return groups
 
 
-def _with_metadata(
-    output: NetworkOutput,
-    records: tuple[ImageRecord, ...],
-    manifest: BundleManifest,
-    reference: Reference,
-    resamples: int,
-) -> Headline | None:
-    told = any(record.age_approx or record.sex or record.anatom_site_general for record in records)
-    if manifest.decision_with_metadata is None or not told:
-        return None
-    return headline(
-        answer(output, records, manifest=manifest, reference=reference, resamples=resamples, with_metadata=True)
-    )
-
-
-def _model_facts(manifest: BundleManifest, digest: str | None) -> ModelFacts:
-    facts = manifest.training
-    return ModelFacts(
-        name=manifest.name,
-        digest=digest,
-        backbone=manifest.backbone.name,
-        created_at=facts.created_at,
-        trained_on=facts.dataset,
-        data_digest=facts.data_digest,
-        train_images=facts.train_images,
-        validation_images=facts.validation_images,
-    )
-
-
-def _data_facts(choice: Choice, taxonomy: Taxonomy) -> DataFacts:
-    records = choice.records
-    return DataFacts(
-        dataset=choice.dataset,
-        part=choice.part,
-        role=choice.role,
-        data_digest=choice.data_digest,
-        split_digest=choice.split_digest,
-        images=len(records),
-        lesions=len(np.unique(lesions_of(records))),
-        none_of_the_above=sum(record.diagnosis == taxonomy.none_of_the_above.code for record in records),
-        left_out=choice.left_out,
-    )
-
-
-def _write(evaluation: Evaluation, part: AnsweredPart, folder: Path, squares: NDArray[np.uint8] | None) -> None:
+def write_evaluation(
+    evaluation: Evaluation, part: AnsweredPart, folder: Path, squares: NDArray[np.uint8] | None = None
+) -> None:
+    """Write ``report.html``, its figures and ``evaluation.json``; arguments as for ``evaluate_outputs``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NUMBERS).write_text(to_json(evaluation), encoding="utf-8")
     shown: dict[str, str] = {}
