@@ -9,9 +9,9 @@ import attrs
 import numpy as np
 
 from lesion_core.bundle import CARD, Bundle, BundleManifest, write_bundle
+from lesion_core.frozen_split import write_parts
 from lesion_core.interval import Interval
 from lesion_core.records import ImageRecord
-from lesion_core.splits import write_parts
 from lesion_core.taxonomy import ISIC_2019
 from lesion_train.card import REQUIRED_SECTIONS
 from lesion_train.evaluation.headline import measure

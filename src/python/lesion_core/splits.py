@@ -1,13 +1,7 @@
 """Splits that keep together what belongs together: no lesion and no patient is in two parts.
 
 Images are grouped by lesion and, where it is known, by patient; groups are spread so that each part has about the same
-share of every class. A split is frozen to a CSV file whose first line holds a digest of it::
-
-    # lesion-split 1 sha256:6f0c…
-    image,lesion_id,patient_id,diagnosis,part
-    ISIC_0024306,HAM_0000550,,NV,train
-
-pandas reads it with ``pandas.read_csv(path, skiprows=1)``.
+share of every class. ``frozen_split`` keeps a split in a file.
 """
 
 from __future__ import annotations
@@ -16,7 +10,6 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import attrs
 import numpy as np
@@ -29,10 +22,8 @@ from lesion_core.errors import SplitError
 from lesion_core.records import ImageRecord, labels_of
 from lesion_core.taxonomy import Taxonomy
 
-PARTS_HEADER = ("image", "lesion_id", "patient_id", "diagnosis", "part")
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 FOLD = "fold-"
-_FIRST_LINE = "# lesion-split 1 sha256:"
 
 
 @attrs.frozen(kw_only=True)
@@ -159,97 +150,17 @@ def require_disjoint(*parts: Sequence[ImageRecord]) -> None:
     Raises:
         SplitError: ``overlap``: names some of them.
     """
-    _require_distinct("lesions", [{record.lesion_id for record in part} for part in parts])
-    _require_distinct("patients", [{record.patient_id or "" for record in part} for part in parts])
+    require_distinct("lesions", [{record.lesion_id for record in part} for part in parts])
+    require_distinct("patients", [{record.patient_id or "" for record in part} for part in parts])
 
 
 def parts_digest(parts: Mapping[str, Sequence[ImageRecord]]) -> str:
     """sha256 over the rows of the frozen file; the order of images and parts does not matter."""
-    return _digest_of_rows(_rows(parts))
+    return digest_of_rows(rows_of(parts))
 
 
-def write_parts(parts: Mapping[str, Sequence[ImageRecord]], path: Path) -> str:
-    """Freeze which image is in which part, as CSV with a digest in the first line; returns the digest.
-
-    Raises:
-        SplitError: ``overlap``: two parts share a lesion or a patient.
-    """
-    require_disjoint(*parts.values())
-    digest = parts_digest(parts)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        stream.write(f"{_FIRST_LINE}{digest}\n")
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(PARTS_HEADER)
-        table.writerows(_rows(parts))
-    return digest
-
-
-def read_parts(path: Path) -> dict[str, str]:
-    """Read what ``write_parts`` wrote: the part of each image, by its id.
-
-    Raises:
-        SplitError: ``unreadable_split``, ``altered_split``: no such file, or not the one that was written;
-            ``overlap``: its parts share a lesion or a patient.
-    """
-    return {image: part for image, _, _, _, part in _read_rows(path)}
-
-
-def apply_parts(path: Path, records: Iterable[ImageRecord]) -> dict[str, tuple[ImageRecord, ...]]:
-    """Put records into the parts of a frozen split.
-
-    Args:
-        path: what ``write_parts`` wrote.
-        records: those of the data set, its test part included where the split has one.
-    Returns:
-        The records of each part, in the order of their ids.
-    Raises:
-        SplitError: ``unreadable_split``, ``altered_split``; ``other_data``: images were added, removed or labelled
-            anew since; ``overlap``: parts share a lesion or a patient, by the ids of today.
-    """
-    frozen = {image: (diagnosis, part) for image, _, _, diagnosis, part in _read_rows(path)}
-    today = {record.isic_id: record for record in records}
-    changes = {
-        "added since": sorted(today.keys() - frozen.keys()),
-        "removed since": sorted(frozen.keys() - today.keys()),
-        "with another diagnosis": sorted(
-            image for image in frozen.keys() & today.keys() if frozen[image][0] != today[image].diagnosis
-        ),
-    }
-    if any(changes.values()):
-        listed = "; ".join(
-            f"{len(images)} {change} ({', '.join(images[:3])}{', …' if len(images) > 3 else ''})"
-            for change, images in changes.items()
-            if images
-        )
-        raise SplitError(
-            f"{path} was frozen for other data: images {listed}. Use that data, or freeze a new split.",
-            code="other_data",
-        )
-    parts: dict[str, list[ImageRecord]] = {}
-    for image in sorted(today):
-        parts.setdefault(frozen[image][1], []).append(today[image])
-    require_disjoint(*parts.values())
-    return {part: tuple(members) for part, members in parts.items()}
-
-
-def seen_in_split(path: Path, records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
-    """Those of some records that a frozen split knows by image, lesion or patient, in their order.
-
-    For images of another data set than the split's: one that it knows may have been trained on.
-
-    Raises:
-        SplitError: as for ``read_parts``.
-    """
-    rows = _read_rows(path)
-    images, lesions, patients = ({row[column] for row in rows} - {""} for column in range(3))
-    return tuple(
-        record
-        for record in records
-        if record.isic_id in images or record.lesion_id in lesions or record.patient_id in patients
-    )
-
-
-def _rows(parts: Mapping[str, Sequence[ImageRecord]]) -> list[tuple[str, ...]]:
+def rows_of(parts: Mapping[str, Sequence[ImageRecord]]) -> list[tuple[str, ...]]:
+    """What identifies a split: image, lesion, patient (or ``""``), diagnosis and part of each record."""
     return [
         (record.isic_id, record.lesion_id, record.patient_id or "", record.diagnosis, part)
         for part, records in parts.items()
@@ -257,40 +168,19 @@ def _rows(parts: Mapping[str, Sequence[ImageRecord]]) -> list[tuple[str, ...]]:
     ]
 
 
-def _digest_of_rows(rows: Iterable[Sequence[str]]) -> str:
+def digest_of_rows(rows: Iterable[Sequence[str]]) -> str:
+    """sha256 over rows, whose order does not matter."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(sorted(map(tuple, rows)))
     return hashlib.sha256(text.getvalue().encode()).hexdigest()
 
 
-def _read_rows(path: Path) -> list[tuple[str, str, str, str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            first, header, *rows = [stream.readline(), *csv.reader(stream)]
-    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
-        raise SplitError(f"{path} is not a frozen split ({error}).", code="unreadable_split") from error
-    if not isinstance(first, str) or not first.startswith(_FIRST_LINE) or tuple(header) != PARTS_HEADER:
-        raise SplitError(
-            f"{path} is not a frozen split: it does not begin with '{_FIRST_LINE}…' and the columns "
-            f"{', '.join(PARTS_HEADER)}. Make one with 'lesion-train data split'.",
-            code="unreadable_split",
-        )
-    if _digest_of_rows(rows) != first.removeprefix(_FIRST_LINE).strip():
-        raise SplitError(
-            f"{path} was altered after it was frozen: its rows do not have the digest of its first line. "
-            "Take the original file, or freeze a new split.",
-            code="altered_split",
-        )
-    for column, what in ((1, "lesions"), (2, "patients")):
-        ids: dict[str, set[str]] = {}
-        for row in rows:
-            ids.setdefault(row[-1], set()).add(row[column])
-        _require_distinct(what, ids.values())
-    return [(image, lesion, patient, diagnosis, part) for image, lesion, patient, diagnosis, part in rows]
+def require_distinct(what: str, ids_of_parts: Iterable[set[str]]) -> None:
+    """Check that an id is in one part only; a blank one is no id.
 
-
-def _require_distinct(what: str, ids_of_parts: Iterable[set[str]]) -> None:
-    """Check that an id is in one part only; a blank one is no id."""
+    Raises:
+        SplitError: ``overlap``: names some of them.
+    """
     seen: set[str] = set()
     shared: set[str] = set()
     for ids in ids_of_parts:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from lesion_core.datasets import read_dataset
 from lesion_core.errors import LesionError
+from lesion_core.frozen_split import read_parts
 from lesion_core.processes import ChildProcess
-from lesion_core.splits import TEST, VALIDATION, read_parts
+from lesion_core.splits import TEST, VALIDATION
 from lesion_core.wire import Prediction, Problem, from_json
 from lesion_core.workspace import Endpoint
 

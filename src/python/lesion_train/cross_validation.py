@@ -12,10 +12,11 @@ import structlog
 
 from lesion_core.datasets import read_dataset
 from lesion_core.errors import LesionError
+from lesion_core.frozen_split import read_parts, write_parts
 from lesion_core.interval import Interval
 from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.records import data_digest
-from lesion_core.splits import FOLD, TEST, folds_as_parts, k_folds, parts_digest, read_parts, set_apart, write_parts
+from lesion_core.splits import FOLD, TEST, folds_as_parts, k_folds, parts_digest, set_apart
 from lesion_core.taxonomy_file import read_taxonomy
 from lesion_core.workspace import Workspace
 from lesion_train.config import TrainConfig

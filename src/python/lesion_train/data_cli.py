@@ -76,6 +76,7 @@ def freeze(
     folds: int | None = None,
     validation_fraction: float = 0.15,
     test_fraction: float | None = None,
+    keep: Path | None = None,
     seed: int = 0,
 ) -> None:
     """Freeze a split by lesion and patient to a file, for 'lesion-train fit --split FILE'.
@@ -95,20 +96,27 @@ def freeze(
     test_fraction
         Share held out for one measurement at the end; 0.15 where not given, or none with folds. A data set's own test
         part is taken where it has one.
+    keep
+        Frozen split with a training and a validation part: images, lesions and patients that it knows stay where it has
+        them, the others are split. For a data set that has grown, or that shares images with another.
     seed
         Chooses among equally good splits.
     """
     from lesion_core.datasets import read_dataset
-    from lesion_core.splits import TEST, folds_as_parts, k_folds, set_apart, split_by_lesion, write_parts
+    from lesion_core.frozen_split import keep_parts, write_parts
+    from lesion_core.splits import TEST, folds_as_parts, k_folds, set_apart, split_by_lesion
 
     if out.exists():
         raise LesionError(f"{out} exists. A frozen split is kept: choose another name, or remove it first.")
     dataset = read_dataset(folder)
     default = 0.0 if folds else 0.15
     held_out = 0.0 if dataset.test else default if test_fraction is None else test_fraction
+    if keep is not None and (folds is not None or dataset.test):
+        raise LesionError("--keep goes with neither --folds nor a data set that has a test part of its own.")
+    kept, records = keep_parts(keep, dataset.records) if keep is not None else ({}, dataset.records)
     if folds is None:
         parts = split_by_lesion(
-            dataset.records,
+            records,
             dataset.taxonomy,
             validation_fraction=validation_fraction,
             test_fraction=held_out,
@@ -120,6 +128,7 @@ def freeze(
             **folds_as_parts(k_folds(rest, dataset.taxonomy, folds=folds, seed=seed)),
             **({TEST: test} if test else {}),
         }
+    parts = {name: (*kept.get(name, ()), *parts.get(name, ())) for name in {**parts, **kept}}
     if dataset.test:
         parts[TEST] = dataset.test
     digest = write_parts(parts, out)

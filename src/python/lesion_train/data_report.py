@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from lesion_core.audit import DuplicatePair, Likeness, audit_duplicates
 from lesion_core.datasets import read_layout
 from lesion_core.errors import DatasetError
+from lesion_core.frozen_split import apply_parts, read_parts
 from lesion_core.records import Dataset, ImageRecord
 from lesion_core.scan import ImageScan, scan_images
-from lesion_core.splits import TEST, TRAIN, apply_parts, read_parts, require_disjoint
+from lesion_core.splits import TEST, TRAIN, require_disjoint
 
 # For efficientnet_lite0's ImageNet weights at 128 px. On 20,854 images of ISIC 2019 (benchmarks/duplicate_audit.py) it
 # gives 170 pairs of one lesion and 12 of two lesion ids, 10 of these the same file. In a trial at a slightly other

@@ -14,10 +14,11 @@ from lightning_fabric import Fabric
 from lesion_core.bundle import Bundle, load_bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.errors import LesionError
+from lesion_core.frozen_split import write_parts
 from lesion_core.interval import Interval
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.records import Dataset, labels_of
-from lesion_core.splits import TRAIN, VALIDATION, Split, require_disjoint, write_parts
+from lesion_core.splits import TRAIN, VALIDATION, Split, require_disjoint
 from lesion_core.taxonomy_file import read_taxonomy
 from lesion_core.workspace import REGISTERED_NAME, Workspace
 from lesion_plugins.classifier import build_classifier

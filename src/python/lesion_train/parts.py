@@ -5,8 +5,9 @@ from __future__ import annotations
 import attrs
 
 from lesion_core.errors import SplitError
+from lesion_core.frozen_split import apply_parts, read_parts
 from lesion_core.records import Dataset
-from lesion_core.splits import FOLD, TEST, TRAIN, VALIDATION, Split, apply_parts, read_parts, split_by_lesion
+from lesion_core.splits import FOLD, TEST, TRAIN, VALIDATION, Split, split_by_lesion
 from lesion_train.config import TrainConfig
 
 

@@ -11,7 +11,7 @@ from lesion_core.datasets import read_dataset
 from lesion_core.datasets.isic import IMAGES, METADATA
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import LesionError
-from lesion_core.splits import write_parts
+from lesion_core.frozen_split import write_parts
 from lesion_demo.steps import choose_image, run_step
 
 

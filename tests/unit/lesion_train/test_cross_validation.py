@@ -10,7 +10,8 @@ from mlflow.tracking import MlflowClient
 from lesion_core.datasets import read_dataset
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import LesionError
-from lesion_core.splits import TEST, read_parts
+from lesion_core.frozen_split import read_parts
+from lesion_core.splits import TEST
 from lesion_core.workspace import Workspace
 from lesion_train.config import TrainConfig
 from lesion_train.cross_validation import LABEL_ISSUES, CrossValidation, cross_validate

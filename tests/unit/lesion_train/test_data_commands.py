@@ -14,8 +14,8 @@ from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES
 from lesion_core.datasets.isic_archive import ArchiveQuery
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import DatasetError, LesionError, SplitError
+from lesion_core.frozen_split import read_parts, write_parts
 from lesion_core.records import data_digest
-from lesion_core.splits import read_parts, write_parts
 from lesion_train import data_cli
 from support import layouts
 from support.layouts import FakeImage
@@ -146,6 +146,24 @@ def test_a_test_part_is_set_apart_before_the_rest_is_split(tmp_path: Path) -> No
     assert set(split.values()) == {"train", "validation", "test"}
     assert set(folds.values()) == {"fold-1", "fold-2", "fold-3", "test"}
     assert {i for i, part in split.items() if part == "test"} == {i for i, part in folds.items() if part == "test"}
+
+
+def test_a_data_set_that_has_grown_keeps_what_was_held_out(tmp_path: Path) -> None:
+    """The new images are split, the old ones stay where they were."""
+    data = write_synthetic_dataset(tmp_path / "data", images_per_class=40, side_px=16)
+    few = write_synthetic_dataset(tmp_path / "few", images_per_class=20, side_px=16)
+    data_cli.freeze(few, out=tmp_path / "old.csv", seed=1)
+    old = read_parts(tmp_path / "old.csv")
+
+    data_cli.freeze(data, out=tmp_path / "new.csv", keep=tmp_path / "old.csv")
+
+    new = read_parts(tmp_path / "new.csv")
+    shared = old.keys() & new.keys()
+    assert shared
+    assert {image: new[image] for image in shared} == {image: old[image] for image in shared}
+    assert {part for image, part in new.items() if image not in old} == {"train", "validation", "test"}
+    with pytest.raises(LesionError, match="--folds"):
+        data_cli.freeze(data, out=tmp_path / "folds.csv", keep=tmp_path / "old.csv", folds=3)
 
 
 def test_the_test_part_of_the_source_stays_apart(tmp_path: Path) -> None:

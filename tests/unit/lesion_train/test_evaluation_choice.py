@@ -11,18 +11,10 @@ import pytest
 from lesion_core.bundle import BackboneIdentity, Bundle, BundleManifest, TrainingFacts
 from lesion_core.datasets import read_dataset
 from lesion_core.errors import SplitError
+from lesion_core.frozen_split import write_parts
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.records import Dataset, data_digest
-from lesion_core.splits import (
-    TEST,
-    TRAIN,
-    VALIDATION,
-    folds_as_parts,
-    k_folds,
-    parts_digest,
-    split_by_lesion,
-    write_parts,
-)
+from lesion_core.splits import TEST, TRAIN, VALIDATION, folds_as_parts, k_folds, parts_digest, split_by_lesion
 from lesion_core.taxonomy import ISIC_2019
 from lesion_train.evaluation.choice import Choice, Role, choose_images
 from lesion_train.evaluation.errors import EvaluationError

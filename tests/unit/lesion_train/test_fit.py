@@ -14,7 +14,8 @@ from lesion_core.datasets import read_dataset
 from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import DatasetError, LesionError, SplitError
-from lesion_core.splits import folds_as_parts, k_folds, read_parts, write_parts
+from lesion_core.frozen_split import read_parts, write_parts
+from lesion_core.splits import folds_as_parts, k_folds
 from lesion_core.workspace import Workspace
 from lesion_train.card import missing_sections
 from lesion_train.checkpoint import CheckpointError

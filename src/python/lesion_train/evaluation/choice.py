@@ -11,8 +11,9 @@ import attrs
 
 from lesion_core.bundle import Bundle
 from lesion_core.errors import SplitError
+from lesion_core.frozen_split import apply_parts, read_parts, seen_in_split
 from lesion_core.records import Dataset, ImageRecord, data_digest
-from lesion_core.splits import TEST, TRAIN, VALIDATION, apply_parts, parts_digest, read_parts, seen_in_split
+from lesion_core.splits import TEST, TRAIN, VALIDATION, parts_digest
 from lesion_core.taxonomy import Taxonomy
 from lesion_train.evaluation.errors import EvaluationError
 

@@ -1,0 +1,177 @@
+"""A split in a file: which image is in which part, with a digest in the first line, so that a change is noticed.
+
+    # lesion-split 1 sha256:6f0c…
+    image,lesion_id,patient_id,diagnosis,part
+    ISIC_0024306,HAM_0000550,,NV,train
+
+pandas reads it with ``pandas.read_csv(path, skiprows=1)``.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from lesion_core.errors import SplitError
+from lesion_core.records import ImageRecord
+from lesion_core.splits import (
+    digest_of_rows,
+    groups_of,
+    parts_digest,
+    require_disjoint,
+    require_distinct,
+    rows_of,
+)
+
+PARTS_HEADER = ("image", "lesion_id", "patient_id", "diagnosis", "part")
+_FIRST_LINE = "# lesion-split 1 sha256:"
+
+
+def write_parts(parts: Mapping[str, Sequence[ImageRecord]], path: Path) -> str:
+    """Freeze which image is in which part, as CSV with a digest in the first line; returns the digest.
+
+    Raises:
+        SplitError: ``overlap``: two parts share a lesion or a patient.
+    """
+    require_disjoint(*parts.values())
+    digest = parts_digest(parts)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        stream.write(f"{_FIRST_LINE}{digest}\n")
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(PARTS_HEADER)
+        table.writerows(rows_of(parts))
+    return digest
+
+
+def read_parts(path: Path) -> dict[str, str]:
+    """Read what ``write_parts`` wrote: the part of each image, by its id.
+
+    Raises:
+        SplitError: ``unreadable_split``, ``altered_split``: no such file, or not the one that was written;
+            ``overlap``: its parts share a lesion or a patient.
+    """
+    return {image: part for image, _, _, _, part in _read_rows(path)}
+
+
+def apply_parts(path: Path, records: Iterable[ImageRecord]) -> dict[str, tuple[ImageRecord, ...]]:
+    """Put records into the parts of a frozen split.
+
+    Args:
+        path: what ``write_parts`` wrote.
+        records: those of the data set, its test part included where the split has one.
+    Returns:
+        The records of each part, in the order of their ids.
+    Raises:
+        SplitError: ``unreadable_split``, ``altered_split``; ``other_data``: images were added, removed or labelled
+            anew since; ``overlap``: parts share a lesion or a patient, by the ids of today.
+    """
+    frozen = {image: (diagnosis, part) for image, _, _, diagnosis, part in _read_rows(path)}
+    today = {record.isic_id: record for record in records}
+    changes = {
+        "added since": sorted(today.keys() - frozen.keys()),
+        "removed since": sorted(frozen.keys() - today.keys()),
+        "with another diagnosis": sorted(
+            image for image in frozen.keys() & today.keys() if frozen[image][0] != today[image].diagnosis
+        ),
+    }
+    if any(changes.values()):
+        listed = "; ".join(
+            f"{len(images)} {change} ({', '.join(images[:3])}{', …' if len(images) > 3 else ''})"
+            for change, images in changes.items()
+            if images
+        )
+        raise SplitError(
+            f"{path} was frozen for other data: images {listed}. Use that data, or freeze a new split.",
+            code="other_data",
+        )
+    parts: dict[str, list[ImageRecord]] = {}
+    for image in sorted(today):
+        parts.setdefault(frozen[image][1], []).append(today[image])
+    require_disjoint(*parts.values())
+    return {part: tuple(members) for part, members in parts.items()}
+
+
+def seen_in_split(path: Path, records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
+    """Those of some records that a frozen split knows by image, lesion or patient, in their order.
+
+    For images of another data set than the split's: one that it knows may have been trained on.
+
+    Raises:
+        SplitError: as for ``read_parts``.
+    """
+    rows = _read_rows(path)
+    images, lesions, patients = ({row[column] for row in rows} - {""} for column in range(3))
+    return tuple(
+        record
+        for record in records
+        if record.isic_id in images or record.lesion_id in lesions or record.patient_id in patients
+    )
+
+
+def keep_parts(
+    path: Path, records: Sequence[ImageRecord]
+) -> tuple[dict[str, tuple[ImageRecord, ...]], tuple[ImageRecord, ...]]:
+    """Put records that a frozen split knows, by image, lesion or patient, where it has them.
+
+    For a data set that has grown, or shares images with another: what was held out once stays held out.
+
+    Args:
+        path: what ``write_parts`` wrote.
+        records: of the new data set.
+    Returns:
+        The records of each part, and those that the split does not know.
+    Raises:
+        SplitError: ``unreadable_split``, ``altered_split``; ``overlap``: by the ids of today, images of one lesion or
+            patient are in two of its parts.
+    """
+    known: dict[tuple[str, str], str] = {}
+    for image, lesion, patient, _, part in _read_rows(path):
+        known |= dict.fromkeys((("image", image), ("lesion", lesion), ("patient", patient)), part)
+    groups = groups_of(records).tolist()
+    parts_of_group: dict[int, set[str]] = {}
+    for record, group in zip(records, groups, strict=True):
+        names = (("image", record.isic_id), ("lesion", record.lesion_id), ("patient", record.patient_id or ""))
+        found = {known[name] for name in names if name[1] and name in known}
+        parts_of_group.setdefault(group, set()).update(found)
+    split_up = sorted(
+        record.isic_id for record, group in zip(records, groups, strict=True) if len(parts_of_group[group]) > 1
+    )
+    if split_up:
+        raise SplitError(
+            f"{len(split_up)} images belong together by lesion or patient, but {path} has some of them in one part and "
+            f"some in another, for example {', '.join(split_up[:3])}. Mend the ids, or make a split without --keep.",
+            code="overlap",
+        )
+    parts: dict[str, list[ImageRecord]] = {}
+    rest = []
+    for record, group in zip(records, groups, strict=True):
+        (part,) = parts_of_group[group] or {None}
+        (rest if part is None else parts.setdefault(part, [])).append(record)
+    return {part: tuple(members) for part, members in parts.items()}, tuple(rest)
+
+
+def _read_rows(path: Path) -> list[tuple[str, str, str, str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            first, header, *rows = [stream.readline(), *csv.reader(stream)]
+    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
+        raise SplitError(f"{path} is not a frozen split ({error}).", code="unreadable_split") from error
+    if not isinstance(first, str) or not first.startswith(_FIRST_LINE) or tuple(header) != PARTS_HEADER:
+        raise SplitError(
+            f"{path} is not a frozen split: it does not begin with '{_FIRST_LINE}…' and the columns "
+            f"{', '.join(PARTS_HEADER)}. Make one with 'lesion-train data split'.",
+            code="unreadable_split",
+        )
+    if digest_of_rows(rows) != first.removeprefix(_FIRST_LINE).strip():
+        raise SplitError(
+            f"{path} was altered after it was frozen: its rows do not have the digest of its first line. "
+            "Take the original file, or freeze a new split.",
+            code="altered_split",
+        )
+    for column, what in ((1, "lesions"), (2, "patients")):
+        ids: dict[str, set[str]] = {}
+        for row in rows:
+            ids.setdefault(row[-1], set()).add(row[column])
+        require_distinct(what, ids.values())
+    return [(image, lesion, patient, diagnosis, part) for image, lesion, patient, diagnosis, part in rows]
