@@ -128,6 +128,8 @@ def render_card(facts: CardFacts) -> str:
         validation=facts.evaluations[VALIDATION],
         reported=reported,
         has_test=TEST in facts.evaluations,
+        measured=sum(item.images > 0 for item in reported.classes),
+        never_seen=_never_seen(facts),
         malignant=[d.name for d in taxonomy.trained if d.malignancy is Malignancy.MALIGNANT],
         malignant_point=next((p for p in reported.operating_points if p.target == MALIGNANT), None),
         findings=findings(reported),
@@ -164,6 +166,12 @@ def missing_sections(card: str) -> tuple[str, ...]:
 def _says_something(text: str) -> bool:
     lines = (line.strip() for line in PLACEHOLDERS.sub("", text).splitlines())
     return any(re.search(r"\w", line) for line in lines if not line.startswith("#"))
+
+
+def _never_seen(facts: CardFacts) -> list[str]:
+    """Names of the trained classes without a training image."""
+    seen = {record.diagnosis for record in facts.split.train}
+    return [diagnosis.name for diagnosis in facts.manifest.taxonomy.trained if diagnosis.code not in seen]
 
 
 def _settings(settings: Mapping[str, object]) -> Markdown:

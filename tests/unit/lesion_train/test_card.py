@@ -440,6 +440,24 @@ def test_limits_follow_from_what_the_records_say(facts: CardFacts, card: str) ->
     assert "No training image states a body site" in told
 
 
+def test_diagnoses_that_were_never_seen_are_named_on_top(facts: CardFacts, card: str) -> None:
+    """A folder of three diagnoses makes a network of eight outputs."""
+    seen = tuple(record for record in facts.split.train if record.diagnosis not in ("MEL", "SCC"))
+    text = render_card(attrs.evolve(facts, split=attrs.evolve(facts.split, train=seen)))
+
+    assert "**It has seen no training image of Melanoma, Squamous cell carcinoma**" in text.split("## Intended use")[0]
+    assert "It has seen no" not in card
+
+
+def test_a_balanced_accuracy_says_over_how_many_diagnoses(facts: CardFacts, card: str) -> None:
+    """Those that occur; one without an image has no sensitivity."""
+    without_one = render_card(without_an_image_of_a_class(facts))
+
+    assert "for the 8 diagnoses that occur there" in card
+    assert "for the 7 diagnoses that occur there" in without_one
+    assert row(without_one, "Balanced multiclass accuracy (7 classes)")
+
+
 def test_a_card_of_drawn_images_says_that_they_are(facts: CardFacts) -> None:
     """A score on them is none on skin."""
     text = render_card(attrs.evolve(facts, source=DRAWN))
