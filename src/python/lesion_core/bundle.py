@@ -68,6 +68,7 @@ class BundleManifest:
     """The content of ``bundle.json``.
 
     ``decision_with_metadata`` is for images that come with age, sex or site; ``None`` where the data had none of them.
+    ``metadata_sites`` are the sites that the network's own branch for metadata knows; ``None`` where it has no branch.
     """
 
     name: str
@@ -77,6 +78,7 @@ class BundleManifest:
     decision: DecisionParameters
     training: TrainingFacts
     decision_with_metadata: DecisionParameters | None = None
+    metadata_sites: tuple[str, ...] | None = None
     files: dict[str, str] = attrs.field(factory=dict)
     schema_version: int = SCHEMA_VERSION
 

@@ -144,10 +144,10 @@ def keep_parts(
             code="overlap",
         )
     parts: dict[str, list[ImageRecord]] = {}
-    rest = []
+    rest: list[ImageRecord] = []
     for record, group in zip(records, groups, strict=True):
-        (part,) = parts_of_group[group] or {None}
-        (rest if part is None else parts.setdefault(part, [])).append(record)
+        mine = next(iter(parts_of_group[group]), None)
+        (rest if mine is None else parts.setdefault(mine, [])).append(record)
     return {part: tuple(members) for part, members in parts.items()}, tuple(rest)
 
 

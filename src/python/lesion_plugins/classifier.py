@@ -11,6 +11,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from lesion_core.bundle import WEIGHTS, Bundle
+from lesion_core.decision.metadata import metadata_features
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.compatibility import require_served
 from lesion_plugins.feature_map import FeatureMap
@@ -59,6 +60,7 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(feature_dim, classes)
+        self.metadata_features = metadata_features
         self.metadata_branch = _metadata_branch(metadata_features, classes) if metadata_features else None
         self._map = feature_map
         if feature_map is not None:
@@ -162,11 +164,13 @@ def classifier_from_bundle(bundle: Bundle, registry: BackboneRegistry) -> Classi
         InputSizeError: the backbone cannot take the bundle's images.
         BundleError: the weights were altered, or belong to another network.
     """
+    sites = bundle.manifest.metadata_sites
     classifier, _ = build_classifier(
         require_served(bundle.manifest.backbone, registry),
         classes=len(bundle.manifest.taxonomy.trained),
         input_size_px=bundle.manifest.preprocess.input_size_px,
         pretrained=NONE,
+        metadata_features=0 if sites is None else metadata_features(sites),
     )
     load_weights(classifier, bundle.read(WEIGHTS))
     return classifier.eval()

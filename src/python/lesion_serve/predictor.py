@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lesion_core.bundle import REFERENCE, Bundle, load_bundle
 from lesion_core.decision.decide import Decisions, decide
-from lesion_core.decision.metadata import PatientMetadata
+from lesion_core.decision.metadata import PatientMetadata, encode_metadata
 from lesion_core.decision.ood import NetworkOutput
 from lesion_core.decision.parameters import DecisionParameters
 from lesion_core.decision.triage import band_of
@@ -89,25 +89,29 @@ class Predictor:
             quality = assess_quality(image)
         with _timed(timings, "preprocess"):
             square = resize_square(image, spec)
+        with_metadata = None if metadata is None else self._manifest.decision_with_metadata
+        parameters = with_metadata or self._manifest.decision
         with _timed(timings, "network"):
-            output = self._run(square)
+            output = self._run(square, metadata)
         with _timed(timings, "decision"):
-            with_metadata = None if metadata is None else self._manifest.decision_with_metadata
-            parameters = with_metadata or self._manifest.decision
             decisions = decide(
                 output,
                 parameters=parameters,
                 reference=self._reference,
                 taxonomy=self._manifest.taxonomy,
-                metadata=None if metadata is None or with_metadata is None else [metadata],
+                metadata=None if metadata is None or parameters.metadata is None else [metadata],
             )
         return self._answer(decisions, parameters, quality, timings, request_id or uuid.uuid4().hex)
 
-    def _run(self, square: NDArray[np.uint8]) -> NetworkOutput:
-        spec = self._manifest.preprocess
+    def _run(self, square: NDArray[np.uint8], metadata: PatientMetadata | None = None) -> NetworkOutput:
+        spec, sites = self._manifest.preprocess, self._manifest.metadata_sites
         views = np.concatenate(list(views_of(square[None], spec.views)))
+        known = None
+        if sites is not None:  # the network has been told in training that nothing may be known
+            rows = encode_metadata([metadata or PatientMetadata()], sites).astype(np.float32)
+            known = torch.from_numpy(rows.repeat(len(views), axis=0))
         with torch.inference_mode():
-            output = self._classifier(torch.from_numpy(normalise(views, spec)))
+            output = self._classifier(torch.from_numpy(normalise(views, spec)), known)
         return NetworkOutput(
             logits=output.logits.numpy().mean(axis=0, keepdims=True),
             embeddings=output.embedding.numpy().mean(axis=0, keepdims=True),

@@ -55,6 +55,7 @@ def make_bundle(
     *,
     spec: PreprocessSpec,
     taxonomy: Taxonomy,
+    metadata_sites: tuple[str, ...] | None,
     detector: OodDetector,
     backbone: BackboneIdentity,
     facts: RunFacts,
@@ -70,24 +71,37 @@ def make_bundle(
         model: trained.
         parts: what it is run on, by the names of ``split.parts``; at the network's own size, but for training.
         split: the records of the parts.
+        metadata_sites: that the network's own branch for metadata knows, where it has one.
         source: where the images come from, for the card.
     Returns:
         The bundle, and the scores of the validation and the test part.
     """
     outputs = {name: run_network(model, part.squares, spec) for name, part in parts.items()}
+    told = (
+        {}
+        if metadata_sites is None
+        else {
+            name: run_network(model, parts[name].squares, spec, parts[name].metadata)
+            for name in PREFIXES
+            if name in parts
+        }
+    )
     head = LinearHead(weight=model.head.weight.numpy(force=True), bias=model.head.bias.numpy(force=True))
     reference = fit_reference(detector, outputs[TRAIN], parts[TRAIN].labels, head)
     fit_on_validation = partial(
         fit_decision,
-        outputs[VALIDATION],
-        parts[VALIDATION].labels,
-        lesions_of(split.validation),
+        labels=parts[VALIDATION].labels,
+        lesions=lesions_of(split.validation),
         detector=detector,
         reference=reference,
         taxonomy=taxonomy,
     )
-    decision = fit_on_validation()
-    has_metadata = any(r.age_approx or r.sex or r.anatom_site_general for r in split.validation)
+    decision = fit_on_validation(outputs[VALIDATION])
+    with_metadata = None
+    if told:
+        with_metadata = fit_on_validation(told[VALIDATION])
+    elif any(r.age_approx or r.sex or r.anatom_site_general for r in split.validation):
+        with_metadata = fit_on_validation(outputs[VALIDATION], metadata=split.validation)
     metrics = _measure(outputs, parts, split, decision, reference, taxonomy, record)
     manifest = BundleManifest(
         name=REGISTERED_NAME,
@@ -107,7 +121,8 @@ def make_bundle(
             validation_images=len(split.validation),
             metrics=metrics,
         ),
-        decision_with_metadata=fit_on_validation(metadata=split.validation) if has_metadata else None,
+        decision_with_metadata=with_metadata,
+        metadata_sites=metadata_sites,
     )
     evaluations = {
         name: measure_outputs(
@@ -122,6 +137,7 @@ def make_bundle(
             ),
             manifest=manifest,
             reference=reference,
+            output_with_metadata=told.get(name),
         )
         for name, role in ROLES.items()
         if name in parts

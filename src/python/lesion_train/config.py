@@ -66,6 +66,7 @@ class TrainConfig:
         crop_border: Cut black bars and the black surround of a dermatoscope's field before the central square.
         colour_constancy: shades_of_grey takes the colour of the light out of every image.
         views: Other views of an image that the finished model answers for too: flips_and_rotations or multi_crop.
+        metadata_fusion: The network also learns from age, sex and site; images without them are answered as before.
         linear_probe: Fit the head alone, on features of the untouched backbone; takes seconds once they are there.
         epochs: Passes over the training part.
         batch_size: Images a step, over all processes.
@@ -107,6 +108,7 @@ class TrainConfig:
     crop_border: bool = False
     colour_constancy: str | None = attrs.field(default=None, validator=in_((None, SHADES_OF_GREY)))
     views: Views = Views.NONE
+    metadata_fusion: bool = False
     linear_probe: bool = False
     epochs: int = attrs.field(default=10, validator=ge(1))
     batch_size: int = attrs.field(default=16, validator=ge(2))
@@ -137,6 +139,10 @@ class TrainConfig:
     device: str = attrs.field(default="auto", validator=in_(("auto", "cpu", "cuda")))
     precision: Precision = Precision.AUTO
     checkpoint_minutes: float = attrs.field(default=5.0, validator=ge(0))
+
+    def __attrs_post_init__(self) -> None:
+        if self.metadata_fusion and (self.linear_probe or self.mixup or self.cutmix):
+            raise ValueError("metadata_fusion goes with neither linear_probe nor mixup nor cutmix")
 
     @property
     def sampling_balance(self) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lesion_core.decision.metadata import PatientMetadata, encode_metadata, metadata_features
 from lesion_core.preprocess import normalise, scale_square
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_train.augment import augment
@@ -24,18 +25,21 @@ from lesion_train.mixing import Mixing, mix
 from lesion_train.squares import Squares
 
 UNMIXED = Mixing()
+METADATA_DROPOUT = 0.3
 
 
 class Batch(NamedTuple):
     """One slice of a step's images.
 
-    Images float32 ``(b, 3, S, S)``, normalised; their targets, int64 ``(b,)`` or, if mixed, float32 ``(b, K)``; and the
-    labels int64 ``(B,)`` of all images of the step, for whatever is averaged over them.
+    Images float32 ``(b, 3, S, S)``, normalised; their targets, int64 ``(b,)`` or, if mixed, float32 ``(b, K)``; the
+    labels int64 ``(B,)`` of all images of the step, for whatever is averaged over them; and, of a network that takes
+    it, metadata float32 ``(b, M)``.
     """
 
     images: torch.Tensor
     targets: torch.Tensor
     step_labels: torch.Tensor
+    metadata: torch.Tensor | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +77,7 @@ def epoch_batches(
     epoch: int,
     first_step: int = 0,
     own_slices: range | None = None,
+    metadata: NDArray[np.float32] | None = None,
 ) -> Iterator[Batch]:
     """The batches of one epoch, step by step, from ``first_step`` on; a last incomplete step is dropped.
 
@@ -87,6 +92,8 @@ def epoch_batches(
         epoch: its number.
         first_step: how many steps to leave out, at least 0.
         own_slices: the slices that are wanted of each step; all of them if not given.
+        metadata: float32 ``(N, M)``; that of ``METADATA_DROPOUT`` of the images is taken away, at random, so that the
+            network also learns to do without.
     """
     order = epoch_order(labels, balance=plan.balance, seed=plan.seed, epoch=epoch)
 
@@ -110,11 +117,22 @@ def epoch_batches(
             one_hot = torch.nn.functional.one_hot(targets, plan.classes).float()
             random = _random(plan.seed, epoch, _Draw.MIXING, step * plan.slices + part)
             images, targets = mix(images, one_hot, plan.mixing, random)
-        return Batch(images, targets, torch.from_numpy(labels[rows]))
+        known = None
+        if metadata is not None:
+            random = _random(plan.seed, epoch, _Draw.METADATA, step * plan.slices + part)
+            is_lost = random.random((len(own), 1)) < METADATA_DROPOUT
+            known = torch.from_numpy(np.where(is_lost, unknown_metadata(metadata.shape[1]), metadata[rows[own]]))
+        return Batch(images, targets, torch.from_numpy(labels[rows]), known)
 
     wanted = range(plan.slices) if own_slices is None else own_slices
     steps = range(first_step, len(order) // plan.batch_size)
     return _made_ahead([partial(make, step, part) for step in steps for part in wanted], plan.workers)
+
+
+def unknown_metadata(features: int) -> NDArray[np.float32]:
+    """Metadata of a patient of whom nothing is known: float32 ``(1, M)``."""
+    sites = [""] * (features - metadata_features(()))
+    return encode_metadata([PatientMetadata()], sites).astype(np.float32)
 
 
 def _made_ahead(makers: Sequence[Callable[[], Batch]], workers: int) -> Iterator[Batch]:
@@ -160,6 +178,7 @@ class _Draw(IntEnum):
     ORDER = 0
     AUGMENTATION = 1
     MIXING = 2
+    METADATA = 3
 
 
 def _random(seed: int, epoch: int, draw: _Draw, number: int) -> np.random.Generator:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import attrs
+import numpy as np
 import structlog
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 
 from lesion_core.bundle import Bundle, load_bundle
 from lesion_core.datasets import read_dataset
+from lesion_core.decision.metadata import encode_metadata, metadata_features, sites_of
 from lesion_core.errors import LesionError
 from lesion_core.frozen_split import write_parts
 from lesion_core.interval import Interval
 from lesion_core.preprocess_spec import PreprocessSpec
-from lesion_core.records import Dataset, labels_of
+from lesion_core.records import Dataset, ImageRecord, labels_of
 from lesion_core.splits import TRAIN, VALIDATION, Split, require_disjoint
 from lesion_core.taxonomy_file import read_taxonomy
 from lesion_core.workspace import REGISTERED_NAME, Workspace
@@ -105,11 +108,13 @@ def fit(
     torch.manual_seed(config.seed)
     taxonomy = dataset.taxonomy
     config, spec = with_backbone_defaults(config, backbone), preprocess_of(config, backbone)
+    sites = sites_of(split.train) if config.metadata_fusion else None
     model, weights_origin = build_classifier(
         backbone,
         classes=len(taxonomy.trained),
         input_size_px=spec.input_size_px,
         pretrained=config.pretrained,
+        metadata_features=0 if sites is None else metadata_features(sites),
         dropout=config.dropout,
     )
     facts = RunFacts.of(dataset, split, weights_origin=weights_origin)
@@ -124,6 +129,8 @@ def fit(
     checkpoints = Checkpoints(record.checkpoints, _identity(config, facts), every_s=60 * config.checkpoint_minutes)
     found = checkpoints.latest()
     parts = _decoded(fabric, dataset, split, spec, cache or workspace.squares, facts.data_digest, config.threads)
+    if sites is not None:
+        parts = {name: attrs.evolve(part, metadata=_encoded(split.parts[name], sites)) for name, part in parts.items()}
     mirror = BackgroundMirror(Mirror(record, tracking_uri or workspace.mlflow_database, workspace))
     log.info(
         "run_started" if found is None else "run_resumed",
@@ -170,6 +177,7 @@ def fit(
             split,
             spec=spec,
             taxonomy=taxonomy,
+            metadata_sites=sites,
             detector=config.ood_detector or backbone.ood_detector,
             backbone=registry.identity(config.backbone, weights_origin),
             facts=facts,
@@ -226,6 +234,10 @@ def _new_record(
         write_parts(split.parts, record.split)
         folder = str(record.folder)
     return RunRecord(Path(fabric.broadcast(folder)))
+
+
+def _encoded(records: Sequence[ImageRecord], sites: Sequence[str]) -> NDArray[np.float32]:
+    return encode_metadata(records, sites).astype(np.float32)
 
 
 def _identity(config: TrainConfig, facts: RunFacts) -> dict[str, str]:

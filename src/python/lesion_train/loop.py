@@ -30,7 +30,7 @@ from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import Classifier
 from lesion_train.checkpoint import Checkpoints, Progress, optimiser_tensors, restore_optimiser
 from lesion_train.config import Keep, TrainConfig
-from lesion_train.data import EpochPlan, epoch_batches, plain_batches
+from lesion_train.data import EpochPlan, epoch_batches, plain_batches, unknown_metadata
 from lesion_train.devices import make_fabric
 from lesion_train.losses import class_counts, make_loss
 from lesion_train.mixing import Mixing
@@ -38,14 +38,19 @@ from lesion_train.optimiser import make_optimiser, set_learning_rates
 from lesion_train.squares import Squares
 
 CLIP_NORM = 2.0
+BATCH_SIZE = 64  # where nothing is trained
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Part:
-    """One part of the data: stored squares uint8 ``(N, P, P, 3)`` and labels int64 ``(N,)``."""
+    """One part of the data: stored squares uint8 ``(N, P, P, 3)`` and labels int64 ``(N,)``.
+
+    ``metadata`` float32 ``(N, M)``, as ``lesion_core.decision.metadata`` encodes it, for networks that take it.
+    """
 
     squares: Squares
     labels: NDArray[np.int64]
+    metadata: NDArray[np.float32] | None = None
 
 
 def train_classifier(
@@ -136,7 +141,13 @@ def train_classifier(
         network.train()
         started, waited, first_step = time.monotonic(), 0.0, progress.step % steps_an_epoch
         batches = epoch_batches(
-            train.squares, train.labels, plan, epoch=epoch, first_step=first_step, own_slices=own_slices
+            train.squares,
+            train.labels,
+            plan,
+            epoch=epoch,
+            first_step=first_step,
+            own_slices=own_slices,
+            metadata=train.metadata,
         )
         for step_of_epoch in range(first_step, steps_an_epoch):
             torch.manual_seed(_seed_of(config.seed, progress.step, fabric.global_rank))  # of dropout
@@ -147,9 +158,10 @@ def train_classifier(
                 batch = next(batches)
                 waited += time.monotonic() - asked
                 images = batch.images.to(fabric.device, memory_format=torch.channels_last, non_blocking=True)
+                metadata = None if batch.metadata is None else batch.metadata.to(fabric.device)
                 with fabric.no_backward_sync(network, enabled=own_slice != own_slices[-1]):
                     share = loss_of(
-                        network(images).logits,
+                        network(images, metadata).logits,
                         batch.targets.to(fabric.device),
                         progress=(epoch - 1) / config.epochs,
                         step_labels=batch.step_labels.to(fabric.device),
@@ -195,7 +207,7 @@ def train_classifier(
 
 def validation_scores(model: Classifier, validation: Part, spec: PreprocessSpec) -> dict[str, float]:
     """``val_bma`` and ``val_macro_auroc``, each in [0, 1], of the untouched view alone."""
-    outputs = run_network(model, validation.squares, attrs.evolve(spec, views=Views.NONE))
+    outputs = run_network(model, validation.squares, attrs.evolve(spec, views=Views.NONE), validation.metadata)
     probabilities = softmax(outputs.logits.astype(np.float64), axis=1)
     return {
         "val_bma": balanced_multiclass_accuracy(probabilities, validation.labels),
@@ -203,15 +215,30 @@ def validation_scores(model: Classifier, validation: Part, spec: PreprocessSpec)
     }
 
 
-def run_network(model: Classifier, squares: Squares, spec: PreprocessSpec) -> NetworkOutput:
-    """What the network says of stored squares uint8 ``(N, P, P, 3)``, in order; the mean over the specified views."""
+def run_network(
+    model: Classifier, squares: Squares, spec: PreprocessSpec, metadata: NDArray[np.float32] | None = None
+) -> NetworkOutput:
+    """What the network says of N images, in order; the mean over the specified views.
+
+    Args:
+        model: any classifier, on any device.
+        squares: uint8 ``(N, P, P, 3)``.
+        spec: its preprocessing.
+        metadata: float32 ``(N, M)``; a network with a branch for it is told that nothing is known where it is ``None``.
+    """
     device = next(model.parameters()).device
     model.eval()
-    logits, embeddings = [], []
+    logits: list[NDArray[np.float32]] = []
+    embeddings: list[NDArray[np.float32]] = []
+    told = None
+    if model.metadata_features:
+        rows = unknown_metadata(model.metadata_features).repeat(len(squares), axis=0) if metadata is None else metadata
+        told = torch.from_numpy(rows).to(device).split(BATCH_SIZE)
     with torch.inference_mode():
-        for pixels in plain_batches(squares, spec, batch_size=64):
+        for number, pixels in enumerate(plain_batches(squares, spec, batch_size=BATCH_SIZE)):
             views = [torch.from_numpy(normalise(view, spec)) for view in views_of(pixels, spec.views)]
-            outputs = [model(images.to(device, memory_format=torch.channels_last)) for images in views]
+            known = None if told is None else told[number]
+            outputs = [model(images.to(device, memory_format=torch.channels_last), known) for images in views]
             logits.append(torch.stack([output.logits.float() for output in outputs]).mean(0).cpu().numpy())
             embeddings.append(torch.stack([output.embedding.float() for output in outputs]).mean(0).cpu().numpy())
     return NetworkOutput(logits=np.concatenate(logits), embeddings=np.concatenate(embeddings))

@@ -91,7 +91,7 @@ def test_targets_stay_with_their_images() -> None:
 
     plan = EpochPlan(spec=SPEC, augmentation=Augmentation.LIGHT, batch_size=6, seed=0, classes=24)
 
-    for images, targets, _ in epoch_batches(squares, np.arange(24), plan, epoch=1):
+    for images, targets, *_ in epoch_batches(squares, np.arange(24), plan, epoch=1):
         assert images.shape == (6, 3, SIDE, SIDE)
         assert (images.mean(dim=(1, 2, 3)).argsort() == targets.argsort()).all()
 

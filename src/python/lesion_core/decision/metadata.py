@@ -57,6 +57,16 @@ class PatientMetadata:
     anatom_site_general: str | None = None
 
 
+def sites_of(metadata: Sequence[HasMetadata]) -> tuple[str, ...]:
+    """The sites that occur, in the order that ``encode_metadata`` is given them in."""
+    return tuple(sorted({item.anatom_site_general for item in metadata if item.anatom_site_general}))
+
+
+def metadata_features(sites: Sequence[str]) -> int:
+    """M, the columns of ``encode_metadata``."""
+    return 6 + len(sites)
+
+
 def encode_metadata(metadata: Sequence[HasMetadata], sites: Sequence[str]) -> NDArray[np.float64]:
     """Features of N patients: float64 ``(N, 5 + S + 1)`` for S sites, all within a few units of 0.
 
@@ -78,7 +88,7 @@ def encode_metadata(metadata: Sequence[HasMetadata], sites: Sequence[str]) -> ND
                 not known,
             ]
         )
-    return np.asarray(rows, dtype=np.float64).reshape(len(metadata), 6 + len(sites))
+    return np.asarray(rows, dtype=np.float64).reshape(len(metadata), metadata_features(sites))
 
 
 def adjusted_logits(
@@ -106,7 +116,7 @@ def fit_metadata(
         The adjustment; and adjusted logits ``(N, K)`` by cross-fitting over lesions, from which calibration, sets and
         thresholds can be fitted without having seen the same image twice.
     """
-    sites = tuple(sorted({item.anatom_site_general for item in metadata if item.anatom_site_general}))
+    sites = sites_of(metadata)
     features, values = encode_metadata(metadata, sites), np.asarray(logits, dtype=np.float64)
     held_out = np.empty_like(values)
     folds = GroupKFold(min(FOLDS, len(np.unique(lesions))), shuffle=True, random_state=0)

@@ -34,6 +34,7 @@ def measure_outputs(
     *,
     manifest: BundleManifest,
     reference: Reference,
+    output_with_metadata: NetworkOutput | None = None,
     bundle_digest: str | None = None,
     strange: Mapping[str, NetworkOutput] = NOTHING_STRANGE,
     robustness: Robustness | None = None,
@@ -46,6 +47,7 @@ def measure_outputs(
         choice: the images, with their labels, and what they were to the model.
         manifest: of the bundle; its taxonomy and its decision parameters are those that count.
         reference: of its detector of strange images.
+        output_with_metadata: of the same images, of a network that takes metadata itself.
         bundle_digest: of the bundle, where it was written already.
         strange: what the network says of each group of strange images.
         robustness: of ``measure_robustness``.
@@ -66,7 +68,7 @@ def measure_outputs(
         resamples=resamples,
         codes=taxonomy.trained_codes,
         headline=headline(part),
-        with_metadata=_with_metadata(output, records, manifest, reference, resamples),
+        with_metadata=_with_metadata(output_with_metadata or output, records, manifest, reference, resamples),
         before_temperature=reliability(part, 1.0),
         after_temperature=reliability(part, decision.temperature),
         classes=class_results(part, taxonomy),

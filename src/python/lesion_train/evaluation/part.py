@@ -162,7 +162,7 @@ def answer(
             parameters=parameters,
             reference=reference,
             taxonomy=manifest.taxonomy,
-            metadata=records if with_metadata else None,
+            metadata=records if parameters.metadata is not None else None,
         ),
         resamples=Resamples.draw(labels, lesions, resamples),
     )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lesion_core.bundle import REFERENCE, Bundle, BundleManifest
 from lesion_core.datasets import read_dataset
 from lesion_core.datasets.folder import find_images
+from lesion_core.decision.metadata import encode_metadata
 from lesion_core.decision.ood import NetworkOutput, Reference
 from lesion_core.errors import DatasetError
 from lesion_core.records import Dataset, ImageRecord
@@ -84,6 +85,7 @@ def evaluate_outputs(
     manifest: BundleManifest,
     reference: Reference,
     folder: Path,
+    output_with_metadata: NetworkOutput | None = None,
     bundle_digest: str | None = None,
     squares: NDArray[np.uint8] | None = None,
     strange: Mapping[str, NetworkOutput] = NOTHING_STRANGE,
@@ -104,6 +106,7 @@ def evaluate_outputs(
         choice,
         manifest=manifest,
         reference=reference,
+        output_with_metadata=output_with_metadata,
         bundle_digest=bundle_digest,
         strange=strange,
         robustness=robustness,
@@ -146,7 +149,10 @@ def evaluate_bundle(bundle: Bundle, data: Path, folder: Path, options: Evaluatio
             return cache.squares(records, manifest.preprocess)[:]
 
         squares = decode(choice.records)
-        output = network(squares)
+        output, with_metadata = network(squares), None
+        if manifest.metadata_sites is not None:
+            told = encode_metadata(choice.records, manifest.metadata_sites).astype(np.float32)
+            with_metadata = network(squares, metadata=told)
         strange = {name: network(decode(records)) for name, records in strange_records.items()}
         robustness = None
         if options.corruptions:
@@ -164,6 +170,7 @@ def evaluate_bundle(bundle: Bundle, data: Path, folder: Path, options: Evaluatio
             manifest=manifest,
             reference=reference,
             folder=folder,
+            output_with_metadata=with_metadata,
             bundle_digest=bundle.digest,
             squares=squares if options.with_thumbnails else None,
             strange=strange,
