@@ -11,19 +11,21 @@ import safetensors.numpy
 import torch
 from PIL import Image
 
-from lesion_core.bundle import REFERENCE, Bundle, write_bundle
+from lesion_core.bundle import REFERENCE, WEIGHTS, Bundle, write_bundle
 from lesion_core.datasets.synthetic import draw_lesion
 from lesion_core.decision.decide import decide
+from lesion_core.decision.metadata import PatientMetadata, metadata_features
 from lesion_core.decision.ood import NetworkOutput
 from lesion_core.errors import BundleError, ImageError
 from lesion_core.preprocess import load_square, normalise, resize_square
 from lesion_core.preprocess_spec import Views
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import Prediction, from_json, to_json
-from lesion_plugins.classifier import classifier_from_bundle
+from lesion_plugins.classifier import build_classifier, classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
+from lesion_plugins.weights import weights_to_bytes
 from lesion_serve.predictor import Predictor
-from support.bundles import make_tiny_bundle
+from support.bundles import SIDE_PX, make_tiny_bundle
 from support.image_files import encoded
 from support.images import encoded_lesion
 
@@ -133,3 +135,33 @@ def test_the_answer_is_the_mean_over_the_views_of_the_bundle(bundle: Bundle, tmp
     assert turned == pytest.approx(one_way, rel=1e-4)
     one_way, turned = scores(Views.NONE)
     assert turned != pytest.approx(one_way, rel=1e-4)
+
+
+def test_a_network_that_takes_metadata_is_told_what_is_known(bundle: Bundle, tmp_path: Path) -> None:
+    """And that nothing is known where nothing is said."""
+    sites = ("back",)
+    torch.manual_seed(0)
+    backbone = BackboneRegistry.load().get("efficientnet_lite0")
+    model, _ = build_classifier(
+        backbone, classes=8, input_size_px=SIDE_PX, pretrained="none", metadata_features=metadata_features(sites)
+    )
+    assert model.metadata_branch is not None
+    for parameter in model.metadata_branch.parameters():
+        torch.nn.init.normal_(parameter)  # it starts silent
+    decision = attrs.evolve(bundle.manifest.decision, temperature=1.0)
+    manifest = attrs.evolve(
+        bundle.manifest, decision=decision, decision_with_metadata=decision, metadata_sites=sites, files={}
+    )
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    folder = write_bundle(tmp_path / "fused", manifest, {**files, WEIGHTS: weights_to_bytes(model)}).folder
+    predictor = Predictor.load(folder, version="1")
+
+    def answer(metadata: PatientMetadata | None) -> float:
+        risk = predictor.predict(encoded_lesion(), metadata=metadata).risk
+        assert risk is not None
+        return risk.probability
+
+    assert answer(None) == answer(PatientMetadata())
+    assert answer(PatientMetadata(sex="male")) != answer(None)
+    assert answer(PatientMetadata(anatom_site_general="back")) != answer(None)
+    assert answer(PatientMetadata(anatom_site_general="nowhere")) == answer(None)

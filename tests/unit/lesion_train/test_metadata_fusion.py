@@ -14,14 +14,12 @@ from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.decision.metadata import PatientMetadata, encode_metadata, metadata_features
 from lesion_core.workspace import Workspace
 from lesion_plugins.classifier import Classifier, build_classifier
-from lesion_serve.predictor import Predictor
 from lesion_train.config import Augmentation, TrainConfig
 from lesion_train.config_file import ConfigError, resolve_config
 from lesion_train.data import METADATA_DROPOUT, EpochPlan, epoch_batches, unknown_metadata
 from lesion_train.evaluation.run import EvaluationOptions, evaluate_bundle
 from lesion_train.fit import fit
 from lesion_train.loop import Part, run_network, train_classifier
-from support.images import encoded_lesion
 from support.small_network import SIDE, SMALL_CNN
 
 SITES = ("back", "head/neck")
@@ -92,7 +90,7 @@ def test_it_goes_with_neither_a_linear_probe_nor_mixed_images() -> None:
             resolve_config(None, {"data": Path("images"), "metadata_fusion": True, **other}).config()
 
 
-def test_a_run_makes_a_bundle_that_serving_and_evaluation_answer_with_and_without_metadata(tmp_path: Path) -> None:
+def test_a_run_makes_a_bundle_that_is_measured_with_and_without_metadata(tmp_path: Path) -> None:
     """The decision layer adds nothing of its own to what the network made of it."""
     data = write_synthetic_dataset(tmp_path / "data", images_per_class=10, side_px=64)
     settings = TrainConfig(
@@ -112,9 +110,5 @@ def test_a_run_makes_a_bundle_that_serving_and_evaluation_answer_with_and_withou
     assert manifest.metadata_sites == ()  # drawn lesions are nowhere
     assert manifest.decision_with_metadata is not None
     assert manifest.decision_with_metadata.metadata is None
-    predictor = Predictor.load(made.folder, version="1")
-    known = PatientMetadata(age_approx=80.0, sex="male")
-    plain, told = (predictor.predict(encoded_lesion(), metadata=metadata) for metadata in (None, known))
-    assert plain.probabilities != told.probabilities
     measured = evaluate_bundle(made, data, tmp_path / "report", EvaluationOptions(threads=1, resamples=10))
     assert measured.with_metadata is not None
