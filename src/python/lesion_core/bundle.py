@@ -2,6 +2,7 @@
 
     bundle.json            the manifest below, with the sha256 of every other file
     weights.safetensors    parameters of the classifier
+    model.onnx             the same network for ONNX Runtime; only where its answers are the same
     reference.safetensors  statistics of the training embeddings (see ``decision.ood``)
     card.md                model card, filled in from the run
 
@@ -17,6 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import attrs
 import cattrs
@@ -30,6 +32,7 @@ from lesion_core.taxonomy import Taxonomy
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
 WEIGHTS = "weights.safetensors"
+ONNX = "model.onnx"
 REFERENCE = "reference.safetensors"
 CARD = "card.md"
 REQUIRED_FILES = (WEIGHTS, REFERENCE, CARD)
@@ -64,11 +67,32 @@ class TrainingFacts:
 
 
 @attrs.frozen(kw_only=True)
+class OnnxParity:
+    """How the network in ONNX Runtime compares with the one in torch, on the whole validation part.
+
+    ``max_logit_gap`` is the largest absolute difference of a logit, ``disagreements`` counts images that get another
+    class.
+    """
+
+    LARGEST_GAP: ClassVar[float] = 1e-3
+
+    images: int
+    max_logit_gap: float
+    disagreements: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether one may stand for the other: no logit is further off than ``LARGEST_GAP``, and no class differs."""
+        return self.max_logit_gap <= self.LARGEST_GAP and self.disagreements == 0
+
+
+@attrs.frozen(kw_only=True)
 class BundleManifest:
     """The content of ``bundle.json``.
 
     ``decision_with_metadata`` is for images that come with age, sex or site; ``None`` where the data had none of them.
     ``metadata_sites`` are the sites that the network's own branch for metadata knows; ``None`` where it has no branch.
+    ``onnx_parity`` is ``None`` where the network was not exported; where it does not hold, there is no ``model.onnx``.
     """
 
     name: str
@@ -79,6 +103,7 @@ class BundleManifest:
     training: TrainingFacts
     decision_with_metadata: DecisionParameters | None = None
     metadata_sites: tuple[str, ...] | None = None
+    onnx_parity: OnnxParity | None = None
     files: dict[str, str] = attrs.field(factory=dict)
     schema_version: int = SCHEMA_VERSION
 

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import importlib
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
-from typing import Any, NoReturn
+from typing import NoReturn
 from unittest import mock
 
 import numpy as np
@@ -21,7 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from lesion_core.errors import LesionError
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import Classifier
-from lesion_plugins.errors import ConformanceError, InputSizeError
+from lesion_plugins.errors import ConformanceError, InputSizeError, OnnxError
+from lesion_plugins.onnx_network import OnnxNetwork, export_onnx
 from lesion_plugins.weights import load_weights, weights_to_bytes
 
 TOLERANCE = 1e-4
@@ -211,25 +211,16 @@ def check_onnx(it: Subject) -> None:
     """Exported, its classifier answers the same in ONNX Runtime, for any batch. Checked where the spec says so."""
     if not it.spec.exports_onnx:
         return
-    try:
-        onnxruntime: Any = importlib.import_module("onnxruntime")
-        importlib.import_module("onnxscript")
-    except ImportError as error:
-        raise ConformanceError(it.spec.name, "to check ONNX: pip install onnx onnxruntime onnxscript") from error
     spec, size_px = it.spec, it.size_px
     classifier = Classifier(it.module, feature_dim=spec.feature_dim, classes=3, feature_map=spec.feature_map).eval()
-    dynamic = {"images": {0: torch.export.Dim("batch", min=1, max=1024)}}
-    program = torch.onnx.export(classifier, (it.images,), dynamo=True, dynamic_shapes=dynamic, verbose=False)
-    assert program is not None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(
-        program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    try:
+        network = OnnxNetwork(export_onnx(classifier, input_size_px=size_px), threads=torch.get_num_threads())
+    except OnnxError as error:
+        raise ConformanceError(spec.name, f"it says that it can be exported to ONNX; {error.message}") from error
     images = torch.randn(3, 3, size_px, size_px)
     with torch.no_grad():
         expected = [item.numpy() for item in classifier(images) if item is not None]
-    answers = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    answers = [item for item in network(images.numpy()) if item is not None]
     for name, ours, theirs in zip(("logits", "embedding", "feature map"), expected, answers, strict=False):
         gap = float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else float("inf")
         if not gap <= ONNX_TOLERANCE * max(1.0, float(np.abs(ours).max())):

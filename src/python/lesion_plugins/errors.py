@@ -104,3 +104,9 @@ class ConformanceError(LesionError):
         super().__init__(f"Backbone {name!r} does not keep the contract: {reason}.")
         self.name = name
         self.reason = reason
+
+
+class OnnxError(LesionError):
+    """A network cannot be written as ONNX, or not be run from it."""
+
+    code = "onnx"

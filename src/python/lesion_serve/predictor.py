@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import safetensors.numpy
-import torch
 from numpy.typing import NDArray
 
 from lesion_core.bundle import REFERENCE, Bundle, load_bundle
@@ -32,37 +31,46 @@ from lesion_core.wire import (
     Prediction,
     QualityFinding,
 )
-from lesion_plugins.classifier import classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
+from lesion_serve.network import Engine, load_network
 
 
 class Predictor:
     """A loaded bundle that answers. Not for several threads at once: one predictor a worker."""
 
-    def __init__(self, bundle: Bundle, registry: BackboneRegistry, *, version: str, threads: int = 1) -> None:
-        torch.set_num_threads(threads)
+    def __init__(
+        self,
+        bundle: Bundle,
+        registry: BackboneRegistry,
+        *,
+        version: str,
+        threads: int = 1,
+        engine: Engine = "auto",
+    ) -> None:
         cv2.setNumThreads(threads)
         manifest = bundle.manifest
         self._manifest = manifest
-        self._classifier = classifier_from_bundle(bundle, registry)
+        self._network, self.engine = load_network(bundle, registry, engine=engine, threads=threads)
         self._reference = safetensors.numpy.load(bundle.read(REFERENCE))
         self.identity = ModelIdentity(
             name=manifest.name, version=version, backbone=manifest.backbone.name, bundle_digest=bundle.digest
         )
 
     @classmethod
-    def load(cls, folder: Path, *, version: str, threads: int = 1) -> Predictor:
+    def load(cls, folder: Path, *, version: str, threads: int = 1, engine: Engine = "auto") -> Predictor:
         """Verify and load the bundle in ``folder``.
 
         Args:
             folder: a bundle.
             version: the registered version, as answers shall name it.
             threads: of the network on the CPU, and of OpenCV.
+            engine: what the network runs in; see ``load_network``. The attribute ``engine`` says which it became.
         Raises:
             BundleError: the bundle is not intact.
             PluginMissingError, PluginVersionError: its backbone's plugin is not here in a version that serves it.
+            OnnxError: ``onnx`` was asked for and cannot be had.
         """
-        return cls(load_bundle(folder), BackboneRegistry.load(), version=version, threads=threads)
+        return cls(load_bundle(folder), BackboneRegistry.load(), version=version, threads=threads, engine=engine)
 
     def warm_up(self) -> None:
         """Run the network once, so that the first request is as fast as the others."""
@@ -109,12 +117,10 @@ class Predictor:
         known = None
         if sites is not None:  # the network has been told in training that nothing may be known
             rows = encode_metadata([metadata or PatientMetadata()], sites).astype(np.float32)
-            known = torch.from_numpy(rows.repeat(len(views), axis=0))
-        with torch.inference_mode():
-            output = self._classifier(torch.from_numpy(normalise(views, spec)), known)
+            known = rows.repeat(len(views), axis=0)
+        output = self._network(normalise(views, spec), known)
         return NetworkOutput(
-            logits=output.logits.numpy().mean(axis=0, keepdims=True),
-            embeddings=output.embedding.numpy().mean(axis=0, keepdims=True),
+            logits=output.logits.mean(axis=0, keepdims=True), embeddings=output.embeddings.mean(axis=0, keepdims=True)
         )
 
     def _answer(

@@ -11,6 +11,7 @@ import safetensors.numpy
 from lesion_core.bootstrap import bootstrap_interval
 from lesion_core.bundle import (
     CARD,
+    ONNX,
     REFERENCE,
     WEIGHTS,
     BackboneIdentity,
@@ -39,6 +40,7 @@ from lesion_train.evaluation.figures import learning_curves_picture, write_figur
 from lesion_train.evaluation.headline import measure
 from lesion_train.evaluation.measure import measure_outputs, now
 from lesion_train.evaluation.run import write_evaluation
+from lesion_train.export import export_checked
 from lesion_train.loop import Part, run_network
 from lesion_train.predictions import Predictions
 from lesion_train.provenance import RunFacts
@@ -61,6 +63,7 @@ def make_bundle(
     facts: RunFacts,
     source: DataSource,
     seed: int,
+    export: bool,
     record: RunRecord,
 ) -> tuple[Bundle, dict[str, Interval]]:
     """Fit the decision layer on the validation part, measure, and write bundle, predictions and report into the record.
@@ -73,6 +76,7 @@ def make_bundle(
         split: the records of the parts.
         metadata_sites: that the network's own branch for metadata knows, where it has one.
         source: where the images come from, for the card.
+        export: also write the network as ONNX, where it then answers the same.
     Returns:
         The bundle, and the scores of the validation and the test part.
     """
@@ -102,6 +106,9 @@ def make_bundle(
         with_metadata = fit_on_validation(told[VALIDATION])
     elif any(r.age_approx or r.sex or r.anatom_site_general for r in split.validation):
         with_metadata = fit_on_validation(outputs[VALIDATION], metadata=split.validation)
+    exported = None
+    if export:
+        exported = export_checked(model.cpu(), parts[VALIDATION].squares, outputs[VALIDATION].logits, spec)
     metrics = _measure(outputs, parts, split, decision, reference, taxonomy, record)
     manifest = BundleManifest(
         name=REGISTERED_NAME,
@@ -123,6 +130,7 @@ def make_bundle(
         ),
         decision_with_metadata=with_metadata,
         metadata_sites=metadata_sites,
+        onnx_parity=exported.parity if exported is not None else None,
     )
     evaluations = {
         name: measure_outputs(
@@ -155,6 +163,8 @@ def make_bundle(
         REFERENCE: safetensors.numpy.save(reference),
         CARD: render_card(card).encode(),
     }
+    if exported is not None and exported.data is not None:
+        files[ONNX] = exported.data
     bundle = write_bundle(record.bundle, manifest, files)
     evaluation, answers = evaluations.get(TEST) or evaluations[VALIDATION]
     named = attrs.evolve(evaluation, model=attrs.evolve(evaluation.model, digest=bundle.digest))

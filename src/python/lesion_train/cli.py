@@ -20,6 +20,7 @@ from lesion_train.config_cli import ConfigFile, Options, resolve_options
 from lesion_train.config_cli import config as config_commands
 from lesion_train.data_cli import data
 from lesion_train.evaluate_cli import evaluate
+from lesion_train.export_cli import export
 from lesion_train.promotion_cli import REFUSED_EXIT_CODE, promotion
 from lesion_train.studies_cli import studies
 from lesion_train.weights_cli import weights
@@ -38,6 +39,7 @@ app.command(backbones)
 app.command(config_commands)
 app.command(data)
 app.command(evaluate)
+app.command(export)
 app.command(weights)
 app.command(promotion, name="*")
 app.command(studies, name="*")

@@ -86,6 +86,7 @@ class TrainConfig:
         ema_decay: Decay a step of the averaged weights that are kept; shortened for short runs.
         patience: Stop after so many epochs without a better BMA on the validation part; never where not given.
         keep: Averaged weights of the epoch with the best BMA on the validation part, or of the last epoch.
+        onnx: Also export the network, where the backbone promises that it answers the same; serving is then faster.
         ood_detector: What tells strange images from those of the training part; the backbone's default if not given.
         validation_fraction: Share of the lesions held out for validation, where no frozen split is given.
         test_fraction: Share held out for one measurement at the end, where neither split nor data set say; 0 for none.
@@ -128,6 +129,7 @@ class TrainConfig:
     ema_decay: float = attrs.field(default=0.995, validator=[ge(0), le(0.99999)])
     patience: int | None = attrs.field(default=None, validator=optional(ge(1)))
     keep: Keep = Keep.BEST
+    onnx: bool = True
     ood_detector: OodDetector | None = None
     validation_fraction: float = attrs.field(default=0.15, validator=[gt(0), le(0.5)])
     test_fraction: float = attrs.field(default=0.15, validator=[ge(0), le(0.5)])

@@ -104,7 +104,7 @@ def cross_validate(
     for fold in range(1, folds + 1):
         child = _record_of(fold, record)
         if child is None or not child.bundle.is_dir():
-            own = attrs.evolve(config, split=record.split, fold=fold)
+            own = attrs.evolve(config, split=record.split, fold=fold, onnx=False)  # nobody serves it
             result = run(
                 own, workspace, tracking_uri=tracking_uri, cache=cache, resume=child, parent=record, register=False
             )

@@ -49,6 +49,7 @@ WITHOUT_EFFECT = (
     "data_license",
     "split",
     "fold",
+    "onnx",
     "validation_fraction",
     "test_fraction",
     "workers",
@@ -183,6 +184,7 @@ def fit(
             facts=facts,
             source=dataset.source.with_license(config.data_license),
             seed=config.seed,
+            export=config.onnx and backbone.exports_onnx,
             record=record,
         )
     except RunStoppedError:

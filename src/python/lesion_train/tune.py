@@ -143,7 +143,7 @@ def tune(
 
     def objective(trial: optuna.Trial) -> float:
         values = {key: _suggested(trial, key, distribution) for key, distribution in space.items()}
-        config = resolve_config(None, {**attrs.asdict(base, recurse=False), **values}).config()
+        config = resolve_config(None, {**attrs.asdict(base, recurse=False), "onnx": False, **values}).config()
         best = -1.0
 
         def watch(epoch: int, metrics: Mapping[str, float]) -> None:

@@ -38,6 +38,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def settings(data: Path, **changes: object) -> TrainConfig:
     defaults = {"data": data, "epochs": 2, "input_size_px": 64, "threads": 1, "pretrained": "none", "batch_size": 16}
+    defaults["onnx"] = False  # test_export does
     # Ten images are of five lesions: too few for three parts.
     defaults |= {"validation_fraction": 0.2, "test_fraction": 0.0}
     return TrainConfig(**{**defaults, **changes})  # type: ignore[arg-type]
@@ -108,7 +109,9 @@ def test_a_test_part_is_held_out_and_measured_once(tmp_path: Path) -> None:
     """The default; nothing is fitted on it, and the record says which images it has."""
     data = write_synthetic_dataset(tmp_path / "data", images_per_class=20, side_px=64)
 
-    result = fit(TrainConfig(data=data, epochs=1, input_size_px=32, pretrained="none"), Workspace(tmp_path / "home"))
+    result = fit(
+        TrainConfig(data=data, epochs=1, input_size_px=32, pretrained="none", onnx=False), Workspace(tmp_path / "home")
+    )
 
     parts = Counter(read_parts(result.record.split).values())
     assert parts.keys() == {"train", "validation", "test"}

@@ -102,6 +102,7 @@ def test_a_run_makes_a_bundle_that_is_measured_with_and_without_metadata(tmp_pat
         validation_fraction=0.2,
         test_fraction=0.0,
         metadata_fusion=True,
+        onnx=False,
     )
 
     made = fit(settings, Workspace(tmp_path / "home")).bundle

@@ -1,0 +1,91 @@
+"""A trained network as ONNX, held against the one in torch on the whole validation part."""
+
+# N images · K classes
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+
+from lesion_core.bundle import OnnxParity
+from lesion_core.preprocess import normalise
+from lesion_core.preprocess_spec import PreprocessSpec
+from lesion_core.views import views_of
+from lesion_plugins.classifier import Classifier
+from lesion_plugins.errors import OnnxError
+from lesion_plugins.onnx_network import OnnxNetwork, compare_logits, export_onnx
+from lesion_train.data import plain_batches, unknown_metadata
+from lesion_train.loop import BATCH_SIZE
+from lesion_train.squares import Squares
+
+log = structlog.get_logger()
+
+TIMED_RUNS = 20
+
+
+@attrs.frozen(kw_only=True)
+class Exported:
+    """A network in ONNX: its bytes, ``None`` where parity does not hold; and milliseconds an image, one at a time."""
+
+    data: bytes | None
+    parity: OnnxParity
+    torch_ms: float
+    onnx_ms: float
+
+
+def export_checked(
+    model: Classifier, squares: Squares, logits: NDArray[np.floating], spec: PreprocessSpec
+) -> Exported | None:
+    """Export a network and run the export on the images that torch has answered for already.
+
+    Args:
+        model: in evaluation mode, on the CPU.
+        squares: uint8 ``(N, P, P, 3)``: the whole validation part.
+        logits: ``(N, K)``, what torch said of them, without metadata.
+        spec: the preprocessing.
+    Returns:
+        ``None`` where torch cannot export the network; the reason is logged, as it is where parity does not hold.
+    """
+    try:
+        data = export_onnx(model, input_size_px=spec.input_size_px)
+        network = OnnxNetwork(data, threads=torch.get_num_threads())
+    except OnnxError as error:
+        log.warning("onnx_not_exported", reason=error.message)
+        return None
+    unknown = unknown_metadata(model.metadata_features) if model.metadata_features else None
+
+    def known(count: int) -> NDArray[np.float32] | None:
+        return None if unknown is None else unknown.repeat(count, axis=0)
+
+    answers = [
+        np.mean([network(normalise(view, spec), known(len(view))).logits for view in views_of(pixels, spec.views)], 0)
+        for pixels in plain_batches(squares, spec, batch_size=BATCH_SIZE)
+    ]
+    parity = compare_logits(np.asarray(logits, dtype=np.float32), np.concatenate(answers))
+    one = normalise(next(plain_batches(squares, spec, batch_size=1)), spec)
+    image, told = torch.from_numpy(one), None if unknown is None else torch.from_numpy(unknown)
+    with torch.inference_mode():
+        torch_ms = _median_ms(lambda: model(image, told))
+    onnx_ms = _median_ms(lambda: network(one, unknown))
+    facts = {**attrs.asdict(parity), "torch_ms": round(torch_ms, 2), "onnx_ms": round(onnx_ms, 2)}
+    if parity.holds:
+        log.info("onnx_exported", **facts)
+    else:
+        log.warning("onnx_differs", **facts, largest_gap=OnnxParity.LARGEST_GAP)
+    return Exported(data=data if parity.holds else None, parity=parity, torch_ms=torch_ms, onnx_ms=onnx_ms)
+
+
+def _median_ms(run: Callable[[], object]) -> float:
+    times = []
+    for _ in range(TIMED_RUNS):
+        started = time.perf_counter()
+        run()
+        times.append(1000 * (time.perf_counter() - started))
+    return statistics.median(times)

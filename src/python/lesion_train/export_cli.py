@@ -1,0 +1,66 @@
+"""``lesion-train export``: a bundle with its network in ONNX as well."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lesion_core.errors import LesionError
+from lesion_core.logs import configure_logging
+
+
+def export(bundle: Path, *, data: Path, out: Path, threads: int = 2) -> None:
+    """Make a bundle that also holds its network as model.onnx, for a bundle that was made without.
+
+    Example: lesion-train export .lesion/runs/RUN/bundle --data ISIC_2019 --out with-onnx
+
+    The export is run on the whole validation part of the bundle's own split and kept only if every logit is within 1e-3
+    of torch's and every image gets the same class. The bundle itself is not changed.
+
+    Parameters
+    ----------
+    bundle
+        Folder of the bundle, in the folder of its run.
+    data
+        The data set that it was trained on.
+    out
+        Folder of the new bundle; must not exist yet.
+    threads
+        That calculate.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    import tempfile
+
+    import attrs
+    import torch
+
+    from lesion_core.bundle import ONNX, OnnxParity, load_bundle, write_bundle
+    from lesion_core.datasets import read_dataset
+    from lesion_core.splits import VALIDATION
+    from lesion_plugins.classifier import classifier_from_bundle
+    from lesion_plugins.registry import BackboneRegistry
+    from lesion_train.evaluation.choice import choose_images
+    from lesion_train.export import export_checked
+    from lesion_train.loop import run_network
+    from lesion_train.squares import SquareCache
+
+    configure_logging(as_json=False)
+    torch.set_num_threads(threads)
+    loaded = load_bundle(bundle)
+    spec = loaded.manifest.preprocess
+    records = choose_images(loaded, read_dataset(data), split=None, part=VALIDATION).records
+    model = classifier_from_bundle(loaded, BackboneRegistry.load())
+    with tempfile.TemporaryDirectory(prefix="lesion-squares-") as scratch:
+        squares = SquareCache(Path(scratch), records, threads=threads).squares(records, spec)
+        found = export_checked(model, squares, run_network(model, squares, spec).logits, spec)
+    if found is None or found.data is None:
+        raise LesionError("The network has no ONNX that answers as it does; the lines above say why.", code="onnx")
+    files = {name: loaded.read(name) for name in loaded.manifest.files}
+    made = write_bundle(out, attrs.evolve(loaded.manifest, onnx_parity=found.parity), {**files, ONNX: found.data})
+    parity = found.parity
+    print(
+        f"On {parity.images:,} images: logits within {parity.max_logit_gap:.1e} (limit {OnnxParity.LARGEST_GAP:g}), "
+        f"{parity.disagreements} other classes"
+    )
+    print(f"One image, {threads} threads: torch {found.torch_ms:.1f} ms, ONNX Runtime {found.onnx_ms:.1f} ms")
+    print(f"Bundle: {made.folder}\n  digest {made.digest}")

@@ -1,0 +1,92 @@
+"""A trained network as ONNX: kept only where it answers as torch does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lesion_core.bundle import ONNX, load_bundle
+from lesion_core.datasets.synthetic import write_synthetic_dataset
+from lesion_core.errors import LesionError
+from lesion_core.preprocess_spec import PreprocessSpec, Views
+from lesion_core.workspace import Workspace
+from lesion_plugins.classifier import Classifier, build_classifier
+from lesion_train.config import TrainConfig
+from lesion_train.export import export_checked
+from lesion_train.export_cli import export
+from lesion_train.fit import fit
+from lesion_train.loop import run_network
+from support.small_network import SIDE, SMALL_CNN
+
+SQUARES = np.random.default_rng(0).integers(0, 256, (70, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def classifier(metadata_features: int = 0) -> Classifier:
+    torch.manual_seed(0)
+    model, _ = build_classifier(
+        SMALL_CNN, classes=3, input_size_px=SIDE, pretrained="none", metadata_features=metadata_features
+    )
+    return model.eval()
+
+
+@pytest.mark.parametrize("views", [Views.NONE, Views.FLIPS_AND_ROTATIONS])
+@pytest.mark.parametrize("metadata_features", [0, 7])
+def test_parity_is_of_the_whole_part_with_all_views(views: Views, metadata_features: int) -> None:
+    """Whatever else the network takes."""
+    model, spec = classifier(metadata_features), PreprocessSpec(input_size_px=SIDE, views=views)
+
+    found = export_checked(model, SQUARES, run_network(model, SQUARES, spec).logits, spec)
+
+    assert found is not None
+    assert found.data is not None
+    assert found.parity.images == len(SQUARES)
+    assert found.parity.holds
+
+
+def test_an_export_that_answers_otherwise_is_not_kept() -> None:
+    """Its figures are."""
+    model, spec = classifier(), PreprocessSpec(input_size_px=SIDE)
+    others = run_network(model, SQUARES, spec).logits
+    others[3] += 0.01
+
+    found = export_checked(model, SQUARES, others, spec)
+
+    assert found is not None
+    assert found.data is None
+    assert found.parity.max_logit_gap == pytest.approx(0.01, rel=1e-2)
+
+
+def test_a_run_exports_and_a_bundle_without_can_be_given_one_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same bytes; the first bundle is not changed."""
+    data = write_synthetic_dataset(tmp_path / "data", images_per_class=10, side_px=64)
+
+    def run(*, onnx: bool) -> Path:
+        settings = TrainConfig(
+            data=data,
+            linear_probe=True,
+            input_size_px=64,
+            threads=1,
+            validation_fraction=0.2,
+            test_fraction=0.0,
+            onnx=onnx,
+        )
+        return fit(settings, Workspace(tmp_path / "home")).bundle.folder
+
+    whole, without = load_bundle(run(onnx=True)), load_bundle(run(onnx=False))
+    export(without.folder, data=data, out=tmp_path / "later", threads=1)
+
+    later = load_bundle(tmp_path / "later")
+    assert whole.manifest.onnx_parity is not None
+    assert later.manifest.onnx_parity is not None
+    assert later.manifest.onnx_parity.holds
+    assert later.read(ONNX) == whole.read(ONNX)
+    assert without.manifest.onnx_parity is None
+    assert ONNX not in load_bundle(without.folder).manifest.files
+    assert "ONNX Runtime" in capsys.readouterr().out
+    with pytest.raises(LesionError, match="exists already"):
+        export(without.folder, data=data, out=tmp_path / "later", threads=1)
