@@ -50,6 +50,9 @@ def export_onnx(classifier: Classifier, *, input_size_px: int) -> bytes:
         raise OnnxError("torch needs onnxscript to export: pip install onnx onnxscript") from error
     # Training leaves weights in channels-last order, loading does not; the bytes are not to depend on it.
     classifier = copy.deepcopy(classifier).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    for module in classifier.modules():
+        if getattr(module, "inplace", False):  # which the exporter takes far longer over
+            module.inplace = False
     batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
     inputs = [torch.zeros(2, 3, input_size_px, input_size_px)]
     shapes = {IMAGES: {0: batch}}
@@ -61,18 +64,19 @@ def export_onnx(classifier: Classifier, *, input_size_px: int) -> bytes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about its own ways
+            # Captured here: the exporter would fall back on ways that freeze the size of the batch without a word.
+            captured = torch.export.export(classifier, tuple(inputs), dynamic_shapes=(*shapes.values(),))
             program = torch.onnx.export(
-                classifier,
-                tuple(inputs),
+                captured,
                 dynamo=True,
                 dynamic_shapes=shapes,
                 input_names=list(shapes),
                 output_names=outputs,
                 verbose=False,
             )
-    except (RuntimeError, torch.onnx.OnnxExporterError) as error:
-        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise OnnxError(f"torch cannot export this network to ONNX: {first_line}") from error
+    except Exception as error:  # a stranger's network raises what it likes
+        first_line = next(iter(str(error).strip().splitlines()), "no reason given")
+        raise OnnxError(f"torch cannot export this network to ONNX: {type(error).__name__}: {first_line}") from error
     assert program is not None
     model = program.model_proto
     _drop_traces(model)
@@ -105,9 +109,17 @@ class OnnxNetwork:
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, images: NDArray[np.float32], metadata: NDArray[np.float32] | None = None) -> OnnxOutput:
-        """Classify normalised images: float32 ``(N, 3, S, S)``; metadata float32 ``(N, M)`` where it takes some."""
+        """Classify normalised images: float32 ``(N, 3, S, S)``; metadata float32 ``(N, M)`` where it takes some.
+
+        Raises:
+            OnnxError: ONNX Runtime cannot run the network on them.
+        """
         inputs = {IMAGES: images} if metadata is None else {IMAGES: images, METADATA: metadata}
-        found = dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
+        try:
+            answers = self._session.run(None, inputs)
+        except Exception as error:  # its errors have no common class
+            raise OnnxError(f"ONNX Runtime cannot run this network: {error}") from error
+        found = dict(zip(self._outputs, answers, strict=True))
         return OnnxOutput(found["logits"], found["embedding"], found.get("feature_map"))
 
 

@@ -53,21 +53,23 @@ def export_checked(
     Returns:
         ``None`` where torch cannot export the network; the reason is logged, as it is where parity does not hold.
     """
-    try:
-        data = export_onnx(model, input_size_px=spec.input_size_px)
-        network = OnnxNetwork(data, threads=torch.get_num_threads())
-    except OnnxError as error:
-        log.warning("onnx_not_exported", reason=error.message)
-        return None
     unknown = unknown_metadata(model.metadata_features) if model.metadata_features else None
 
     def known(count: int) -> NDArray[np.float32] | None:
         return None if unknown is None else unknown.repeat(count, axis=0)
 
-    answers = [
-        np.mean([network(normalise(view, spec), known(len(view))).logits for view in views_of(pixels, spec.views)], 0)
-        for pixels in plain_batches(squares, spec, batch_size=BATCH_SIZE)
-    ]
+    try:
+        data = export_onnx(model, input_size_px=spec.input_size_px)
+        network = OnnxNetwork(data, threads=torch.get_num_threads())
+        answers = [
+            np.mean(
+                [network(normalise(view, spec), known(len(view))).logits for view in views_of(pixels, spec.views)], 0
+            )
+            for pixels in plain_batches(squares, spec, batch_size=BATCH_SIZE)
+        ]
+    except OnnxError as error:
+        log.warning("onnx_not_exported", reason=error.message)
+        return None
     parity = compare_logits(np.asarray(logits, dtype=np.float32), np.concatenate(answers))
     one = normalise(next(plain_batches(squares, spec, batch_size=1)), spec)
     image, told = torch.from_numpy(one), None if unknown is None else torch.from_numpy(unknown)

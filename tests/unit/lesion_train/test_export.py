@@ -59,6 +59,20 @@ def test_an_export_that_answers_otherwise_is_not_kept() -> None:
     assert found.parity.max_logit_gap == pytest.approx(0.01, rel=1e-2)
 
 
+class Frozen(torch.nn.Module):
+    """Takes batches of one size only, once it is exported."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean((2, 3)) * (1.0 if images.shape[0] == 2 else 2.0)
+
+
+def test_a_network_that_cannot_be_exported_for_any_batch_ends_no_run() -> None:
+    """Training is over by then."""
+    model, spec = Classifier(Frozen(), feature_dim=3, classes=3).eval(), PreprocessSpec(input_size_px=SIDE)
+
+    assert export_checked(model, SQUARES, run_network(model, SQUARES, spec).logits, spec) is None
+
+
 def test_a_run_exports_and_a_bundle_without_can_be_given_one_later(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
