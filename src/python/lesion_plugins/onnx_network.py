@@ -52,7 +52,7 @@ def export_onnx(classifier: Classifier, *, input_size_px: int) -> bytes:
     classifier = copy.deepcopy(classifier).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for module in classifier.modules():
         if getattr(module, "inplace", False):  # which the exporter takes far longer over
-            module.inplace = False
+            module.inplace = False  # type: ignore[assignment]
     batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
     inputs = [torch.zeros(2, 3, input_size_px, input_size_px)]
     shapes = {IMAGES: {0: batch}}
