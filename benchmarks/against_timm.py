@@ -193,7 +193,8 @@ class ImageFiles(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
         self._transform = create_transform(
             spec.input_size_px,
             is_training=True,
-            auto_augment="rand-m9-mstd0.5-inc1",
+            # mmax9: at level 10 its "posterize" asks Pillow for no bits at all, which Pillow 12 refuses.
+            auto_augment="rand-m9-mmax9-mstd0.5-inc1",
             vflip=0.5,
             re_prob=0.25,
             interpolation="bicubic",

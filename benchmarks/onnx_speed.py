@@ -53,7 +53,7 @@ def main() -> None:
             side = manifest.preprocess.input_size_px
             images = np.random.default_rng(0).standard_normal((batch, 3, side, side)).astype(np.float32)
             networks = [
-                load_network(load_bundle(folder), BackboneRegistry.load(), engine=engine, threads=threads)[0]
+                load_network(load_bundle(folder), BackboneRegistry.load(), engine=engine, threads=threads).run
                 for engine in ENGINES
             ]
             show(f"network, {threads} threads, batch {batch}", [partial(n, images, None) for n in networks])

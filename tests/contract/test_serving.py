@@ -23,7 +23,10 @@ from lesion_core.processes import child_environment, free_port
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import Prediction, Problem, from_json
 from lesion_serve.archive import build_archive
-from lesion_serve.engine.torchserve import TorchServeEngine, TorchServeSettings
+from lesion_serve.engine.engine import EngineError
+from lesion_serve.engine.torchserve import TorchServeEngine
+from lesion_serve.engine.torchserve_layout import TorchServeSettings
+from support.archives import altered
 from support.bundles import make_tiny_bundle
 from support.images import encoded_lesion
 
@@ -43,6 +46,8 @@ def engine(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with pytest.MonkeyPatch.context() as shell:
         shell.setenv("TS_CONFIG_FILE", str(serving / "of_the_shell.properties"))
         shell.setenv("TS_DISABLE_TOKEN_AUTHORIZATION", "true")
+        shell.setenv("DATABASE_URL", "postgresql://lesion:hunter2@db/lesion")
+        shell.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
         shell.setenv("LOG_LOCATION", str(serving / "logs_of_the_shell"))
         engine = TorchServeEngine.start(archive, TorchServeSettings(port=free_port()), serving=serving)
     yield engine
@@ -56,18 +61,8 @@ def short_tmp() -> Iterator[Path]:
         yield Path(folder)
 
 
-def altered(archive: Path, out: Path, member: str, old: bytes, new: bytes) -> Path:
-    """A copy of an archive in which one file says something else."""
-    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(out, "w") as target:
-        for name in source.namelist():
-            content = source.read(name)
-            assert name != member or old in content
-            target.writestr(name, content.replace(old, new) if name == member else content)
-    return out
-
-
 def config(engine: TorchServeEngine) -> dict[str, str]:
-    lines = (engine._folder / "config.properties").read_text().splitlines()
+    lines = (engine._instance.folder / "config.properties").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
@@ -112,6 +107,27 @@ def test_bad_input_gets_a_4xx_with_a_code_and_a_sentence_and_the_worker_lives_on
     assert worker_pids(engine) == before
 
 
+def test_headers_reach_the_handler(engine: TorchServeEngine) -> None:
+    """TorchServe passes on what it does not know."""
+    token = {"Authorization": f"Bearer {engine.endpoint.token}", "Content-Type": "image/jpeg"}
+
+    def status_and_body(headers: dict[str, str]) -> tuple[int, bytes]:
+        sent = {**token, **headers}
+        answer = httpx.post(engine.endpoint.url, content=encoded_lesion(), headers=sent, timeout=60, trust_env=False)
+        return answer.status_code, answer.content
+
+    told = '{"age_approx": 55, "sex": "female"}'
+    status, drawn = status_and_body({"X-Lesion-Heat-Map": "true", "x-lesion-metadata": told})
+    refused = status_and_body({"X-Lesion-Metadata": '{"age": 55}'})
+
+    assert status == 200
+    heat_map = from_json(drawn, Prediction).heat_map
+    assert heat_map is not None
+    assert heat_map.code in ISIC_2019.trained_codes
+    assert refused[0] == 422
+    assert from_json(refused[1], Problem).code == "bad_metadata"
+
+
 def test_a_wrong_token_is_refused(engine: TorchServeEngine) -> None:
     """TorchServe says 400 to it."""
 
@@ -127,13 +143,36 @@ def test_the_management_address_is_closed_without_its_own_key(engine: TorchServe
     assert answer.status_code == 400
 
 
-def test_nobody_adds_or_removes_a_model_while_it_runs(engine: TorchServeEngine) -> None:
-    """Not even with the key of the management address."""
-    key = json.loads((engine._folder / "key_file.json").read_text())["management"]["key"]
-    headers, address = {"Authorization": f"Bearer {key}"}, config(engine)["management_address"]
-    for method, path in (("POST", "/models?url=skin_vit.mar&model_name=other"), ("DELETE", "/models/skin_vit")):
-        answer = httpx.request(method, address + path, headers=headers, timeout=30, trust_env=False)
-        assert answer.status_code == 405
+def test_nobody_adds_or_removes_a_model_without_the_key_of_the_management_address(engine: TorchServeEngine) -> None:
+    """The token for predictions is not it; and there is no other way in."""
+    ports = engine._instance.ports
+    attempts = [("POST", "/models?url=skin_vit.mar&model_name=other"), ("DELETE", "/models/skin_vit/5")]
+    tokens: list[dict[str, str]] = [{}, {"Authorization": f"Bearer {engine.endpoint.token}"}]
+    for headers in tokens:
+        for port in (ports.management, ports.inference):
+            for method, path in attempts:
+                url = f"http://127.0.0.1:{port}{path}"
+                assert httpx.request(method, url, headers=headers, timeout=30, trust_env=False).status_code >= 400
+
+    assert ask(engine, encoded_lesion(), "image/jpeg").status_code == 200
+
+
+def test_archives_come_from_the_store_only(engine: TorchServeEngine, archive: Path) -> None:
+    """Also for who has the key: neither a file elsewhere nor another host."""
+    for url in (f"file://{archive}", "http://127.0.0.1:9/a.mar", f"../{archive.name}"):
+        with pytest.raises(EngineError):
+            engine._instance.management.register(url, workers=1)
+
+
+def test_secrets_of_the_shell_are_not_in_a_worker(engine: TorchServeEngine) -> None:
+    """Read from the running process; nor in Java's."""
+    guard = psutil.Process(engine.process._process.pid)
+    java = [child.pid for child in guard.children() if child.pid not in worker_pids(engine)]
+    for pid in (*worker_pids(engine), *java):
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        assert b"OMP_NUM_THREADS=1" in environment
+        assert b"hunter2" not in environment
+        assert b"DATABASE_URL" not in environment
 
 
 def test_every_address_is_on_loopback(engine: TorchServeEngine) -> None:
@@ -154,9 +193,9 @@ def test_no_key_is_in_a_log(engine: TorchServeEngine) -> None:
     """Nor did the shell send the logs elsewhere."""
     log = engine.process.log_path
     assert log is not None
-    logs = [log, *(path for path in (engine._folder / "logs").rglob("*") if path.is_file())]
+    logs = [log, *(path for path in (engine._instance.folder / "logs").rglob("*") if path.is_file())]
     text = "".join(path.read_text(errors="replace") for path in logs)
-    keys = json.loads((engine._folder / "key_file.json").read_text())
+    keys = json.loads((engine._instance.folder / "key_file.json").read_text())
 
     assert len(logs) > 1
     assert not [name for name, entry in keys.items() if entry["key"] in text]
@@ -165,7 +204,7 @@ def test_no_key_is_in_a_log(engine: TorchServeEngine) -> None:
 
 def test_keys_outlive_an_hour_and_are_for_their_owner_only(engine: TorchServeEngine) -> None:
     """TorchServe's default kills every key after 60 minutes."""
-    path = engine._folder / "key_file.json"
+    path = engine._instance.folder / "key_file.json"
     keys = json.loads(path.read_text())
 
     assert int(keys["inference"]["expiration time"][:4]) > time.gmtime().tm_year + 5
@@ -188,7 +227,9 @@ def test_a_second_server_runs_beside_the_first(engine: TorchServeEngine, archive
 
 def test_a_worker_runs_the_code_of_its_archive(archive: Path, tmp_path: Path) -> None:
     """Not that of the environment, though it is there too."""
-    changed = altered(archive, tmp_path / "a.mar", "lesion_core/wire.py", b"Research use only.", b"FROM THE ARCHIVE.")
+    changed = altered(
+        archive, tmp_path / "a.mar", "lesion_core/wire.py", b"Research use only.", b"FROM THE ARCHIVE."
+    ).path
     engine = TorchServeEngine.start(changed, TorchServeSettings(port=free_port()), serving=tmp_path / "serving")
     try:
         prediction = from_json(ask(engine, encoded_lesion(), "image/jpeg").content, Prediction)
@@ -203,7 +244,7 @@ def test_a_model_that_does_not_load_says_why(archive: Path, tmp_path: Path) -> N
     """TorchServe alone would try again for minutes and then say that a worker died."""
     manifest = json.loads(zipfile.ZipFile(archive).read("bundle/bundle.json"))
     card = manifest["files"]["card.md"].encode()
-    broken = altered(archive, tmp_path / "a.mar", "bundle/bundle.json", card, b"0" * 64)
+    broken = altered(archive, tmp_path / "a.mar", "bundle/bundle.json", card, b"0" * 64).path
 
     with pytest.raises(
         LesionError, match=r"could not load the model: BundleError: .*card\.md does not match"
@@ -221,7 +262,7 @@ def test_a_server_program_answers_and_ends_cleanly(archive: Path, tmp_path: Path
     good, bad = tmp_path / "good.jpg", tmp_path / "bad.jpg"
     good.write_bytes(encoded_lesion())
     bad.write_bytes(b"text")
-    program = subprocess.Popen([*command, "start", str(archive), "--port", str(free_port())], env=environment)
+    program = subprocess.Popen([*command, "start", str(archive), *free_ports()], env=environment)
     wait_for(lambda: (tmp_path / "endpoint.json").exists() or program.poll() is not None)
     family = [process.pid for process in psutil.Process(program.pid).children(recursive=True)]
 
@@ -239,7 +280,7 @@ def test_a_server_program_answers_and_ends_cleanly(archive: Path, tmp_path: Path
 
 def test_a_killed_server_program_leaves_no_process(archive: Path, tmp_path: Path, short_tmp: Path) -> None:
     """SIGKILL of the program that owns TorchServe ends Java and the workers too."""
-    command = [sys.executable, "-m", "lesion_serve", "start", str(archive), "--port", str(free_port())]
+    command = [sys.executable, "-m", "lesion_serve", "start", str(archive), *free_ports()]
     program = subprocess.Popen(
         command,
         env=child_environment({"LESION_HOME": str(tmp_path), "TMPDIR": str(short_tmp)}),
@@ -254,6 +295,11 @@ def test_a_killed_server_program_leaves_no_process(archive: Path, tmp_path: Path
     program.wait()
 
     wait_for(lambda: not any(psutil.pid_exists(pid) for pid in family))
+
+
+def free_ports() -> tuple[str, ...]:
+    """Options for a server beside others."""
+    return "--port", str(free_port()), "--torchserve-port", str(free_port())
 
 
 def wait_for(condition: object, timeout_s: float = 180) -> None:

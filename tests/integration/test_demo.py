@@ -19,7 +19,12 @@ from lesion_core.processes import child_environment, free_port
 
 
 def demo_command(home: Path, *arguments: str) -> list[str]:
-    ports = [("--mlflow-port", free_port()), ("--serve-port", free_port()), ("--ui-port", free_port())]
+    ports = [
+        ("--mlflow-port", free_port()),
+        ("--serve-port", free_port()),
+        ("--torchserve-port", free_port()),
+        ("--ui-port", free_port()),
+    ]
     options = [text for name, port in ports for text in (name, str(port))]
     return [sys.executable, "-m", "lesion_demo", "--home", str(home), *options, *arguments]
 

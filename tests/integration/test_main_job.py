@@ -46,11 +46,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def endpoint(home: Path) -> Iterator[Endpoint]:
-    """A real TorchServe that serves the registered champion."""
-    port = free_port()
+    """A gateway and a real TorchServe that serve the registered champion."""
+    ports = ("--port", str(free_port()), "--torchserve-port", str(free_port()))
     server = ChildProcess.start(
-        "TorchServe",
-        [sys.executable, "-m", "lesion_serve", "start", "models:/skin-lesion@champion", "--port", str(port)],
+        "server",
+        [sys.executable, "-m", "lesion_serve", "start", "models:/skin-lesion@champion", *ports],
         log_path=home / "serve.log",
         environment={"LESION_HOME": str(home)},
     )

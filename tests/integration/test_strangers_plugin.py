@@ -91,7 +91,15 @@ def server(installation: Installation, archive: Path) -> Iterator[None]:
     """A real TorchServe with the archive."""
     log = installation.folder / "serve.log"
     process = subprocess.Popen(
-        [str(installation.folder / "bin/lesion-serve"), "start", str(archive), "--port", str(free_port())],
+        [
+            str(installation.folder / "bin/lesion-serve"),
+            "start",
+            str(archive),
+            "--port",
+            str(free_port()),
+            "--torchserve-port",
+            str(free_port()),
+        ],
         env=installation.environment,
         stdout=log.open("w"),
         stderr=subprocess.STDOUT,
@@ -133,8 +141,12 @@ def test_without_the_plugin_serving_is_refused_at_the_start(installation: Instal
     installation.run("pip", "uninstall", "--quiet", "--yes", "lesion-backbone-plainnet")
     (bundle,) = (installation.folder / "home/runs").glob("*/bundle")
 
-    from_archive = installation.run("lesion-serve", "start", archive, "--port", free_port(), expected=2)
-    from_bundle = installation.run("lesion-serve", "start", bundle, "--port", free_port(), expected=2)
+    from_archive = installation.run(
+        "lesion-serve", "start", archive, "--port", free_port(), "--torchserve-port", free_port(), expected=2
+    )
+    from_bundle = installation.run(
+        "lesion-serve", "start", bundle, "--port", free_port(), "--torchserve-port", free_port(), expected=2
+    )
 
     for said in (from_archive, from_bundle):
         assert "This model's backbone 'plainnet' comes from lesion-backbone-plainnet 1.0.0; it is not installed" in said

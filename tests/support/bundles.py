@@ -21,10 +21,12 @@ from lesion_core.bundle import (
 )
 from lesion_core.datasets.synthetic import draw_lesion
 from lesion_core.decision.decide import fit_decision
+from lesion_core.decision.metadata import metadata_features
 from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
 from lesion_core.decision.parameters import OodDetector
 from lesion_core.interval import Interval
 from lesion_core.preprocess import normalise, resize_square
+from lesion_core.preprocess_spec import Views
 from lesion_core.taxonomy import ISIC_2019
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
@@ -76,3 +78,31 @@ def make_tiny_bundle(folder: Path, *, seed: int = 0) -> Bundle:
         CARD: b"# An untrained model, for tests",
     }
     return write_bundle(folder, manifest, files)
+
+
+def with_metadata_branch(bundle: Bundle, folder: Path, sites: tuple[str, ...] = ("back",)) -> Bundle:
+    """A bundle like another, whose network also takes age, sex and site, and says something else for each of them."""
+    torch.manual_seed(0)
+    model, _ = build_classifier(
+        BackboneRegistry.load().get(bundle.manifest.backbone.name),
+        classes=len(bundle.manifest.taxonomy.trained),
+        input_size_px=bundle.manifest.preprocess.input_size_px,
+        pretrained="none",
+        metadata_features=metadata_features(sites),
+    )
+    assert model.metadata_branch is not None
+    for parameter in model.metadata_branch.parameters():
+        torch.nn.init.normal_(parameter)  # it starts silent
+    decision = attrs.evolve(bundle.manifest.decision, temperature=1.0)
+    manifest = attrs.evolve(
+        bundle.manifest, decision=decision, decision_with_metadata=decision, metadata_sites=sites, files={}
+    )
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    return write_bundle(folder, manifest, {**files, WEIGHTS: weights_to_bytes(model)})
+
+
+def with_views(bundle: Bundle, folder: Path, views: Views) -> Bundle:
+    """A bundle like another that averages other views."""
+    preprocess = attrs.evolve(bundle.manifest.preprocess, views=views)
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    return write_bundle(folder, attrs.evolve(bundle.manifest, preprocess=preprocess, files={}), files)

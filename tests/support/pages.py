@@ -56,10 +56,16 @@ class AssessPage:
         if remove.count():
             remove.first.click()
             self.page.locator(".st-key-instruction").wait_for()
+            self._settle()
         self.page.set_input_files("input[type=file]", path)
-        # The model line is drawn last.
+        # The model line is drawn last. A container of the page before may get its new name before its new content, so
+        # wait for the end of the script as well.
         self.page.locator(".st-key-model, .st-key-problem").wait_for()
+        self._settle()
         return self
+
+    def _settle(self) -> None:
+        self.page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
 
     def diagnosis(self) -> str:
         """Name of the top diagnosis."""

@@ -177,7 +177,7 @@ def load_bundle(folder: Path) -> Bundle:
     if not path.is_file():
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}.")
     text = path.read_bytes()
-    manifest = _read_manifest(path, text)
+    manifest = read_manifest(text, name=str(path))
     present = {item.relative_to(folder).as_posix() for item in folder.rglob("*") if not item.is_dir()} - {MANIFEST}
     missing, unlisted = set(manifest.files) - present, present - set(manifest.files)
     if missing or unlisted:
@@ -190,19 +190,27 @@ def load_bundle(folder: Path) -> Bundle:
     return bundle
 
 
-def _read_manifest(path: Path, text: bytes) -> BundleManifest:
+def read_manifest(text: bytes, *, name: str) -> BundleManifest:
+    """A manifest from its bytes, for who has no folder. Nothing else of the bundle is verified.
+
+    Args:
+        text: content of ``bundle.json``.
+        name: of where it comes from, for errors.
+    Raises:
+        BundleError: not a manifest, or of another schema version.
+    """
     try:
         data = json.loads(text)
         version = data["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} is not a bundle manifest: {error}.") from error
+        raise BundleError(f"{name} is not a bundle manifest: {error}.") from error
     if version != SCHEMA_VERSION:
-        raise BundleError(f"{path} has schema version {version!r}; this release reads {SCHEMA_VERSION}.")
+        raise BundleError(f"{name} has schema version {version!r}; this release reads {SCHEMA_VERSION}.")
     try:
         manifest = _converter.structure(data, BundleManifest)
     except Exception as error:
-        raise BundleError(f"{path}: {'; '.join(cattrs.transform_error(error))}.") from error
+        raise BundleError(f"{name}: {'; '.join(cattrs.transform_error(error))}.") from error
     unsafe = [name for name in manifest.files if Path(name).is_absolute() or ".." in Path(name).parts]
     if unsafe:
-        raise BundleError(f"{path} names files outside its folder: {', '.join(unsafe)}.")
+        raise BundleError(f"{name} names files outside its folder: {', '.join(unsafe)}.")
     return manifest

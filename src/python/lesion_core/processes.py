@@ -24,15 +24,24 @@ from lesion_core.errors import LesionError, PortTakenError
 GRACE_S = 10.0
 
 
-def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Environment in which a child Python imports what this one can; telemetry of third parties is off."""
+def child_environment(
+    extra: Mapping[str, str] | None = None, *, inherited: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Environment in which a child Python imports what this one can; telemetry of third parties is off.
+
+    Args:
+        extra: variables to set.
+        inherited: what it gets of ours; all of it where that is ``None``.
+    """
+    ours = os.environ if inherited is None else inherited
     standard = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
     paths = [path for path in sys.path if path and path not in standard and not path.endswith("lib-dynload")]
     return {
-        **{key: value for key, value in os.environ.items() if not key.startswith("PEX_")},
+        **{key: value for key, value in ours.items() if not key.startswith("PEX_")},
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "ORT_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "true",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
@@ -56,9 +65,13 @@ class ChildProcess:
         *,
         log_path: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        inherited: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> ChildProcess:
-        """Start ``command`` under a guard; its output goes to ``log_path``, or to ours where that is ``None``."""
+        """Start ``command`` under a guard; its output goes to ``log_path``, or to ours where that is ``None``.
+
+        For ``environment`` and ``inherited`` see ``child_environment``.
+        """
         guard = [sys.executable, "-m", "lesion_core.processes", *command]
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(log_path.open("ab")) if log_path else None
@@ -67,7 +80,7 @@ class ChildProcess:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
-                env=child_environment(environment),
+                env=child_environment(environment, inherited=inherited),
                 cwd=cwd,
                 start_new_session=True,
             )

@@ -5,6 +5,8 @@ Schema version 1. A reader refuses another version: a silent mismatch could put 
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -18,6 +20,8 @@ from lesion_core.errors import WireError
 from lesion_core.taxonomy import ClinicalCode, Malignancy
 
 SCHEMA_VERSION = 1
+NOTICE = "Research use only. Not a medical device; not a diagnosis."
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @attrs.frozen(kw_only=True)
@@ -110,6 +114,42 @@ class ModelIdentity:
     bundle_digest: str
 
 
+def _png(instance: Any, attribute: attrs.Attribute[Any], value: str) -> None:
+    try:
+        start = base64.b64decode(value, validate=True)[: len(PNG_SIGNATURE)]
+    except binascii.Error as error:
+        raise ValueError(f"{attribute.name} is not base64: {error}") from error
+    if start != PNG_SIGNATURE:
+        raise ValueError(f"{attribute.name} is not a PNG image")
+
+
+@attrs.frozen(kw_only=True)
+class HeatMap:
+    """Which places of the image speak for a diagnosis, as the network weighs them: not where the lesion ends.
+
+    Attributes:
+        code: of the diagnosis that it explains, a trained one.
+        method: ``"class_activation"``: the mean of the values is what the image adds to the diagnosis' logit;
+            ``"opinion_of_places"``: what the head would say of each place alone, which adds up to nothing.
+        lowest: of the values, in units of logits. Values below 0 speak against the diagnosis and are drawn as 0.
+        highest: of the values. The colours reach from 0 up to this; where it is not above 0, no place is coloured.
+        colours: name of the colour map, ``"viridis"``.
+        png_base64: the values in colours, over the square of the image that the network saw, in grey.
+    """
+
+    code: str
+    method: str = attrs.field(validator=attrs.validators.in_(("class_activation", "opinion_of_places")))
+    lowest: float
+    highest: float
+    colours: str
+    png_base64: str = attrs.field(validator=_png, repr=False)
+
+    @property
+    def png(self) -> bytes:
+        """The picture as the bytes of a file."""
+        return base64.b64decode(self.png_base64)
+
+
 def _sum_to_one(instance: Any, attribute: attrs.Attribute[Any], value: tuple[ClassProbability, ...]) -> None:
     total = sum(item.probability for item in value)
     if not abs(total - 1) < 1e-4:
@@ -121,7 +161,8 @@ class Prediction:
     """The answer for one image.
 
     ``probabilities`` are in the taxonomy's order, *none of the above* last; ``risk`` is ``None`` where the taxonomy has
-    no malignant class, or the validation part had none of its images.
+    no malignant class, or the validation part had none of its images. ``heat_map`` is ``None`` where it was not asked
+    for, or the backbone's features have no places.
     """
 
     request_id: str
@@ -132,7 +173,8 @@ class Prediction:
     risk: MalignancyRisk | None
     quality: tuple[QualityFinding, ...] = ()
     timings_ms: dict[str, float] = attrs.field(factory=dict)
-    notice: str = "Research use only. Not a medical device; not a diagnosis."
+    heat_map: HeatMap | None = None
+    notice: str = NOTICE
     schema_version: int = SCHEMA_VERSION
 
     @property

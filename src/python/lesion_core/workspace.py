@@ -14,6 +14,7 @@ SERVING_NAME = "skin_vit"
 REGISTERED_NAME = "skin-lesion"
 MLFLOW_PORT = 5001
 SERVE_PORT = 8080
+GATEWAY_PORT = 8000
 UI_PORT = 8501
 
 
@@ -97,3 +98,8 @@ class Workspace:
     def endpoint(self) -> Path:
         """File that tells clients where predictions are served."""
         return self.root / "endpoint.json"
+
+    @property
+    def torchserve_endpoint(self) -> Path:
+        """File with the address and the token of the TorchServe behind the gateway."""
+        return self.serving / "torchserve.json"

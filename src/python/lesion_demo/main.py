@@ -21,7 +21,7 @@ from lesion_core.datasets import read_dataset
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import LesionError
 from lesion_core.processes import ChildProcess, require_free_port
-from lesion_core.workspace import MLFLOW_PORT, SERVE_PORT, UI_PORT, Workspace
+from lesion_core.workspace import GATEWAY_PORT, MLFLOW_PORT, SERVE_PORT, UI_PORT, Workspace
 from lesion_demo import __version__
 from lesion_demo.reference import build_reference
 from lesion_demo.steps import answers, choose_image, predict_one, run_step
@@ -39,7 +39,8 @@ def demo(
     image: Path | None = None,
     once: bool = False,
     mlflow_port: int = MLFLOW_PORT,
-    serve_port: int = SERVE_PORT,
+    serve_port: int = GATEWAY_PORT,
+    torchserve_port: int = SERVE_PORT,
     ui_port: int = UI_PORT,
     home: Path | None = None,
     train_options: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
@@ -57,7 +58,9 @@ def demo(
     mlflow_port
         Port of the MLflow server.
     serve_port
-        Port of TorchServe.
+        Port of the gateway, which answers.
+    torchserve_port
+        Port of TorchServe behind it.
     ui_port
         Port of the app.
     home
@@ -70,7 +73,8 @@ def demo(
     workspace = Workspace(home or Workspace.default().root / "demo")
     for port, purpose, option in (
         (mlflow_port, "MLflow server", "--mlflow-port"),
-        (serve_port, "TorchServe", "--serve-port"),
+        (serve_port, "gateway", "--serve-port"),
+        (torchserve_port, "TorchServe", "--torchserve-port"),
         (ui_port, "app", "--ui-port"),
     ):
         require_free_port(port, purpose, option)
@@ -95,12 +99,14 @@ def demo(
         source = "models:/skin-lesion@challenger"
         say(started, f"Packing {source}")
         run_step("lesion_serve", "archive", source, "--out", str(archive), "--tracking-uri", mlflow_url)
-        server = door(
-            "TorchServe", "lesion_serve", "start", str(archive), "--port", str(serve_port), workspace=workspace
-        )
+        ports = ("--port", str(serve_port), "--torchserve-port", str(torchserve_port))
+        server = door("gateway", "lesion_serve", "start", str(archive), *ports, workspace=workspace)
         children.append(server)
         server.wait_until(lambda: workspace.endpoint.is_file(), timeout_s=180)
-        say(started, f"TorchServe is up: http://127.0.0.1:{serve_port}/predictions/skin_vit")
+        say(
+            started,
+            f"Gateway is up: http://127.0.0.1:{serve_port}/v1/predictions, before TorchServe on port {torchserve_port}",
+        )
         page = door("app", "lesion_ui", "--port", str(ui_port), workspace=workspace)
         children.append(page)
         page.wait_until(lambda: answers(f"http://127.0.0.1:{ui_port}/_stcore/health"), timeout_s=120)
@@ -110,7 +116,8 @@ def demo(
         say(started, "Done.")
         print(
             f"\n  App         http://127.0.0.1:{ui_port}\n  MLflow      {mlflow_url}\n"
-            f"  TorchServe  http://127.0.0.1:{serve_port}/predictions/skin_vit\n",
+            f"  Gateway     http://127.0.0.1:{serve_port}/v1/predictions\n"
+            f"  TorchServe  http://127.0.0.1:{torchserve_port}/predictions/skin_vit\n",
             flush=True,
         )
         if not once:

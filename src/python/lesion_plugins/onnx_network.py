@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import os
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -95,6 +96,8 @@ class OnnxNetwork:
         Raises:
             OnnxError: ONNX Runtime is not installed, or cannot read ``data``.
         """
+        # From release 1.29 on the official builds report each model that is loaded to their makers, unless told before.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         try:
             import onnxruntime
         except ImportError as error:

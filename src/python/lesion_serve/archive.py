@@ -30,7 +30,8 @@ from packaging.utils import canonicalize_name
 import lesion_core
 import lesion_plugins
 import lesion_serve
-from lesion_core.bundle import BackboneIdentity, Bundle, load_bundle
+from lesion_core.bundle import CARD, BackboneIdentity, Bundle, BundleManifest, load_bundle, read_manifest
+from lesion_core.bundle import MANIFEST as BUNDLE_MANIFEST
 from lesion_core.errors import LesionError
 from lesion_core.workspace import SERVING_NAME
 from lesion_plugins.compatibility import require_served
@@ -153,6 +154,22 @@ def read_archive(path: Path) -> ArchiveInfo:
         )
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise ArchiveError(f"{path} is not an archive made by 'lesion-serve archive' ({error}).") from error
+
+
+def read_archived_bundle(path: Path) -> tuple[BundleManifest, str, str]:
+    """Manifest, digest and card (Markdown) of the bundle in an archive, without unpacking it.
+
+    Raises:
+        ArchiveError: not an archive of ours.
+        BundleError: its manifest is not one that this release reads.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            text = archive.read(f"{ARCHIVED_BUNDLE}/{BUNDLE_MANIFEST}")
+            card = archive.read(f"{ARCHIVED_BUNDLE}/{CARD}").decode()
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ArchiveError(f"{path} is not an archive made by 'lesion-serve archive' ({error}).") from error
+    return read_manifest(text, name=str(path)), hashlib.sha256(text).hexdigest(), card
 
 
 def require_plugin(archive: ArchiveInfo) -> None:

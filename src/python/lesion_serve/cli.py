@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.types import ExistingFile
-from cyclopts.validators import Number
 
 from lesion_core.errors import LesionError
-from lesion_core.logs import configure_logging
-from lesion_core.workspace import SERVE_PORT, SERVING_NAME, Endpoint, Workspace
-from lesion_serve import __version__
+from lesion_core.workspace import GATEWAY_PORT, SERVE_PORT, SERVING_NAME, Endpoint, Workspace
+from lesion_serve import __version__, deployment_cli, start_cli
+from lesion_serve.audit_cli import audit
+from lesion_serve.deployment_cli import CHAMPION, Port
+from lesion_serve.keys_cli import keys
 
 if TYPE_CHECKING:
     from lesion_serve.archive import ArchiveInfo
-
-CHAMPION = "models:/skin-lesion@champion"
-
-Port = Annotated[int, Parameter(validator=Number(gte=1, lte=65535))]
-Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 
 app = App(
     name="lesion-serve",
     help=(
         "Pack, serve and ask skin lesion classifiers. Research use only.\n\n"
-        "Start with 'lesion-serve start': it serves the registered champion at http://127.0.0.1:8080."
+        "Start with 'lesion-serve start': it serves the registered champion at http://127.0.0.1:8000."
     ),
     version=__version__,
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
+app.command(audit)
+app.command(keys)
 
 
 @app.command
@@ -64,73 +59,6 @@ def archive(
     workspace = Workspace.default()
     path = out or workspace.serving / f"{serving_name}.mar"
     _print_archive(_pack(source, path, serving_name, tracking_uri, workspace))
-
-
-@app.command
-def start(
-    source: str = CHAMPION,
-    *,
-    port: Port = SERVE_PORT,
-    workers: Positive = 1,
-    serving_name: str = SERVING_NAME,
-    management_port: Port | None = None,
-    metrics_port: Port | None = None,
-    tracking_uri: str | None = None,
-    java: Path | None = None,
-) -> None:
-    """Serve a model with TorchServe on loopback; stays up until Ctrl-C.
-
-    Example: lesion-serve start models:/skin-lesion@champion --port 8080
-
-    Parameters
-    ----------
-    source
-        A .mar file, a bundle's folder, models:/NAME@ALIAS or models:/NAME/VERSION.
-    port
-        Of the prediction address.
-    workers
-        Processes that answer, one thread each; as many as there are cores is best.
-    serving_name
-        Last part of the address: /predictions/SERVING_NAME. An archive keeps the name that it was packed with.
-    management_port
-        Of TorchServe's management address, on loopback; a free one by default.
-    metrics_port
-        Of its metrics address, on loopback; a free one by default.
-    tracking_uri
-        MLflow server or database; the local database in .lesion by default.
-    java
-        A Java runtime from version 11 on; by default JAVA_HOME's, the system's, or the one that comes along.
-    """
-    from lesion_serve.engine.torchserve import TorchServeEngine, TorchServeSettings
-
-    configure_logging()
-    workspace = Workspace.default()
-    path = Path(source)
-    if path.suffix != ".mar":
-        path = workspace.serving / f"{serving_name}-{port}.mar"
-        _pack(source, path, serving_name, tracking_uri, workspace)
-    settings = TorchServeSettings(
-        port=port, workers=workers, management_port=management_port, metrics_port=metrics_port, java=java
-    )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    print("Starting TorchServe…", flush=True)
-    engine = TorchServeEngine.start(path, settings, serving=workspace.serving)
-    try:
-        engine.endpoint.save(workspace.endpoint)
-        print(
-            f"Serving: {engine.endpoint.url}  (Ctrl-C stops it)\n"
-            f'  curl -H "Authorization: Bearer $(jq -r .token {workspace.endpoint})" '
-            f'-H "Content-Type: image/jpeg" \\\n       --data-binary @image.jpg {engine.endpoint.url}',
-            flush=True,
-        )
-        while (code := engine.process.exit_code) is None:
-            time.sleep(0.5)
-        raise LesionError(f"TorchServe ended with exit code {code}. Its log:\n{engine.process.log_tail()}")
-    except KeyboardInterrupt:
-        print("Stopping TorchServe.")
-    finally:
-        _forget(workspace, engine.endpoint)
-        engine.stop()
 
 
 @app.command
@@ -194,6 +122,54 @@ def inspect(archive: Path) -> None:
         print(f"  {name}")
 
 
+@app.command
+def doctor(
+    *,
+    port: Port = GATEWAY_PORT,
+    torchserve_port: Port = SERVE_PORT,
+    java: Path | None = None,
+    store: str | None = None,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Examine whether a server works here, or would; each finding with its fix. Nothing is changed.
+
+    Ends with exit code 0 where it would work, 1 where something is a problem.
+
+    Parameters
+    ----------
+    port
+        Of the gateway.
+    torchserve_port
+        Of TorchServe.
+    java
+        A Java runtime, as for 'start'.
+    store
+        Address of the prediction store; predictions.db in .lesion by default.
+    as_json
+        Print as JSON.
+    """
+    import json
+
+    import attrs
+
+    from lesion_serve.doctor import Examined, Grade, examine
+
+    asked = Examined(
+        workspace=Workspace.default(), port=port, torchserve_port=torchserve_port, java=java, store_url=store
+    )
+    findings = []
+    for finding in examine(asked):
+        findings.append(finding)
+        if not as_json:
+            print(f"{finding.grade:8} {finding.check:10} {finding.message}", flush=True)
+            if finding.fix:
+                print(f"{'':19} → {finding.fix}", flush=True)
+    if as_json:
+        print(json.dumps([attrs.asdict(finding) for finding in findings], ensure_ascii=False, indent=2))
+    if any(finding.grade is Grade.PROBLEM for finding in findings):
+        sys.exit(1)
+
+
 def _pack(source: str, out: Path, serving_name: str, tracking_uri: str | None, workspace: Workspace) -> ArchiveInfo:
     from lesion_serve.archive import build_archive
 
@@ -208,19 +184,16 @@ def _pack(source: str, out: Path, serving_name: str, tracking_uri: str | None, w
     return build_archive(folder, out, version=version, serving_name=serving_name)
 
 
-def _forget(workspace: Workspace, endpoint: Endpoint) -> None:
-    """Remove the description of a server that stops, but not the one of another that was started after it."""
-    with contextlib.suppress(LesionError):
-        if Endpoint.load(workspace.endpoint) == endpoint:
-            workspace.endpoint.unlink(missing_ok=True)
-
-
 def _print_archive(info: ArchiveInfo) -> None:
     print(
         f"{info.path}: {info.model_name} version {info.version}, served as {info.serving_name}\n"
         f"  sha256 {info.sha256}\n  bundle {info.bundle_digest}\n"
         f"  backbone {info.backbone.name} of {info.backbone.plugin} {info.backbone.plugin_version}"
     )
+
+
+start_cli.register(app)
+deployment_cli.register(app)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from lesion_core.imaging import MEDIA_TYPES
 from lesion_core.wire import Problem, to_json
 from lesion_serve.archive import ARCHIVED_BUNDLE, ARCHIVED_FACTS
 from lesion_serve.predictor import Predictor
+from lesion_serve.request_headers import RequestHeaderError, header_of, read_headers
 
 log = structlog.get_logger()
 
@@ -57,9 +58,14 @@ class Handler:
         try:
             if self._predictor is None:
                 raise LesionError("The model is not loaded.", code="not_loaded")
-            body = _image_bytes(item, _content_type(context.get_all_request_header(index)))
-            return to_json(self._predictor.predict(body, request_id=request_id))
-        except ImageError as error:
+            headers = context.get_all_request_header(index)
+            body = _image_bytes(item, header_of(headers, "Content-Type"))
+            asked = read_headers(headers)
+            prediction = self._predictor.predict(
+                body, metadata=asked.metadata, heat_map=asked.heat_map, request_id=request_id
+            )
+            return to_json(prediction)
+        except (ImageError, RequestHeaderError) as error:
             code, phrase = STATUS.get(error.code, UNPROCESSABLE)
             problem = Problem(code=error.code, message=error.message, request_id=request_id)
         except Exception as error:  # one bad request must not fail its batch; the log has the trace
@@ -72,11 +78,6 @@ class Handler:
             )
         context.set_response_status(code=code, phrase=phrase, idx=index)
         return to_json(problem)
-
-
-def _content_type(headers: Mapping[str, str]) -> str | None:
-    """Names of headers have no case, but TorchServe keeps the one that the client happened to send."""
-    return next((value for name, value in headers.items() if name.lower() == "content-type"), None)
 
 
 def _image_bytes(item: Mapping[str, Any], content_type: str | None) -> bytes:

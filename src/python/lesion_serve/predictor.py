@@ -25,6 +25,7 @@ from lesion_core.views import views_of
 from lesion_core.wire import (
     ClassProbability,
     ConformalSet,
+    HeatMap,
     MalignancyRisk,
     ModelIdentity,
     OutOfDistribution,
@@ -32,7 +33,8 @@ from lesion_core.wire import (
     QualityFinding,
 )
 from lesion_plugins.registry import BackboneRegistry
-from lesion_serve.network import Engine, load_network
+from lesion_serve.heat_map import draw_heat_map, evidence_for
+from lesion_serve.network import Engine, NetworkAnswer, load_network
 
 
 class Predictor:
@@ -50,11 +52,16 @@ class Predictor:
         cv2.setNumThreads(threads)
         manifest = bundle.manifest
         self._manifest = manifest
-        self._network, self.engine = load_network(bundle, registry, engine=engine, threads=threads)
+        self._network = load_network(bundle, registry, engine=engine, threads=threads)
         self._reference = safetensors.numpy.load(bundle.read(REFERENCE))
         self.identity = ModelIdentity(
             name=manifest.name, version=version, backbone=manifest.backbone.name, bundle_digest=bundle.digest
         )
+
+    @property
+    def engine(self) -> str:
+        """What the network runs in: ``onnx`` or ``torch``."""
+        return self._network.engine
 
     @classmethod
     def load(cls, folder: Path, *, version: str, threads: int = 1, engine: Engine = "auto") -> Predictor:
@@ -78,13 +85,20 @@ class Predictor:
         self._run(np.zeros((side, side, 3), np.uint8))
 
     def predict(
-        self, data: bytes, *, metadata: PatientMetadata | None = None, request_id: str | None = None
+        self,
+        data: bytes,
+        *,
+        metadata: PatientMetadata | None = None,
+        heat_map: bool = False,
+        request_id: str | None = None,
     ) -> Prediction:
         """Answer for one image.
 
         Args:
             data: bytes of an image file, as ``decode_image`` accepts it.
             metadata: age, sex and site where they are known; used where the model was measured with them.
+            heat_map: also draw where the network finds evidence for the most probable trained diagnosis. The network
+                has what it takes at hand after every answer, so nothing is computed unless it is asked for.
             request_id: named in the answer; a new one where it is ``None``.
         Raises:
             ImageError: the bytes are not an acceptable image.
@@ -100,7 +114,8 @@ class Predictor:
         with_metadata = None if metadata is None else self._manifest.decision_with_metadata
         parameters = with_metadata or self._manifest.decision
         with _timed(timings, "network"):
-            output = self._run(square, metadata)
+            answer = self._run(square, metadata)
+        output = _mean(answer.output)
         with _timed(timings, "decision"):
             decisions = decide(
                 output,
@@ -109,19 +124,32 @@ class Predictor:
                 taxonomy=self._manifest.taxonomy,
                 metadata=None if metadata is None or parameters.metadata is None else [metadata],
             )
-        return self._answer(decisions, parameters, quality, timings, request_id or uuid.uuid4().hex)
+        drawn = None
+        if heat_map and answer.feature_map is not None:
+            with _timed(timings, "heat_map"):
+                drawn = self._draw(square, answer.feature_map, decisions)
+        return self._answer(decisions, parameters, quality, timings, drawn, request_id or uuid.uuid4().hex)
 
-    def _run(self, square: NDArray[np.uint8], metadata: PatientMetadata | None = None) -> NetworkOutput:
+    def _draw(self, square: NDArray[np.uint8], feature_maps: NDArray[np.float32], decisions: Decisions) -> HeatMap:
+        top = int(decisions.top_trained[0])  # none of the above has no logit that could be explained
+        evidence = evidence_for(
+            self._network.head_weight[top],
+            feature_maps,
+            views=self._manifest.preprocess.views,
+            side_px=len(square),
+        )
+        code = self._manifest.taxonomy.trained_codes[top]
+        return draw_heat_map(square, evidence, code=code, is_additive=self._network.is_pooled_by_mean)
+
+    def _run(self, square: NDArray[np.uint8], metadata: PatientMetadata | None = None) -> NetworkAnswer:
+        """What the network says of every view, ``(V, …)``."""
         spec, sites = self._manifest.preprocess, self._manifest.metadata_sites
         views = np.concatenate(list(views_of(square[None], spec.views)))
         known = None
         if sites is not None:  # the network has been told in training that nothing may be known
             rows = encode_metadata([metadata or PatientMetadata()], sites).astype(np.float32)
             known = rows.repeat(len(views), axis=0)
-        output = self._network(normalise(views, spec), known)
-        return NetworkOutput(
-            logits=output.logits.mean(axis=0, keepdims=True), embeddings=output.embeddings.mean(axis=0, keepdims=True)
-        )
+        return self._network.run(normalise(views, spec), known)
 
     def _answer(
         self,
@@ -129,6 +157,7 @@ class Predictor:
         parameters: DecisionParameters,
         quality: tuple[QualityFinding, ...],
         timings: dict[str, float],
+        heat_map: HeatMap | None,
         request_id: str,
     ) -> Prediction:
         taxonomy = self._manifest.taxonomy
@@ -160,7 +189,15 @@ class Predictor:
             risk=_malignancy_risk(float(decisions.risk[0]), parameters) if parameters.triage else None,
             quality=quality,
             timings_ms=timings,
+            heat_map=heat_map,
         )
+
+
+def _mean(output: NetworkOutput) -> NetworkOutput:
+    """Over the views."""
+    return NetworkOutput(
+        logits=output.logits.mean(axis=0, keepdims=True), embeddings=output.embeddings.mean(axis=0, keepdims=True)
+    )
 
 
 def _malignancy_risk(risk: float, parameters: DecisionParameters) -> MalignancyRisk:

@@ -28,7 +28,7 @@ def start(*, port: int = UI_PORT, endpoint_url: str | None = None, token_file: P
     Research use only. Without options it asks the service that 'lesion-serve start' has started in the same folder
     (.lesion/endpoint.json; LESION_HOME changes .lesion), now or later.
 
-    Example: lesion-ui --endpoint-url http://127.0.0.1:8080/predictions/skin_vit --token-file token.txt
+    Example: lesion-ui --endpoint-url http://127.0.0.1:8000/v1/predictions --token-file token.txt
 
     Parameters
     ----------

@@ -104,7 +104,7 @@ def _require_usable(endpoint: Endpoint) -> None:
     if not usable:
         raise ServiceError(
             f"{endpoint.url!r} is not the address of a service. An address looks like "
-            "http://127.0.0.1:8080/predictions/skin_vit: correct it and start the app again.",
+            "http://127.0.0.1:8000/v1/predictions: correct it and start the app again.",
             code="bad_endpoint",
         )
     token = endpoint.token

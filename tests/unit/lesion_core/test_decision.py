@@ -99,6 +99,19 @@ def test_half_of_the_validation_images_get_less_than_one_percent_none_of_the_abo
     assert np.median(none) == pytest.approx(0.01, abs=0.002)
 
 
+def test_the_most_probable_trained_class_is_known_of_the_strangest_image(
+    model: tuple[NetworkOutput, DecisionParameters, Reference],
+) -> None:
+    """Where every trained class has no probability left, the first is not taken for the largest."""
+    output, parameters, reference = model
+    ood = attrs.evolve(parameters.ood, median=-1e9 - 1, threshold=-1e9)
+
+    decisions = apply(output, attrs.evolve(parameters, ood=ood), reference)
+
+    assert not decisions.probabilities[:, :-1].any()
+    np.testing.assert_array_equal(decisions.top_trained, output.logits.argmax(axis=1))
+
+
 def test_risk_does_not_fall_when_an_image_is_strange(
     model: tuple[NetworkOutput, DecisionParameters, Reference],
 ) -> None:

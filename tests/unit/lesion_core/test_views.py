@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lesion_core.preprocess_spec import Views
-from lesion_core.views import views_of
+from lesion_core.views import maps_on_square, views_of
 
 SQUARES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
 
@@ -41,3 +41,32 @@ def test_the_corners_of_a_picture_are_in_its_crops() -> None:
 
     assert crops.index(max(crops)) == 1  # top right
     assert all(first != second for first, second in pairwise(crops[:3]))
+
+
+@pytest.mark.parametrize("views", [Views.NONE, Views.FLIPS_AND_ROTATIONS])
+def test_maps_of_turned_views_are_turned_back(views: Views) -> None:
+    """A map that follows the picture comes back as the picture, and not as a mixture of its symmetries."""
+    maps = np.concatenate(list(views_of(SQUARES[:1], views)))[..., 0].astype(np.float32)
+
+    np.testing.assert_allclose(maps_on_square(maps, views, 16), SQUARES[0, ..., 0], atol=1e-3)
+
+
+def test_the_map_of_a_crop_lies_where_the_crop_was() -> None:
+    """And nowhere else."""
+    maps = np.zeros((5, 4, 4), np.float32)
+    maps[2] = 1.0  # top right
+
+    found = maps_on_square(maps, Views.MULTI_CROP, 32)
+
+    assert found[:28, 4:].min() == found[:28, 4:].max() > 0
+    assert not found[28:].any()
+    assert not found[:, :4].any()
+
+
+@pytest.mark.parametrize("views", list(Views))
+def test_what_maps_add_up_to_survives(views: Views) -> None:
+    """Their mean is a share of a logit, whatever was turned or cropped."""
+    count = len(list(views_of(SQUARES[:1], views)))
+    maps = np.random.default_rng(0).normal(1.0, 2.0, (count, 4, 4)).astype(np.float32)
+
+    assert maps_on_square(maps, views, 64).mean() == pytest.approx(maps.mean(), abs=1e-5)

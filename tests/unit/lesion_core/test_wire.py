@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import attrs
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from lesion_core.errors import WireError
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import (
+    PNG_SIGNATURE,
     ClassProbability,
     ConformalSet,
+    HeatMap,
     MalignancyRisk,
     ModelIdentity,
     OutOfDistribution,
@@ -113,6 +116,44 @@ def test_a_newer_server_may_add_a_key() -> None:
     data = {**json.loads(to_json(value)), "hint": "new"}
 
     assert from_json(json.dumps(data), Problem) == value
+
+
+def test_a_heat_map_survives_the_wire_and_an_answer_without_one_is_read() -> None:
+    """Servers before heat maps do not send the key; it is of the same schema version."""
+    picture = PNG_SIGNATURE + b"and the rest"
+    drawn = HeatMap(
+        code="MEL",
+        method="class_activation",
+        lowest=-1.5,
+        highest=9.25,
+        colours="viridis",
+        png_base64=base64.b64encode(picture).decode(),
+    )
+    value = attrs.evolve(prediction([1.0] * 9), heat_map=drawn)
+    read = from_json(to_json(value), Prediction)
+    old = {key: item for key, item in json.loads(to_json(value)).items() if key != "heat_map"}
+
+    assert read == value
+    assert read.heat_map is not None
+    assert read.heat_map.png == picture
+    assert from_json(json.dumps(old), Prediction) == prediction([1.0] * 9)
+
+
+@pytest.mark.parametrize("sent", ["not base64!", base64.b64encode(b"<svg onload=...>").decode(), ""])
+def test_a_heat_map_that_is_no_png_is_refused(sent: str) -> None:
+    """Programs show it to people; what else it may be, nobody has looked at."""
+    data = json.loads(to_json(prediction([1.0] * 9)))
+    data["heat_map"] = {
+        "code": "MEL",
+        "method": "class_activation",
+        "lowest": 0,
+        "highest": 1,
+        "colours": "viridis",
+        "png_base64": sent,
+    }
+
+    with pytest.raises(WireError, match="png_base64 is not"):
+        from_json(json.dumps(data), Prediction)
 
 
 @pytest.mark.parametrize(

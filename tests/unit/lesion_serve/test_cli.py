@@ -11,8 +11,8 @@ import pytest
 from lesion_core.errors import LesionError
 from lesion_core.processes import child_environment
 from lesion_core.workspace import Endpoint, Workspace
-from lesion_serve.cli import _forget
 from lesion_serve.engine.java import find_java, java_version
+from lesion_serve.start_cli import _forget
 from support.bundles import make_tiny_bundle
 
 
@@ -32,7 +32,7 @@ def test_help_names_every_command_and_says_research_use_only(tmp_path: Path) -> 
     shown = run(tmp_path, "--help").stdout
 
     assert "Research use only" in shown
-    for command in ("archive", "start", "predict", "inspect"):
+    for command in ("archive", "start", "predict", "inspect", "audit", "keys", "deploy"):
         assert command in shown
     assert "--port" in run(tmp_path, "start", "--help").stdout
 
@@ -84,11 +84,11 @@ def test_a_server_that_stops_forgets_its_own_address_only(tmp_path: Path) -> Non
     ours, other = (Endpoint(url=f"http://127.0.0.1:{port}/predictions/skin_vit", token="t") for port in (1, 2))
 
     other.save(workspace.endpoint)
-    _forget(workspace, ours)
+    _forget(workspace.endpoint, ours)
     assert Endpoint.load(workspace.endpoint) == other
 
     ours.save(workspace.endpoint)
-    _forget(workspace, ours)
+    _forget(workspace.endpoint, ours)
     assert not workspace.endpoint.exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,17 +20,24 @@ from support.images import encoded_lesion
 class FakeContext:
     """The methods of ``ts.context.Context`` that a handler uses."""
 
-    def __init__(self, folder: Path, content_type: str | None = "image/jpeg", header: str = "Content-Type") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        content_type: str | None = "image/jpeg",
+        header: str = "Content-Type",
+        also: Mapping[int, Mapping[str, str]] | None = None,
+    ) -> None:
         self.system_properties = {"model_dir": str(folder)}
         self.status: dict[int, int] = {}
         self.types: dict[int, str] = {}
         self._headers = {"Host": "127.0.0.1"} if content_type is None else {"Host": "127.0.0.1", header: content_type}
+        self._also = also or {}  # further headers of single items
 
     def get_request_id(self, index: int) -> str:
         return f"r-{index}"
 
     def get_all_request_header(self, index: int) -> dict[str, str]:
-        return self._headers
+        return {**self._headers, **self._also.get(index, {})}
 
     def set_response_content_type(self, index: int, value: str) -> None:
         self.types[index] = value
@@ -69,6 +77,40 @@ def test_one_bad_item_does_not_harm_the_other_seven(handler: Handler, unpacked: 
     for index in (0, 1, 2, 4, 5, 6, 7):
         assert from_json(answers[index], Prediction).request_id == f"r-{index}"
     assert set(context.types.values()) == {"application/json"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"X-Lesion-Metadata": '{"age": 55}'}, "bad_metadata"),
+        ({"x-lesion-metadata": "55"}, "bad_metadata"),
+        ({"X-LESION-HEAT-MAP": "please"}, "bad_request"),
+    ],
+)
+def test_bad_headers_of_one_item_do_not_harm_the_other_seven(
+    handler: Handler, unpacked: Path, headers: dict[str, str], code: str
+) -> None:
+    """Headers belong to a request, also where it shares a batch."""
+    context = FakeContext(unpacked, also={5: headers})
+
+    answers = handler.handle([{"body": encoded_lesion(seed=n)} for n in range(8)], context)
+
+    assert context.status == {5: 422}
+    problem = from_json(answers[5], Problem)
+    assert (problem.code, problem.request_id) == (code, "r-5")
+    assert [from_json(answers[n], Prediction).request_id for n in range(8) if n != 5] == [
+        f"r-{n}" for n in range(8) if n != 5
+    ]
+
+
+def test_a_heat_map_is_drawn_for_the_item_that_asks(handler: Handler, unpacked: Path) -> None:
+    """And for no other one of its batch."""
+    context = FakeContext(unpacked, also={1: {"x-lesion-heat-map": "true"}, 2: {"X-Lesion-Heat-Map": "false"}})
+
+    answers = handler.handle([{"body": encoded_lesion(seed=n)} for n in range(3)], context)
+
+    drawn = [from_json(answer, Prediction).heat_map is not None for answer in answers]
+    assert drawn == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import attrs
+import numpy as np
 import pytest
+from PIL import Image
 
 from lesion_core.bundle import ONNX, Bundle, OnnxParity, write_bundle
+from lesion_core.decision.metadata import PatientMetadata
 from lesion_core.preprocess_spec import Views
 from lesion_core.processes import child_environment
+from lesion_core.wire import Prediction
 from lesion_plugins.classifier import classifier_from_bundle
 from lesion_plugins.errors import OnnxError, PluginMissingError
 from lesion_plugins.onnx_network import export_onnx
 from lesion_plugins.registry import BackboneRegistry
 from lesion_serve.predictor import Predictor
-from support.bundles import SIDE_PX, make_tiny_bundle
+from support.bundles import SIDE_PX, make_tiny_bundle, with_metadata_branch
 from support.images import encoded_lesion
 
 EXACT = OnnxParity(images=10, max_logit_gap=1e-6, disagreements=0)
@@ -42,12 +47,12 @@ def with_onnx(plain: Bundle, folder: Path, network: bytes, parity: OnnxParity = 
 
 @pytest.mark.parametrize("views", list(Views))
 def test_both_engines_give_the_same_answer(plain: Bundle, network: bytes, tmp_path: Path, views: Views) -> None:
-    """Probabilities, risk and strangeness, whatever views are averaged."""
+    """Probabilities, risk, strangeness and heat map, whatever views are averaged."""
     spec = attrs.evolve(plain.manifest.preprocess, views=views)
     folder = with_onnx(plain, tmp_path / "bundle", network, preprocess=spec)
     fast, slow = (Predictor.load(folder, version="1", engine=engine) for engine in ("auto", "torch"))
 
-    one, other = (predictor.predict(encoded_lesion()) for predictor in (fast, slow))
+    one, other = (predictor.predict(encoded_lesion(), heat_map=True) for predictor in (fast, slow))
 
     assert (fast.engine, slow.engine) == ("onnx", "torch")
     assert [item.probability for item in one.probabilities] == pytest.approx(
@@ -57,6 +62,30 @@ def test_both_engines_give_the_same_answer(plain: Bundle, network: bytes, tmp_pa
     assert other.risk is not None
     assert one.risk.probability == pytest.approx(other.risk.probability, abs=1e-4)
     assert one.out_of_distribution.score == pytest.approx(other.out_of_distribution.score, rel=1e-3)
+    check_same_heat_map(one, other)
+
+
+def test_both_engines_give_the_same_heat_map_beside_a_metadata_branch(plain: Bundle, tmp_path: Path) -> None:
+    """For a patient of whom something is known."""
+    fused = with_metadata_branch(plain, tmp_path / "fused")
+    network = export_onnx(classifier_from_bundle(fused, BackboneRegistry.load()), input_size_px=SIDE_PX)
+    folder = with_onnx(fused, tmp_path / "bundle", network)
+    known = PatientMetadata(age_approx=60, sex="male")
+    fast, slow = (Predictor.load(folder, version="1", engine=engine) for engine in ("onnx", "torch"))
+
+    one, other = (predictor.predict(encoded_lesion(), metadata=known, heat_map=True) for predictor in (fast, slow))
+
+    check_same_heat_map(one, other)
+
+
+def check_same_heat_map(one: Prediction, other: Prediction) -> None:
+    assert one.heat_map is not None
+    assert other.heat_map is not None
+    assert one.heat_map.code == other.heat_map.code
+    for bound in ("lowest", "highest"):
+        assert getattr(one.heat_map, bound) == pytest.approx(getattr(other.heat_map, bound), abs=1e-3)
+    fast, slow = (np.asarray(Image.open(io.BytesIO(drawn.png))) for drawn in (one.heat_map, other.heat_map))
+    assert (fast != slow).mean() < 0.01  # a value on the edge of two steps may fall to either side
 
 
 def test_a_network_whose_parity_does_not_hold_is_not_used(plain: Bundle, network: bytes, tmp_path: Path) -> None:

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import attrs
 import numpy as np
 import pytest
 import safetensors.numpy
 import torch
 from PIL import Image
 
-from lesion_core.bundle import REFERENCE, WEIGHTS, Bundle, write_bundle
+from lesion_core.bundle import REFERENCE, Bundle
 from lesion_core.datasets.synthetic import draw_lesion
 from lesion_core.decision.decide import decide
-from lesion_core.decision.metadata import PatientMetadata, metadata_features
+from lesion_core.decision.metadata import PatientMetadata
 from lesion_core.decision.ood import NetworkOutput
 from lesion_core.errors import BundleError, ImageError
 from lesion_core.preprocess import load_square, normalise, resize_square
 from lesion_core.preprocess_spec import Views
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import Prediction, from_json, to_json
-from lesion_plugins.classifier import build_classifier, classifier_from_bundle
+from lesion_plugins.classifier import classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
-from lesion_plugins.weights import weights_to_bytes
 from lesion_serve.predictor import Predictor
-from support.bundles import SIDE_PX, make_tiny_bundle
+from support.bundles import make_tiny_bundle, with_metadata_branch, with_views
 from support.image_files import encoded
 from support.images import encoded_lesion
 
@@ -124,11 +122,7 @@ def test_the_answer_is_the_mean_over_the_views_of_the_bundle(bundle: Bundle, tmp
     pictures = [encoded(Image.fromarray(np.rot90(square, turns)), "PNG") for turns in range(2)]
 
     def scores(views: Views) -> list[float]:
-        manifest = attrs.evolve(
-            bundle.manifest, preprocess=attrs.evolve(bundle.manifest.preprocess, views=views), files={}
-        )
-        files = {name: bundle.read(name) for name in bundle.manifest.files}
-        predictor = Predictor.load(write_bundle(tmp_path / views, manifest, files).folder, version="1")
+        predictor = Predictor.load(with_views(bundle, tmp_path / views, views).folder, version="1")
         return [predictor.predict(picture).out_of_distribution.score for picture in pictures]
 
     one_way, turned = scores(Views.FLIPS_AND_ROTATIONS)
@@ -139,22 +133,7 @@ def test_the_answer_is_the_mean_over_the_views_of_the_bundle(bundle: Bundle, tmp
 
 def test_a_network_that_takes_metadata_is_told_what_is_known(bundle: Bundle, tmp_path: Path) -> None:
     """And that nothing is known where nothing is said."""
-    sites = ("back",)
-    torch.manual_seed(0)
-    backbone = BackboneRegistry.load().get("efficientnet_lite0")
-    model, _ = build_classifier(
-        backbone, classes=8, input_size_px=SIDE_PX, pretrained="none", metadata_features=metadata_features(sites)
-    )
-    assert model.metadata_branch is not None
-    for parameter in model.metadata_branch.parameters():
-        torch.nn.init.normal_(parameter)  # it starts silent
-    decision = attrs.evolve(bundle.manifest.decision, temperature=1.0)
-    manifest = attrs.evolve(
-        bundle.manifest, decision=decision, decision_with_metadata=decision, metadata_sites=sites, files={}
-    )
-    files = {name: bundle.read(name) for name in bundle.manifest.files}
-    folder = write_bundle(tmp_path / "fused", manifest, {**files, WEIGHTS: weights_to_bytes(model)}).folder
-    predictor = Predictor.load(folder, version="1")
+    predictor = Predictor.load(with_metadata_branch(bundle, tmp_path / "fused").folder, version="1")
 
     def answer(metadata: PatientMetadata | None) -> float:
         risk = predictor.predict(encoded_lesion(), metadata=metadata).risk

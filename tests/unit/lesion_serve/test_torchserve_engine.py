@@ -7,19 +7,20 @@ import socket
 import tempfile
 from pathlib import Path
 
+import attrs
 import pytest
 
 from lesion_core.errors import LesionError, PortTakenError
 from lesion_core.processes import free_port
-from lesion_serve.engine.torchserve import (
+from lesion_serve.engine.torchserve_instance import load_failure
+from lesion_serve.engine.torchserve_layout import (
     FOLDER_PREFIX,
     TorchServeSettings,
-    _check_ports,
-    _command,
-    _load_failure,
-    _other_ports,
-    _own,
-    _remove_abandoned_folders,
+    check_ports,
+    choose_ports,
+    inherited_environment,
+    own,
+    remove_abandoned_folders,
 )
 
 
@@ -29,25 +30,24 @@ def test_only_folders_whose_owner_is_gone_are_removed(tmp_path: Path, monkeypatc
     running, abandoned, foreign = (tmp_path / f"{FOLDER_PREFIX}{name}" for name in ("running", "abandoned", "foreign"))
     for folder in (running, abandoned, foreign):
         folder.mkdir()
-    lock = _own(running)
-    os.close(_own(abandoned))
+    lock = own(running)
+    os.close(own(abandoned))
 
-    _remove_abandoned_folders()
+    remove_abandoned_folders()
 
     assert {path.name for path in tmp_path.iterdir()} == {running.name, foreign.name}
     os.close(lock)
 
 
-def test_settings_of_the_shell_do_not_reach_torchserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TS_CONFIG_FILE alone would replace the whole configuration."""
-    for name in ("TS_CONFIG_FILE", "TS_DISABLE_TOKEN_AUTHORIZATION", "LOG_LOCATION"):
-        monkeypatch.setenv(name, "x")
+def test_secrets_and_settings_of_the_shell_do_not_reach_torchserve() -> None:
+    """TS_CONFIG_FILE alone would replace the whole configuration; what is not listed is a secret."""
+    wanted = {"PATH": "/bin", "HOME": "/home/x", "LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "0"}
+    kept_back = {
+        *("TS_CONFIG_FILE", "TS_DISABLE_TOKEN_AUTHORIZATION", "LOG_LOCATION", "SM_TELEMETRY_LOG", "PYTHONSTARTUP"),
+        *("AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "MLFLOW_TRACKING_PASSWORD", "LESION_GATEWAY_KEY", "HF_TOKEN"),
+    }
 
-    command = _command(Path("/usr/bin/java"), tmp_path)
-
-    removed = [command[place + 1] for place, word in enumerate(command) if word == "-u"]
-    assert {"TS_CONFIG_FILE", "TS_DISABLE_TOKEN_AUTHORIZATION", "LOG_LOCATION"} <= set(removed)
-    assert command[0] == "env"
+    assert inherited_environment({**wanted, **dict.fromkeys(kept_back, "x")}) == wanted
 
 
 def test_the_reason_of_a_failed_load_is_read_from_the_log() -> None:
@@ -57,10 +57,11 @@ def test_the_reason_of_a_failed_load_is_read_from_the_log() -> None:
     trace = f"{prefix}-stdout MODEL_LOG - ModuleNotFoundError: No module named 'timm'\n"
     told = f"{prefix}-stdout MODEL_LOG - Failed to load model skin_vit, exception BundleError: it was altered.\n"
 
-    assert _load_failure(died + trace) is None
-    assert _load_failure((died + trace) * 2) == "ModuleNotFoundError: No module named 'timm'"
-    assert _load_failure(died * 2) == "its process died."
-    assert _load_failure(told + trace) == "BundleError: it was altered."
+    ours = "skin_vit", "5"
+    assert load_failure(died + trace, *ours) is None
+    assert load_failure((died + trace) * 2, *ours) == "ModuleNotFoundError: No module named 'timm'"
+    assert load_failure(died * 2, *ours) == "its process died."
+    assert load_failure(told + trace, *ours) == "BundleError: it was altered."
 
 
 def test_a_taken_port_names_the_option_that_changes_it() -> None:
@@ -75,7 +76,7 @@ def test_a_taken_port_names_the_option_that_changes_it() -> None:
             (TorchServeSettings(port=free_port(), metrics_port=port), "--metrics-port"),
         ):
             with pytest.raises(PortTakenError) as caught:
-                _check_ports(settings)
+                check_ports(settings)
             assert caught.value.option == option
 
 
@@ -84,14 +85,21 @@ def test_one_port_cannot_serve_two_purposes() -> None:
     port = free_port()
 
     with pytest.raises(LesionError, match="--port and --management-port are both"):
-        _check_ports(TorchServeSettings(port=port, management_port=port))
+        check_ports(TorchServeSettings(port=port, management_port=port))
 
 
-def test_the_other_ports_are_all_different() -> None:
+def test_what_befalls_another_version_is_not_ours() -> None:
+    """Their workers write into the same log."""
+    told = " W-9000-skin_vit_{}-stdout MODEL_LOG - Failed to load model skin_vit, exception BundleError: altered.\n"
+    log = "".join(told.format(version) for version in ("51", "5.1", "5-stdx", "15", "unregistered-5"))
+
+    assert load_failure(log, "skin_vit", "5") is None
+    assert load_failure(log, "skin_vit", "5.1") == "BundleError: altered."
+
+
+def test_the_ports_are_all_different() -> None:
     """And those that were named are kept."""
-    settings = TorchServeSettings(port=1, management_port=2)
+    ports = choose_ports(TorchServeSettings(port=1, management_port=2))
 
-    management, *others = _other_ports(settings)
-
-    assert management == 2
-    assert len({1, 2, *others}) == 5
+    assert (ports.inference, ports.management) == (1, 2)
+    assert len(set(attrs.astuple(ports))) == 5

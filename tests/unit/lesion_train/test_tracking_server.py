@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,21 +11,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pg8000.dbapi  # type: ignore[import-untyped]
-import pg8000.exceptions  # type: ignore[import-untyped]
 import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
 from lesion_core.bundle import Bundle
 from lesion_core.errors import LesionError
-from lesion_core.processes import ChildProcess, child_environment, free_port
+from lesion_core.processes import child_environment, free_port
 from lesion_core.workspace import Workspace
 from lesion_train.mlflow_server import start_mlflow
 from lesion_train.promotion_log import PromotionLog
 from lesion_train.record import RunRecord
 from lesion_train.tracking import BackgroundMirror, Mirror, TrackingError, register
 from support.bundles import make_tiny_bundle
+from support.postgres import private_postgres
 from support.runs import add_bundle, add_rows, make_run
 
 PASSWORD = "hunter2/@x"
@@ -238,61 +234,11 @@ def test_eight_trainers_at_once_give_eight_versions_one_champion_and_the_newest_
             started.stop()
 
 
-def find_postgres() -> Path | None:
-    """The folder of PostgreSQL's programs."""
-    found = shutil.which("pg_ctl")
-    if found and shutil.which("initdb"):
-        return Path(found).parent
-    return next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
-
-
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
     """Address of a private PostgreSQL on loopback, with a password that needs encoding; it ends with the test."""
-    programs = find_postgres()
-    if programs is None:
-        pytest.skip("no PostgreSQL here: neither initdb on the PATH nor in /usr/lib/postgresql")
-    as_other: list[str] = []
-    # Not pytest's own folder, which other users cannot look into.
-    folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
-    if os.geteuid() == 0:  # which PostgreSQL refuses to run as
-        if shutil.which("setpriv") is None:
-            pytest.skip("PostgreSQL refuses to run as root, and there is no setpriv to become somebody else")
-        nobody = pwd.getpwnam("nobody")
-        as_other = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-        shutil.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    secret = folder / "password"
-    secret.write_text(PASSWORD)
-    secret.chmod(0o644)
-    port, data = free_port(), folder / "data"
-    subprocess.run(
-        [*as_other, programs / "initdb", "-D", data, "-U", "lesion", "-A", "scram-sha-256", f"--pwfile={secret}", "-N"],
-        check=True,
-        capture_output=True,
-        cwd=folder,
-    )
-    process = ChildProcess.start(
-        "PostgreSQL",
-        [*as_other, str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", str(folder), "-h", "127.0.0.1"],
-        log_path=folder / "log",
-        cwd=folder,
-    )
-    try:
-
-        def is_ready() -> bool:
-            try:
-                pg8000.dbapi.connect(
-                    "lesion", database="postgres", host="127.0.0.1", port=port, password=PASSWORD
-                ).close()
-            except pg8000.exceptions.Error:
-                return False
-            return True
-
-        process.wait_until(is_ready, timeout_s=60)
-        yield f"postgresql+pg8000://lesion:hunter2%2F%40x@127.0.0.1:{port}/postgres"
-    finally:
-        process.stop()
-        shutil.rmtree(folder)
+    with private_postgres(PASSWORD) as address:
+        yield address
 
 
 def command_lines() -> str:

@@ -29,10 +29,12 @@ class Decisions:
     """Decisions for N images.
 
     ``probabilities`` float64 ``(N, K + 1)``, rows sum to 1, *none of the above* last; ``conformal`` bool ``(N, K)``;
-    ``strangeness``, ``risk`` float64 ``(N,)``.
+    ``strangeness``, ``risk`` float64 ``(N,)``. ``top_trained`` int64 ``(N,)`` in ``[0, K)``: the most probable trained
+    class, also of an image so strange that ``probabilities`` leave nothing to any of them.
     """
 
     probabilities: NDArray[np.float64]
+    top_trained: NDArray[np.int64]
     conformal: NDArray[np.bool_]
     strangeness: NDArray[np.float64]
     risk: NDArray[np.float64]
@@ -68,6 +70,7 @@ def decide(
     conformal = parameters.conformal
     return Decisions(
         probabilities=np.concatenate([trained * (1.0 - none[:, None]), none[:, None]], axis=1),
+        top_trained=trained.argmax(axis=1),
         conformal=conformal_sets(calibrated_probabilities(logits, conformal.temperature), conformal.quantiles),
         strangeness=score,
         risk=malignancy_risk(trained, taxonomy),

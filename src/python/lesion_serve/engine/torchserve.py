@@ -1,259 +1,312 @@
-"""Run an archive under TorchServe, on loopback, started and stopped by us.
+"""The engine that serves with TorchServe: versions side by side in one frontend, each in processes of its own.
 
-Every instance has a folder of its own: model store, key file, logs and the temporary folder where workers' sockets lie,
-so that several can run on one host. Java is started directly, not through ``torchserve --start``: that one keeps a
-single pid file for the whole host and leaves Java behind when it is stopped in the foreground.
-
-What the user's shell says to TorchServe is taken away from it: ``TS_CONFIG_FILE`` alone would replace our whole
-configuration, token authorisation included.
+A thread watches. A frontend that died, or that does not answer any more, is started again on the same ports with the
+same versions; a worker that stays away is given a new start, also after TorchServe itself has given it up, which it
+does after five minutes and for good. Both wait longer from try to try.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import io
-import json
-import os
-import re
-import shutil
-import sys
-import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import attrs
-import httpx
-import ts
-from PIL import Image
+import structlog
 
 from lesion_core.errors import LesionError
-from lesion_core.processes import ChildProcess, free_port, require_free_port
-from lesion_core.workspace import SERVE_PORT, Endpoint
+from lesion_core.processes import ChildProcess
+from lesion_core.wire import Prediction
+from lesion_core.workspace import Endpoint
 from lesion_serve.archive import ArchiveInfo, read_archive, require_plugin
-from lesion_serve.engine.java import find_java
+from lesion_serve.engine.engine import (
+    BusyError,
+    EngineDownError,
+    EngineError,
+    LoadedVersion,
+    UnknownVersionError,
+    identity_of,
+)
+from lesion_serve.engine.torchserve_client import PredictionClient, prediction_url
+from lesion_serve.engine.torchserve_instance import TorchServeInstance
+from lesion_serve.engine.torchserve_layout import TorchServeSettings
+from lesion_serve.engine.torchserve_probe import await_first_answer
+from lesion_serve.engine.torchserve_watch import VersionWatch
 
-READY_TIMEOUT_S = 180.0
-MAX_REQUEST_BYTES = 21 * 1024 * 1024  # a little above what the predictor takes, so that its own sentence is the answer
-TEN_YEARS_MIN = 10 * 365 * 24 * 60
-FOLDER_PREFIX = "lesion-serve-"
-LOCK = "owner.lock"
-_REASON = re.compile(r"Failed to load model \S+, exception (.+)")
-_LAST_LINE_OF_A_TRACEBACK = re.compile(r"MODEL_LOG - (\w[\w.]*(?:Error|Exception): .+)")
-_READ_BY_TORCHSERVE = ("LOG_LOCATION", "METRICS_LOCATION", "SM_TELEMETRY_LOG")  # besides TS_…
+DRAIN_S = 60.0
+SILENT_S = 30.0
+STABLE_S = 60.0
+LONGEST_WAIT_S = 60.0
+POLL_S = 0.5
 
-
-@attrs.frozen(kw_only=True)
-class TorchServeSettings:
-    """How an instance runs. Management and metrics take free ports where they are ``None``."""
-
-    port: int = SERVE_PORT
-    management_port: int | None = None
-    metrics_port: int | None = None
-    workers: int = attrs.field(default=1, validator=attrs.validators.ge(1))
-    java: Path | None = None
+log = structlog.get_logger()
 
 
 class TorchServeEngine:
-    """One running TorchServe with one archive."""
+    """One running TorchServe. Implements ``lesion_serve.engine.engine.Engine``."""
 
-    def __init__(self, process: ChildProcess, endpoint: Endpoint, folder: Path, lock: int) -> None:
-        self.endpoint = endpoint
-        self.process = process
-        self._folder = folder
-        self._lock = lock
+    def __init__(self, instance: TorchServeInstance, settings: TorchServeSettings) -> None:
+        self._instance = instance
+        self._settings = settings
+        self._loaded: dict[str, VersionWatch] = {}  # replaced, never changed: other threads look at it
+        self._default: str | None = None
+        self._serving_name = ""
+        self._client = PredictionClient()
+        self._waiting: Counter[str] = Counter()
+        self._is_up = True
+        self._control = threading.RLock()
+        self._stopping = threading.Event()
+        self._watcher: threading.Thread | None = None
+        self._on_endpoint: Callable[[Endpoint], None] | None = None
 
     @classmethod
-    def start(cls, archive: Path, settings: TorchServeSettings, *, serving: Path) -> TorchServeEngine:
-        """Start and wait until a worker has answered a prediction.
+    def start(
+        cls,
+        archive: Path,
+        settings: TorchServeSettings,
+        *,
+        serving: Path,
+        on_endpoint: Callable[[Endpoint], None] | None = None,
+    ) -> TorchServeEngine:
+        """Start with one archive and wait until it has answered a prediction.
 
         Args:
             archive: a ``.mar`` of ours.
             settings: ports, workers, Java.
-            serving: folder in which the instance makes its own.
+            serving: folder for the log.
+            on_endpoint: called with the address and its token, now and after each new start.
         Raises:
             PluginMissingError, PluginVersionError: the archive's backbone cannot be built here; nothing was started.
             PortTakenError: a port is taken; names the option.
-            LesionError: ``model_did_not_load``: a worker could not load the archive; says why.
-                ``did_not_start``: anything else; quotes its log.
+            ModelLoadError: a worker could not load the archive; says why.
+            LesionError: ``did_not_start``: anything else; quotes its log.
         """
         info = read_archive(archive)
         require_plugin(info)
-        _check_ports(settings)
-        java = find_java(settings.java)
-        serving.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned_folders()
-        # Worker sockets lie in the temporary folder, and the path of a socket has at most 107 characters.
-        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-        lock = _own(folder)
+        engine = cls(TorchServeInstance.start(settings, serving=serving), settings)
         try:
-            _lay_out(folder, archive, info, settings)
-            process = ChildProcess.start(
-                "TorchServe",
-                _command(java, folder),
-                log_path=_fresh(serving / f"torchserve-{settings.port}.log"),
-                environment={"TEMP": str(folder / "tmp"), "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"},
-                cwd=folder,
-            )
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
-            raise
-        url = f"http://127.0.0.1:{settings.port}/predictions/{info.serving_name}"
-        engine = cls(process, Endpoint(url=url, token=""), folder, lock)
-        try:
-            process.wait_until(engine._is_ready, timeout_s=READY_TIMEOUT_S)
+            engine.load(info)
         except BaseException:
             engine.stop()
             raise
+        engine._on_endpoint = on_endpoint
+        engine._tell_endpoint()
+        engine._watcher = threading.Thread(target=engine._watch, name="torchserve-watcher", daemon=True)
+        engine._watcher.start()
         return engine
 
-    def _is_ready(self) -> bool:
-        """TorchServe calls itself healthy before a worker is, so the sign is a real prediction.
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the default version answers, and the token of the present start."""
+        url = prediction_url(self._instance.ports.inference, self._serving_name, None)
+        return Endpoint(url=url, token=self._instance.token)
 
-        Raises:
-            LesionError: ``model_did_not_load``: TorchServe would try again for minutes, with the same result.
-        """
-        log_path = self.process.log_path
-        if log_path and (reason := _load_failure(log_path.read_text(errors="replace"))):
-            raise LesionError(
-                f"A TorchServe worker could not load the model: {reason} (the whole log: {log_path})",
-                code="model_did_not_load",
+    @property
+    def process(self) -> ChildProcess:
+        """TorchServe's present process."""
+        return self._instance.process
+
+    async def predict(
+        self,
+        image: bytes,
+        *,
+        request_id: str,
+        timeout_s: float,
+        content_type: str | None = None,
+        version: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Prediction:
+        """See ``Engine.predict``."""
+        asked = self._loaded.get(version or self._default or "")
+        if asked is None:
+            raise UnknownVersionError(version, tuple(self._loaded))
+        self._require_alive(asked)
+        url = prediction_url(self._instance.ports.inference, self._serving_name, version)
+        with self._waits_for(asked.archive.version):
+            try:
+                return await self._client.predict(
+                    url,
+                    self._instance.token,
+                    image,
+                    request_id=request_id,
+                    timeout_s=timeout_s,
+                    content_type=content_type,
+                    headers=headers or {},
+                )
+            except BusyError:
+                self._require_alive(asked)  # TorchServe says the same where there is no worker
+                raise
+
+    def versions(self) -> tuple[LoadedVersion, ...]:
+        """See ``Engine.versions``."""
+        found = [
+            LoadedVersion(
+                identity=identity_of(watch.archive),
+                ready=watch.ready if self._is_up else 0,
+                wanted=self._settings.workers,
+                is_default=version == self._default,
+                finding=watch.finding,
             )
-        keys = self._folder / "key_file.json"
-        if not keys.is_file():
-            return False
+            for version, watch in self._loaded.items()
+        ]
+        return tuple(sorted(found, key=lambda one: not one.is_default))
+
+    def is_ready(self) -> bool:
+        """See ``Engine.is_ready``."""
+        return any(one.is_default and one.ready > 0 for one in self.versions())
+
+    def load(self, archive: ArchiveInfo) -> None:
+        """See ``Engine.load``."""
+        require_plugin(archive)
+        if (present := self._loaded.get(archive.version)) is not None:
+            if present.archive.sha256 == archive.sha256:
+                return
+            raise EngineError(
+                f"Version {archive.version} is loaded with another content: restart the server, or give it a version "
+                "of its own.",
+                code="version_taken",
+            )
+        if self._loaded and archive.serving_name != self._serving_name:
+            raise EngineError(
+                f"This server serves {self._serving_name}, the archive is packed as {archive.serving_name}.",
+                code="other_name",
+            )
+        process, since = self.process, self._instance.log_size()
+        with self._control:
+            self._instance.management.unregister(archive.serving_name, archive.version)  # left by a load that failed
+            self._instance.management.register(self._instance.add_archive(archive), workers=self._settings.workers)
         try:
-            token = json.loads(keys.read_text())["inference"]["key"]
-        except (ValueError, KeyError):
-            return False
-        self.endpoint = attrs.evolve(self.endpoint, token=token)
-        with contextlib.suppress(httpx.HTTPError):
-            answer = httpx.post(
-                self.endpoint.url,
-                content=_blank_image(),
-                headers={"Authorization": f"Bearer {token}", "Content-Type": "image/png"},
-                timeout=30,
-                trust_env=False,
+            await_first_answer(
+                self._instance,
+                archive,
+                since=since,
+                has_ended=lambda: (
+                    self._stopping.is_set() or process.exit_code is not None or self.process is not process
+                ),
             )
-            return answer.status_code == 200
-        return False
+        except BaseException:
+            with contextlib.suppress(EngineError):
+                self._instance.management.unregister(archive.serving_name, archive.version)
+            raise
+        with self._control:
+            if self.process is not process:
+                raise EngineDownError(f"TorchServe was started again while it loaded version {archive.version}.")
+            watch = VersionWatch(archive, wanted=self._settings.workers, stuck_after_s=self._settings.stuck_after_s)
+            self._loaded = {**self._loaded, archive.version: watch}
+            if self._default is None:
+                self._default, self._serving_name = archive.version, archive.serving_name
+        log.info("version_loaded", version=archive.version, bundle=archive.bundle_digest[:16])
+
+    def make_default(self, version: str) -> None:
+        """See ``Engine.make_default``."""
+        with self._control:
+            if version not in self._loaded:
+                raise UnknownVersionError(version, tuple(self._loaded))
+            if version == self._default:
+                return
+            self._instance.management.set_default(self._serving_name, version)
+            self._default = version
+        log.info("default_changed", version=version)
+
+    def unload(self, version: str) -> None:
+        """See ``Engine.unload``."""
+        with self._control:
+            if version not in self._loaded:
+                return
+            if version == self._default:
+                raise EngineError(f"Version {version} is the default one; make another the default first.")
+            self._loaded = {name: watch for name, watch in self._loaded.items() if name != version}
+        deadline = time.monotonic() + DRAIN_S
+        while self._waiting[version] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with self._control:
+            self._instance.management.unregister(self._serving_name, version)
+        log.info("version_unloaded", version=version)
 
     def stop(self) -> None:
         """End Java and its workers, and remove the folder. Safe to call twice."""
-        self.process.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._stopping.set()
+        if self._watcher is not None:
+            self._watcher.join()
+            self._watcher = None
+        self._instance.stop()
 
+    async def close(self) -> None:
+        """Close the connections of ``predict``; ``stop`` ends the rest."""
+        await self._client.close()
 
-def _load_failure(log: str) -> str | None:
-    """Why a worker cannot load its model, as the log tells it; ``None`` as long as none has failed for good."""
-    if told := _REASON.search(log):
-        return told[1].strip()
-    if log.count("Load model failed") < 2:  # once may have been bad luck; TorchServe tries again
-        return None
-    errors = _LAST_LINE_OF_A_TRACEBACK.findall(log)
-    return str(errors[-1]).strip() if errors else "its process died."
+    def _require_alive(self, asked: VersionWatch) -> None:
+        if not self._is_up:
+            raise EngineDownError("TorchServe is being started again; ask again in a few seconds.")
+        if asked.finding is not None and asked.ready == 0:
+            raise EngineDownError(f"Version {asked.archive.version} has no worker: {asked.finding}")
 
+    @contextlib.contextmanager
+    def _waits_for(self, version: str) -> Iterator[None]:
+        self._waiting[version] += 1
+        try:
+            yield
+        finally:
+            self._waiting[version] -= 1
 
-def _check_ports(settings: TorchServeSettings) -> None:
-    taken: dict[int, str] = {}
-    for port, option in (
-        (settings.port, "--port"),
-        (settings.management_port, "--management-port"),
-        (settings.metrics_port, "--metrics-port"),
-    ):
-        if port is None:
-            continue
-        if port in taken:
-            raise LesionError(f"{taken[port]} and {option} are both {port}; each needs its own.", code="same_port")
-        require_free_port(port, "TorchServe", option)
-        taken[port] = option
+    def _tell_endpoint(self) -> None:
+        if self._on_endpoint is not None:
+            self._on_endpoint(self.endpoint)
 
+    def _watch(self) -> None:
+        last_sign = started_at = time.monotonic()
+        failures = 0
+        while not self._stopping.wait(POLL_S):
+            try:
+                if self._is_up and self.process.exit_code is None:
+                    self._look_after_workers()
+                    last_sign = time.monotonic()
+                    if last_sign - started_at > STABLE_S:
+                        failures = 0
+                    continue
+                log.error("torchserve_ended", exit_code=self.process.exit_code)
+            except (EngineError, OSError) as error:
+                if time.monotonic() - last_sign < SILENT_S and self.process.exit_code is None:
+                    continue
+                log.error("torchserve_silent", reason=str(error))
+            if failures and self._stopping.wait(min(LONGEST_WAIT_S, 2.0**failures)):
+                return
+            failures += 1
+            try:
+                self._start_again()
+                last_sign = started_at = time.monotonic()
+            except (LesionError, OSError) as error:
+                log.error("torchserve_restart_failed", tries=failures, reason=str(error))
 
-def _own(folder: Path) -> int:
-    """Lock an instance's folder for as long as this process lives; returns the open lock."""
-    being_made = folder / f".{LOCK}"
-    lock = os.open(being_made, os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    being_made.rename(folder / LOCK)  # nobody sees it unlocked
-    return lock
+    def _look_after_workers(self) -> None:
+        for version, watch in self._loaded.items():
+            management, name = self._instance.management, watch.archive.serving_name
+            workers = management.workers(name, version)
+            wanted = watch.update(workers, now=time.monotonic())
+            if wanted is None:
+                continue
+            since = watch.log_size
+            watch.finding = self._instance.load_failure(watch.archive, since=since) or "its process died."
+            watch.log_size = self._instance.log_size()
+            log.error("worker_given_up", version=version, tries=watch.tries, reason=watch.finding)
+            with self._control:
+                if watch.ready == 0:
+                    management.scale(name, version, 0)  # or TorchServe takes the dead for the living
+                management.scale(name, version, wanted)
 
-
-def _remove_abandoned_folders() -> None:
-    """Remove what instances left whose owner was killed: nothing else does, and each holds a model twice."""
-    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*/{LOCK}"):
-        with contextlib.suppress(OSError), path.open("rb") as stream:  # of another user, or locked: in use
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path.parent, ignore_errors=True)
-
-
-def _lay_out(folder: Path, archive: Path, info: ArchiveInfo, settings: TorchServeSettings) -> None:
-    store = folder / "models"
-    for made in (store, folder / "tmp", folder / "logs"):
-        made.mkdir()
-    shutil.copyfile(archive, store / f"{info.serving_name}.mar")
-    management, metrics, grpc_inference, grpc_management = _other_ports(settings)
-    properties = {
-        "inference_address": f"http://127.0.0.1:{settings.port}",
-        "management_address": f"http://127.0.0.1:{management}",
-        "metrics_address": f"http://127.0.0.1:{metrics}",
-        "grpc_inference_port": grpc_inference,  # cannot be switched off; on loopback, and asks for the token too
-        "grpc_management_port": grpc_management,
-        "model_store": store,
-        "load_models": f"{info.serving_name}.mar",
-        "allowed_urls": f"file://{store}/.*",
-        "default_workers_per_model": settings.workers,
-        "job_queue_size": 100,
-        "default_response_timeout": 60,
-        "default_startup_timeout": 180,
-        "max_request_size": MAX_REQUEST_BYTES,
-        "token_expiration_min": TEN_YEARS_MIN,  # or every key dies after an hour; a restart makes new ones
-        "disable_token_authorization": "false",
-        "enable_model_api": "false",  # nobody adds or removes a model while it runs
-        "enable_envvars_config": "false",
-        "install_py_dep_per_model": "false",
-        "metrics_mode": "prometheus",
-        "disable_system_metrics": "true",
-        "number_of_gpu": 0,
-    }
-    text = "".join(f"{key}={value}\n" for key, value in properties.items())
-    (folder / "config.properties").write_text(text)
-
-
-def _other_ports(settings: TorchServeSettings) -> tuple[int, int, int, int]:
-    """Ports of management, metrics and the two gRPC addresses, all different."""
-    used = {settings.port, settings.management_port, settings.metrics_port}
-    free: list[int] = []
-    while len(free) < 4:
-        if (port := free_port()) not in used:
-            used.add(port)
-            free.append(port)
-    return settings.management_port or free[0], settings.metrics_port or free[1], free[2], free[3]
-
-
-def _command(java: Path, folder: Path) -> list[str]:
-    """What ``ts.model_server`` would start, with this instance's folders and without the shell's own settings."""
-    package = Path(str(ts.__file__)).parent
-    settings_of_the_shell = [name for name in os.environ if name.startswith("TS_") or name in _READ_BY_TORCHSERVE]
-    return [
-        *("env", *(word for name in settings_of_the_shell for word in ("-u", name))),
-        *(str(java), "-Xmx512m", f"-Dmodel_server_home={package.parent}", f"-Djava.io.tmpdir={folder / 'tmp'}"),
-        *(f"-DLOG_LOCATION={folder / 'logs'}", f"-DMETRICS_LOCATION={folder / 'logs'}"),
-        *("-cp", f"{package / 'frontend'}/*", "org.pytorch.serve.ModelServer"),
-        *("--python", sys.executable, "-f", str(folder / "config.properties"), "-s", str(folder / "models"), "-ncs"),
-    ]
-
-
-def _fresh(path: Path) -> Path:
-    """A log of this instance only, that its owner alone can read."""
-    path.unlink(missing_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-    return path
-
-
-def _blank_image() -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (160, 160), (200, 160, 140)).save(stream, "PNG")
-    return stream.getvalue()
+    def _start_again(self) -> None:
+        """The same ports, folder and versions; new keys. The default version comes first."""
+        with self._control:
+            self._is_up = False
+            for watch in self._loaded.values():
+                watch.reset()
+            self._instance.process.stop()
+            self._instance.start_process()
+            for version in sorted(self._loaded, key=lambda version: version != self._default):
+                archive = self._loaded[version].archive
+                self._instance.management.register(self._instance.add_archive(archive), workers=self._settings.workers)
+            self._is_up = True
+        self._tell_endpoint()
+        log.warning("torchserve_restarted", versions=list(self._loaded))

@@ -1,0 +1,196 @@
+"""Deploy a model: fetch, verify, pack and keep it, so that a server starts from what lies here; and go back."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import attrs
+
+from lesion_core.bundle import load_bundle
+from lesion_core.workspace import SERVING_NAME, Workspace
+from lesion_serve.archive import (
+    ARCHIVED_BUNDLE,
+    SUFFIX,
+    ArchiveError,
+    ArchiveInfo,
+    build_archive,
+    read_archive,
+    require_plugin,
+)
+from lesion_serve.deployment import Deployed, Deployment, DeploymentError, rolled_back, with_challenger, with_champion
+from lesion_serve.deployment_store import DeploymentStore
+
+FOLLOW_TIMEOUT_S = 300.0
+
+
+@attrs.frozen(kw_only=True)
+class Challenging:
+    """A version that shall be the challenger; see ``Deployment``."""
+
+    share_percent: float = 0.0
+    shadow: bool = False
+
+
+def deploy(
+    store: DeploymentStore,
+    source: str,
+    *,
+    workspace: Workspace,
+    tracking_uri: str | None = None,
+    serving_name: str | None = None,
+    challenging: Challenging | None = None,
+    afresh: bool = False,
+) -> Deployment:
+    """Make a source the champion, or the challenger.
+
+    Args:
+        store: of the server that shall serve it.
+        source: a ``.mar``, a bundle's folder, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+        workspace: where downloads are kept.
+        tracking_uri: MLflow server or database; the workspace's own where it is ``None``.
+        serving_name: to pack it under; the champion's where it is ``None``. An archive keeps its own.
+        challenging: how it challenges; ``None`` for the champion.
+        afresh: see ``with_champion``.
+    Raises:
+        RegistryError, BundleError, ArchiveError: it cannot be had, or is not intact.
+        PluginMissingError, PluginVersionError: its backbone cannot be built here.
+        DeploymentError: it cannot stand beside what is deployed.
+    """
+    deployed = store.read()
+    name = serving_name or (deployed.champion.serving_name if deployed else SERVING_NAME)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".packing-", dir=store.folder) as folder:
+        packed = _packed(source, Path(folder), name, tracking_uri or workspace.mlflow_database, workspace)
+        require_plugin(packed)
+
+        def take_over(before: Deployment | None) -> Deployment:
+            if challenging is None:
+                after = with_champion(before, Deployed.of(packed, source=source), afresh=afresh)
+            elif before is None:
+                raise DeploymentError("There is no champion to challenge; deploy one first.", code="nothing_deployed")
+            else:
+                one = Deployed.of(packed, source=source)
+                share = challenging.share_percent
+                after = with_challenger(before, one, share_percent=share, shadow=challenging.shadow)
+            return _with_kept(after, packed, store)
+
+        return store.change("deploy" if challenging is None else "challenge", take_over)
+
+
+def roll_back(store: DeploymentStore) -> Deployment:
+    """Make the previous champion the champion again; it is loaded already.
+
+    Raises:
+        DeploymentError: nothing is deployed, or there was none before.
+    """
+    return store.change("rollback", lambda before: rolled_back(_require(before)))
+
+
+def withdraw(store: DeploymentStore) -> Deployment:
+    """Take the challenger away.
+
+    Raises:
+        DeploymentError: nothing is deployed.
+    """
+    return store.change("withdraw", lambda before: _require(before).without_challenger())
+
+
+def take_back(store: DeploymentStore, failed: Deployment, before: Deployment | None) -> None:
+    """Undo a change that a server could not follow, unless another one came after it."""
+    if before is not None:
+        store.change("failed", lambda now: before if now == failed else _require(now))
+
+
+def wait_until_served(store: DeploymentStore, deployment: Deployment) -> dict[str, str] | None:
+    """Wait until the running server has followed a change.
+
+    Returns:
+        What it could not load, by version, and why; ``None`` where no server runs.
+    Raises:
+        DeploymentError: ``not_followed``: it runs and says nothing.
+    """
+    deadline = time.monotonic() + FOLLOW_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if not store.is_served():
+            return None
+        report = store.report()
+        if report is not None and report.generation >= deployment.generation:
+            return report.findings
+        time.sleep(0.05)
+    raise DeploymentError(
+        f"The server has not followed within {FOLLOW_TIMEOUT_S:.0f} s; it will as soon as it can. See its log.",
+        code="not_followed",
+    )
+
+
+def _packed(source: str, folder: Path, name: str, tracking_uri: str, workspace: Workspace) -> ArchiveInfo:
+    out = folder / f"packed{SUFFIX}"
+    if source.endswith(SUFFIX):
+        try:
+            shutil.copyfile(source, out)
+        except OSError as error:
+            raise ArchiveError(f"{source} is not an archive ({error}).") from error
+        return _verified(out, source)
+    if source.startswith("models:"):
+        from lesion_serve.registry import fetch_bundle  # MLflow takes seconds to import
+
+        bundle, version = fetch_bundle(source, tracking_uri=tracking_uri, into=workspace.serving / "bundles")
+        return build_archive(bundle.folder, out, version=version, serving_name=name)
+    bundle = load_bundle(Path(source))
+    return build_archive(bundle.folder, out, version=f"unregistered-{bundle.digest[:8]}", serving_name=name)
+
+
+def _verified(archive: Path, source: str) -> ArchiveInfo:
+    """Read an archive and verify the bundle in it."""
+    try:
+        info = read_archive(archive)
+    except ArchiveError as error:
+        raise ArchiveError(str(error).replace(str(archive), source)) from error
+    _verify_bundle(info, source)
+    return info
+
+
+def verify_archive(archive: ArchiveInfo) -> None:
+    """Make sure that the bundle in an archive is whole, and that its backbone can be built here.
+
+    Raises:
+        BundleError, ArchiveError: it is not what it says.
+        PluginMissingError, PluginVersionError: its backbone's plugin is not here.
+    """
+    _verify_bundle(archive, str(archive.path))
+    require_plugin(archive)
+
+
+def _verify_bundle(info: ArchiveInfo, source: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="lesion-verify-") as folder, zipfile.ZipFile(info.path) as packed:
+        packed.extractall(folder, [name for name in info.files if name.startswith(f"{ARCHIVED_BUNDLE}/")])
+        digest = load_bundle(Path(folder) / ARCHIVED_BUNDLE).digest
+    if digest != info.bundle_digest:
+        raise ArchiveError(f"{source} holds a bundle with digest {digest}, not {info.bundle_digest} as it says.")
+
+
+def _with_kept(deployment: Deployment, packed: ArchiveInfo, store: DeploymentStore) -> Deployment:
+    """Name the archive by its place among the kept ones, unless the same one lies there already."""
+    if not any(one.sha256 == packed.sha256 and one.archive == packed.path.name for one in deployment.all):
+        return deployment
+    kept = store.keep(packed).path.name
+
+    def named(one: Deployed) -> Deployed:
+        return one if one.archive != packed.path.name else attrs.evolve(one, archive=kept)
+
+    return attrs.evolve(
+        deployment,
+        champion=named(deployment.champion),
+        previous=deployment.previous and named(deployment.previous),
+        challenger=deployment.challenger and named(deployment.challenger),
+    )
+
+
+def _require(deployment: Deployment | None) -> Deployment:
+    if deployment is None:
+        raise DeploymentError("Nothing is deployed here. Start with 'lesion-serve deploy'.", code="nothing_deployed")
+    return deployment

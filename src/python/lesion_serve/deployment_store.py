@@ -1,0 +1,220 @@
+"""The folder of a deployment: changes one after another, each whole or not at all, and a history of them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import getpass
+import json
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import attrs
+import cattrs
+
+from lesion_core.workspace import Workspace
+from lesion_serve.archive import ArchiveError, ArchiveInfo, read_archive
+from lesion_serve.deployment import Deployed, Deployment, DeploymentError, deployment_from_json, deployment_to_json
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """One line of the history. ``before`` and ``after`` are the champion's version, or the challenger's."""
+
+    generation: int
+    at: str
+    by: str
+    action: str
+    before: str | None
+    after: str | None
+    bundle_digest: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """How far a running server is: which generation it has tried, what it has loaded, and what it could not."""
+
+    generation: int
+    default: str | None
+    loaded: tuple[str, ...]
+    findings: dict[str, str]
+
+
+class DeploymentStore:
+    """A folder of one server's deployment; made when it is first written to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.archives = folder / "archives"
+        self._state = folder / "state.json"
+        self._history = folder / "history.jsonl"
+        self._report = folder / "server.json"
+
+    @classmethod
+    def of(cls, workspace: Workspace, port: int) -> DeploymentStore:
+        """The deployment of the server on a port."""
+        return cls(workspace.serving / "deployments" / str(port))
+
+    def read(self) -> Deployment | None:
+        """The deployment, ``None`` where nothing has been deployed.
+
+        Raises:
+            DeploymentError: the file cannot be read.
+        """
+        try:
+            return deployment_from_json(self._state.read_bytes())
+        except FileNotFoundError:
+            return None
+        except DeploymentError as error:
+            raise DeploymentError(
+                f"{self._state} cannot be read: {error}. Remove it and deploy again; the history is kept."
+            ) from error
+
+    def change(self, action: str, to: Callable[[Deployment | None], Deployment]) -> Deployment:
+        """Change the deployment while nobody else does.
+
+        Args:
+            action: how the history names it.
+            to: the deployment that shall be, from the one that is; the generation is filled in here.
+        """
+        with self._alone():
+            before = self.read()
+            wanted = to(before)
+            if wanted == before:
+                return wanted
+            generation = max([before.generation if before else 0, *(line.generation for line in self.history())]) + 1
+            after = attrs.evolve(wanted, generation=generation)
+            self._append(_describe(action, before, after))
+            _replace(self._state, deployment_to_json(after))
+            self._prune(before, after)
+            return after
+
+    def history(self) -> tuple[Change, ...]:
+        """All changes, the oldest first. A line that a crash cut off counts for nothing: its change did not happen."""
+        if not self._history.is_file():
+            return ()
+        changes = []
+        for line in self._history.read_text().splitlines():
+            with contextlib.suppress(ValueError, cattrs.BaseValidationError):
+                changes.append(cattrs.structure(json.loads(line), Change))
+        return tuple(changes)
+
+    def archive_of(self, deployed: Deployed) -> ArchiveInfo:
+        """The kept archive of a version, verified.
+
+        Raises:
+            ArchiveError: it is gone, or not what was deployed.
+        """
+        info = read_archive(self.archives / deployed.archive)
+        if info.sha256 != deployed.sha256:
+            raise ArchiveError(f"{info.path} is not what was deployed as version {deployed.version}: it was altered.")
+        return info
+
+    def keep(self, packed: ArchiveInfo) -> ArchiveInfo:
+        """Move a packed archive to its place among the kept ones; within ``change``, or another change removes it."""
+        self.archives.mkdir(parents=True, exist_ok=True)
+        place = self.archives / f"{packed.serving_name}-{packed.version}-{packed.sha256[:12]}.mar"
+        packed.path.replace(place)
+        return attrs.evolve(packed, path=place)
+
+    @contextlib.contextmanager
+    def served(self) -> Iterator[None]:
+        """Say that a server follows this deployment, for as long as it does.
+
+        Raises:
+            DeploymentError: another one does.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "server.lock").open("wb") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DeploymentError(f"A server runs already for {self.folder}.", code="already_served") from None
+            self._report.unlink(missing_ok=True)
+            yield
+
+    def is_served(self) -> bool:
+        """Whether a server runs that follows this deployment."""
+        try:
+            with (self.folder / "server.lock").open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def write_report(self, report: Report) -> None:
+        """Tell how far the server is."""
+        _replace(self._report, json.dumps(cattrs.unstructure(report), indent=2))
+
+    def report(self) -> Report | None:
+        """What the server told last; ``None`` before it has."""
+        try:
+            return cattrs.structure(json.loads(self._report.read_text()), Report)
+        except FileNotFoundError:
+            return None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "change.lock").open("wb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def _append(self, change: Change) -> None:
+        is_torn = self._history.is_file() and not self._history.read_bytes().endswith(b"\n")
+        with self._history.open("a") as stream:
+            stream.write("\n" * is_torn + json.dumps(cattrs.unstructure(change)) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def _prune(self, *deployments: Deployment | None) -> None:
+        """Remove the archives that these do not name; the one before a change stays, for the change may be undone."""
+        named = {one.archive for deployment in deployments if deployment for one in deployment.all}
+        for path in self.archives.glob("*.mar"):
+            if path.name not in named:
+                path.unlink(missing_ok=True)
+
+
+def _describe(action: str, before: Deployment | None, after: Deployment) -> Change:
+    """The champion's change, or the challenger's where the champion stays."""
+    was, is_now = (before.champion if before else None), after.champion
+    if was == is_now and before is not None:
+        changed: tuple[Deployed | None, Deployed | None] = before.challenger, after.challenger
+    else:
+        changed = was, is_now
+    old, new = changed
+    return Change(
+        generation=after.generation,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        by=_user(),
+        action=action,
+        before=old.version if old else None,
+        after=new.version if new else None,
+        bundle_digest=new.bundle_digest if new else None,
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file at once: after a crash there is the old one or the new one."""
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    with staging.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    staging.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

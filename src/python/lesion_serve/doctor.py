@@ -1,0 +1,243 @@
+"""Whether a server could work here: each check says what it found and, where something is wrong, how it is cured.
+
+Nothing is changed, and a server that runs is not disturbed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+import attrs
+
+from lesion_core.errors import LesionError
+from lesion_core.processes import child_environment, require_free_port
+from lesion_core.workspace import Workspace
+from lesion_serve.deployment_store import DeploymentStore
+from lesion_serve.engine.java import find_java, java_version
+from lesion_serve.gateway.keys import ApiKeys
+from lesion_serve.gateway.settings import keys_file
+from lesion_serve.store import Database, StoreError, default_anchors, default_url
+
+LEAST_FREE_GIB = 2.0
+OLD_KEY = timedelta(days=365)
+LARGEST_SKEW_S = 5.0
+# Time does not run backwards behind what was released.
+RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
+_IMPORTS = (
+    "from lesion_plugins import torchvision_remedy; cured = torchvision_remedy.apply(); import timm; print(*cured)"
+)
+
+
+class Grade(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"  # it works, but a person should look
+    PROBLEM = "problem"  # it does not work
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """What one check found. ``fix`` is empty where all is well."""
+
+    check: str
+    grade: Grade
+    message: str
+    fix: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Examined:
+    """What is examined: the server of one gateway port.
+
+    Attributes:
+        workspace: of the server.
+        port, torchserve_port: of the gateway, and of the engine.
+        java: the runtime that was named, if one was.
+        store_url: of the prediction store.
+        now: the machine's idea of the time.
+    """
+
+    workspace: Workspace
+    port: int
+    torchserve_port: int
+    java: Path | None = None
+    store_url: str | None = None
+    now: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+
+
+def examine(examined: Examined) -> Iterator[Finding]:
+    """Run every check, one after another; a check that fails itself is a problem of its own."""
+    checks: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
+        _java,
+        _ports,
+        _disk,
+        _keys,
+        _libraries,
+        _model,
+        _store,
+        _clock,
+    )
+    for check in checks:
+        name = check.__name__.strip("_")
+        try:
+            yield from check(examined)
+        except LesionError as error:
+            yield Finding(check=name, grade=Grade.PROBLEM, message=error.message, fix="The sentence before says how.")
+        except OSError as error:
+            fix = "Let the user of this program read and write there."
+            yield Finding(check=name, grade=Grade.PROBLEM, message=str(error), fix=fix)
+
+
+def _java(examined: Examined) -> Iterator[Finding]:
+    java = find_java(examined.java)
+    yield Finding(check="java", grade=Grade.OK, message=f"Java {java_version(java)} at {java}.")
+
+
+def _ports(examined: Examined) -> Iterator[Finding]:
+    if DeploymentStore.of(examined.workspace, examined.port).is_served():
+        yield Finding(check="ports", grade=Grade.OK, message=f"A server runs on port {examined.port}.")
+        return
+    for port, purpose, option in (
+        (examined.port, "gateway", "--port"),
+        (examined.torchserve_port, "TorchServe", "--torchserve-port"),
+    ):
+        require_free_port(port, purpose, option)
+    yield Finding(check="ports", grade=Grade.OK, message=f"{examined.port} and {examined.torchserve_port} are free.")
+
+
+def _disk(examined: Examined) -> Iterator[Finding]:
+    for what, folder in (
+        ("workspace", _existing(examined.workspace.root)),
+        ("temporary folder", Path(tempfile.gettempdir())),
+    ):
+        free_gib = shutil.disk_usage(folder).free / 2**30
+        is_enough = free_gib >= LEAST_FREE_GIB
+        yield Finding(
+            check="disk",
+            grade=Grade.OK if is_enough else Grade.PROBLEM,
+            message=f"{free_gib:.1f} GiB are free for the {what} {folder}.",
+            fix=""
+            if is_enough
+            else f"Make room, {LEAST_FREE_GIB:g} GiB at least: what cannot be recorded is withheld.",
+        )
+
+
+def _keys(examined: Examined) -> Iterator[Finding]:
+    path = keys_file(examined.workspace)
+    valid = [key for key in ApiKeys(path).all() if key.is_valid(examined.now)]
+    if not valid:
+        yield Finding(
+            check="keys",
+            grade=Grade.WARNING,
+            message="There is no valid API key: only this user's app can ask.",
+            fix="lesion-serve keys create NAME --role clinician",
+        )
+        return
+    if (mode := path.stat().st_mode & 0o777) & 0o077:
+        yield Finding(
+            check="keys",
+            grade=Grade.PROBLEM,
+            message=f"{path} can be read or written by others (mode {mode:04o}).",
+            fix=f"chmod 600 {path}",
+        )
+    old = [key for key in valid if examined.now - datetime.fromisoformat(key.created_at) > OLD_KEY]
+    for key in old:
+        yield Finding(
+            check="keys",
+            grade=Grade.WARNING,
+            message=f"The key {key.id} ({key.name}) was made on {key.created_at[:10]}, more than a year ago.",
+            fix=f"lesion-serve keys revoke {key.id}, and make another with --valid-days 365",
+        )
+    yield Finding(check="keys", grade=Grade.OK, message=f"{len(valid)} valid API keys, {len(old)} older than a year.")
+
+
+def _libraries(examined: Examined) -> Iterator[Finding]:
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORTS], env=child_environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        yield Finding(
+            check="libraries",
+            grade=Grade.PROBLEM,
+            message=f"timm cannot be imported: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}",
+            fix="Install lesion-serve again from its own requirements, in an environment of its own.",
+        )
+        return
+    cured = done.stdout.split()
+    how = f"with {', '.join(cured)} declared for torchvision" if cured else "and torchvision needs no remedy"
+    yield Finding(check="libraries", grade=Grade.OK, message=f"torch and timm can be imported, {how}.")
+
+
+def _model(examined: Examined) -> Iterator[Finding]:
+    from lesion_serve.deploy import verify_archive
+
+    store = DeploymentStore.of(examined.workspace, examined.port)
+    deployment = store.read()
+    if deployment is None:
+        yield Finding(
+            check="model",
+            grade=Grade.WARNING,
+            message=f"Nothing is deployed for port {examined.port}; 'start' will take the registered champion.",
+            fix="lesion-serve deploy models:/skin-lesion@champion",
+        )
+        return
+    for one in deployment.all:
+        verify_archive(store.archive_of(one))
+        yield Finding(
+            check="model",
+            grade=Grade.OK,
+            message=f"Version {one.version} is intact, and its backbone can be built: bundle {one.bundle_digest[:16]}.",
+        )
+
+
+def _store(examined: Examined) -> Iterator[Finding]:
+    url = examined.store_url or default_url(examined.workspace)
+    database = Database(url)
+    try:
+        database.require()
+        place = default_anchors(url, examined.workspace)
+        yield Finding(
+            check="store",
+            grade=Grade.OK if place.exists() else Grade.PROBLEM,
+            message=f"The prediction store can be read; its heads are noted in {place}."
+            if place.exists()
+            else f"The prediction store has no anchors at {place}.",
+            fix=""
+            if place.exists()
+            else "Bring the file back, or name it with --anchors; see 'lesion-serve audit verify'.",
+        )
+    except StoreError as error:
+        if error.code != "no_store":
+            raise
+        yield Finding(check="store", grade=Grade.OK, message="There is no prediction store yet; 'start' makes it.")
+    finally:
+        database.close()
+
+
+def _clock(examined: Examined) -> Iterator[Finding]:
+    fix = "Set the clock, best by NTP: times in the record of predictions come from it, and keys expire by it."
+    if examined.now < RELEASED:
+        message = f"The clock says {examined.now:%Y-%m-%d}, which is before this release was made."
+        yield Finding(check="clock", grade=Grade.PROBLEM, message=message, fix=fix)
+        return
+    with tempfile.NamedTemporaryFile(dir=_existing(examined.workspace.root)) as touched:
+        skew_s = abs(Path(touched.name).stat().st_mtime - time.time())
+    if skew_s > LARGEST_SKEW_S:
+        message = f"The clock and that of the workspace's disk are {skew_s:.0f} s apart."
+        yield Finding(check="clock", grade=Grade.WARNING, message=message, fix=fix)
+        return
+    yield Finding(check="clock", grade=Grade.OK, message=f"{examined.now:%Y-%m-%d %H:%M:%S} UTC.")
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(path for path in (folder, *folder.parents) if path.is_dir())

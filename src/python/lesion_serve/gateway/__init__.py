@@ -1,0 +1,1 @@
+"""The gateway: the one address that clients talk to, before the engines."""

@@ -1,0 +1,114 @@
+"""Which status and which words each error leaves with. A reason inside the server stays in its log."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lesion_core.errors import LesionError
+from lesion_serve.engine.engine import (
+    BusyError,
+    DeadlineError,
+    EngineDownError,
+    EngineError,
+    RefusedError,
+    UnknownVersionError,
+    WorkerDiedError,
+)
+from lesion_serve.gateway.admission import NotAdmittedError
+from lesion_serve.gateway.asking import NotRecordedError
+from lesion_serve.gateway.inputs import InputError
+from lesion_serve.gateway.keys import AccessError
+from lesion_serve.gateway.metrics import Metrics
+from lesion_serve.gateway.middleware import TooLargeError
+from lesion_serve.gateway.problems import Problem, problem_response
+from lesion_serve.store import StoreError
+
+log = structlog.get_logger()
+
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+class ForbiddenError(AccessError):
+    """A valid key whose role does not allow this."""
+
+    code = "forbidden"
+
+
+def as_problem(error: LesionError) -> Problem:
+    """What a client is told of an error."""
+    match error:
+        case RefusedError() | InputError():
+            return Problem(error.status, error.code, error.message)
+        case TooLargeError():
+            return Problem(413, error.code, error.message, {"Connection": "close"})
+        case ForbiddenError():
+            return Problem(403, error.code, error.message)
+        case AccessError(code="no_key" | "bad_key"):
+            return Problem(401, error.code, error.message, {"WWW-Authenticate": "Bearer"})
+        case NotAdmittedError():
+            status = 503 if error.code == "busy" else 429
+            return Problem(status, error.code, error.message, {"Retry-After": str(error.retry_after_s)})
+        case DeadlineError():
+            return Problem(504, error.code, "There was no answer in time. Try again.")
+        case EngineDownError():
+            return Problem(503, error.code, _NOT_NOW, {"Retry-After": "5"})
+        case BusyError() | WorkerDiedError() | UnknownVersionError():
+            return Problem(503, error.code, _NOT_NOW, {"Retry-After": "1"})
+        case NotRecordedError(code="duplicate_request"):
+            return Problem(409, error.code, error.message)
+        case NotRecordedError():
+            return Problem(503, error.code, error.message, {"Retry-After": "5"})
+        case StoreError(code="no_prediction"):
+            return Problem(404, error.code, "There is no such prediction among those of this API key.")
+        case StoreError():
+            return Problem(
+                503, error.code, "The record of predictions cannot be used at the moment.", {"Retry-After": "5"}
+            )
+        case EngineError():
+            return Problem(502, error.code, "The model gave no answer. The reason is in the server's log.")
+        case _:
+            return Problem(500, "internal", "The server could not process this request. The reason is in its log.")
+
+
+_NOT_NOW = "The model cannot answer at the moment. Try again."
+
+
+def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
+    """Let every error of ``app`` leave as problem+json, counted and, where it is the server's, logged."""
+
+    def answered_by(make: Callable[[Exception], Problem]) -> Handler:
+        async def handle(request: Request, error: Exception) -> Response:
+            told, request_id = make(error), request.state.request_id
+            metrics.refused.labels(code=told.code).inc()
+            if told.status >= 500:
+                log.error(
+                    "no_answer", request_id=request_id, code=told.code, reason=str(error), cause=str(error.__cause__)
+                )
+            return problem_response(told, request_id=request_id)
+
+        return handle
+
+    def of_ours(error: Exception) -> Problem:
+        assert isinstance(error, LesionError)
+        return as_problem(error)
+
+    def of_http(error: Exception) -> Problem:
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+        return Problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
+
+    def of_anything(error: Exception) -> Problem:
+        log.exception("request_failed", kind=type(error).__name__)
+        return as_problem(LesionError(str(error)))
+
+    app.add_exception_handler(LesionError, answered_by(of_ours))
+    app.add_exception_handler(HTTPException, answered_by(of_http))
+    app.add_exception_handler(RequestValidationError, answered_by(of_anything))
+    app.add_exception_handler(Exception, answered_by(of_anything))

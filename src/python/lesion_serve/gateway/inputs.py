@@ -1,0 +1,168 @@
+"""What a client sends: one image as the whole body, or several in a form."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import attrs
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from lesion_core.errors import LesionError
+from lesion_core.imaging import MEDIA_TYPES
+from lesion_serve.gateway.asking import Question
+from lesion_serve.request_headers import HEAT_MAP, METADATA, RequestHeaderError, metadata_of
+
+SUBJECT = "X-Lesion-Subject"
+IMAGE_TYPES = ("application/octet-stream", *MEDIA_TYPES.values())
+FORM = "multipart/form-data"
+# A program's word for "nothing" is no patient: all of its images would be one person's.
+SUBJECT_PATTERN = "^(?!(null|None|undefined|NaN|nan)$)[A-Za-z0-9_.:-]{1,64}$"
+_FIELDS = ("images", "metadata", "heat_map", "subject")
+
+
+class InputError(LesionError):
+    """A request that cannot be understood. ``status`` is HTTP's."""
+
+    code = "bad_request"
+
+    def __init__(self, message: str, *, status: int = 400, code: str = "bad_request") -> None:
+        super().__init__(message, code=code)
+        self.status = status
+
+
+@attrs.frozen(kw_only=True)
+class Questions:
+    """What a request asks. ``is_form``: it is answered with a list, even where it holds one image."""
+
+    items: tuple[Question, ...]
+    is_form: bool
+
+
+@attrs.frozen(kw_only=True)
+class _Told:
+    """What a request's headers say; for a form they hold where it has no field of its own."""
+
+    metadata: str | None
+    heat_map: str | None
+    subject: str | None
+
+
+async def read_questions(request: Request, request_id: str, *, max_images: int) -> Questions:
+    """Read a request.
+
+    Raises:
+        InputError: its type is not one that is taken, or its parts are not as they should be.
+        TooLargeError: it has too many bytes.
+    """
+    told = _Told(
+        metadata=request.headers.get(METADATA),
+        heat_map=request.headers.get(HEAT_MAP),
+        subject=request.headers.get(SUBJECT),
+    )
+    given = request.headers.get("content-type", "")
+    media_type = given.split(";")[0].strip().lower()
+    if media_type == FORM:
+        try:
+            async with request.form(max_files=max_images, max_fields=len(_FIELDS), max_part_size=64 * 1024) as form:
+                return Questions(items=await _from_form(form, request_id, told), is_form=True)
+        except HTTPException as error:  # what Starlette makes of a form that it cannot read
+            raise InputError(f"The form cannot be read: {error.detail}", code="bad_form") from error
+    if media_type not in IMAGE_TYPES:
+        raise InputError(
+            f"Send one image as the whole body, with one of the content types {', '.join(IMAGE_TYPES)}; or several as "
+            f"parts 'images' of a form ({FORM}). Got {media_type or 'no content type'}.",
+            status=415,
+            code="unsupported_request",
+        )
+    headers = _heat_map_header(told.heat_map)
+    if (row := _metadata_rows(told.metadata, 1, METADATA)[0]) is not None:
+        headers[METADATA] = row
+    question = Question(
+        request_id=request_id,
+        image=await request.body(),
+        content_type=media_type,
+        headers=headers,
+        subject=_checked_subject(told.subject),
+    )
+    return Questions(items=(question,), is_form=False)
+
+
+async def _from_form(form: FormData, request_id: str, told: _Told) -> tuple[Question, ...]:
+    if unknown := sorted({name for name, _ in form.multi_items()} - set(_FIELDS)):
+        raise InputError(f"The form has fields that are not known: {', '.join(unknown)}. Known: {', '.join(_FIELDS)}.")
+    images = [item for item in form.getlist("images") if isinstance(item, UploadFile)]
+    if not images or len(images) != len(form.getlist("images")):
+        raise InputError("The form needs at least one file part 'images', and files only under that name.")
+    # A field goes before the header of the same name, but a header that is wrong is wrong all the same.
+    common = _heat_map_header(told.heat_map) | _heat_map_header(_text(form, "heat_map"))
+    subject = _checked_subject(_text(form, "subject")) or _checked_subject(told.subject)
+    rows = _metadata_rows(told.metadata, len(images), METADATA)
+    if (field := _text(form, "metadata")) is not None:
+        rows = _metadata_rows(field, len(images), "The form's field 'metadata'")
+    return tuple(
+        [
+            Question(
+                # One id a question: each of them is a record of its own.
+                request_id=f"{request_id}-{number}" if len(images) > 1 else request_id,
+                image=await image.read(),
+                content_type=_image_type(image.content_type),
+                headers=common if row is None else {**common, METADATA: row},
+                subject=subject,
+            )
+            for number, (image, row) in enumerate(zip(images, rows, strict=True), start=1)
+        ]
+    )
+
+
+def _text(form: FormData, name: str) -> str | None:
+    values = form.getlist(name)
+    if len(values) > 1 or any(not isinstance(value, str) for value in values):
+        raise InputError(f"The form's field {name!r} is one text.")
+    return str(values[0]) if values else None
+
+
+def _metadata_rows(text: str | None, count: int, where: str) -> list[str | None]:
+    """The handler's header for each image: one object for all, or a list with one for each."""
+    if text is None:
+        return [None] * count
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON: {error}.", code="bad_metadata") from error
+    rows = told if isinstance(told, list) else [told] * count
+    if len(rows) != count:
+        raise InputError(f"There are {count} images, but metadata for {len(rows)}.", code="bad_metadata")
+    return [json.dumps(_checked_metadata(row, where)) for row in rows]
+
+
+def _checked_metadata(row: object, where: str) -> dict[str, object]:
+    try:
+        metadata = metadata_of(row)
+    except RequestHeaderError as error:
+        raise InputError(error.message.replace(METADATA, where), code=error.code) from error
+    return {name: value for name, value in attrs.asdict(metadata).items() if value is not None}
+
+
+def _heat_map_header(wish: str | None) -> dict[str, str]:
+    """The handler's header, where there is a wish."""
+    if wish not in (None, "true", "false"):
+        raise InputError(f"A heat map is wanted, 'true', or not, 'false'; got {wish!r}.")
+    return {} if wish is None else {HEAT_MAP: wish}
+
+
+def _checked_subject(text: str | None) -> str | None:
+    if text is not None and not re.search(SUBJECT_PATTERN, text):
+        raise InputError(
+            "A subject is your own pseudonym for the patient: 1 to 64 letters, digits and '_.:-'. Never a name or a "
+            "date of birth."
+        )
+    return text
+
+
+def _image_type(given: str | None) -> str | None:
+    """Browsers and programs name parts as they like; the bytes decide, so an unknown type is no reason to refuse."""
+    media_type = (given or "").split(";")[0].strip().lower()
+    return media_type if media_type in IMAGE_TYPES else None

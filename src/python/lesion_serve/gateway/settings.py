@@ -1,0 +1,105 @@
+"""How a gateway is started: where it listens, who may ask, what it takes and where it records."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import attrs
+
+from lesion_core.errors import LesionError
+from lesion_core.imaging import DEFAULT_LIMITS
+from lesion_core.workspace import GATEWAY_PORT, Workspace
+from lesion_serve.store import default_anchors, default_url
+
+
+class GatewaySettingsError(LesionError):
+    """Settings that do not go together."""
+
+    code = "bad_gateway_settings"
+
+
+@attrs.frozen(kw_only=True)
+class GatewaySettings:
+    """Attributes are as the command ``lesion-serve start`` describes them.
+
+    Attributes:
+        host: address or name to listen on.
+        port: to listen on.
+        certificate, private_key: PEM files; both, or none for plain HTTP.
+        keys_file: API keys.
+        needs_key: ``False`` lets everybody ask; on loopback only.
+        store_url: database of the prediction store.
+        anchors: file of the heads of its chain.
+        image_folder, image_key: where images are kept, encrypted, and the key file; both, or none to keep no image.
+        max_images: of one request.
+        max_request_mib: of one request.
+        deadline_s: that an answer may take.
+        longest_wait_s: that a request may wait for those before it; the others are refused.
+    Raises:
+        GatewaySettingsError: two of them do not go together.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = GATEWAY_PORT
+    certificate: Path | None = None
+    private_key: Path | None = None
+    keys_file: Path
+    needs_key: bool = True
+    store_url: str
+    anchors: Path
+    image_folder: Path | None = None
+    image_key: Path | None = None
+    max_images: int = 16
+    max_request_mib: int = 4 * DEFAULT_LIMITS.max_bytes // 2**20
+    deadline_s: float = 20.0
+    longest_wait_s: float = 1.5
+
+    def __attrs_post_init__(self) -> None:
+        if (self.certificate is None) != (self.private_key is None):
+            raise GatewaySettingsError("TLS needs both --certificate and --private-key, as PEM files.")
+        for path in (self.certificate, self.private_key):
+            if path is not None and not path.is_file():
+                raise GatewaySettingsError(f"{path} does not exist; give a PEM file.")
+        if (self.image_folder is None) != (self.image_key is None):
+            raise GatewaySettingsError(
+                "Keeping images needs both --keep-images and --image-key: 'lesion-serve audit new-key FILE' makes one."
+            )
+        if not self.needs_key and not is_loopback(self.host):
+            raise GatewaySettingsError(
+                f"Without API keys everybody who reaches {self.host} could ask, so --no-keys is for loopback only. "
+                "Make keys with 'lesion-serve keys create NAME --role clinician'."
+            )
+        if self.certificate is None and not is_loopback(self.host):
+            raise GatewaySettingsError(
+                f"Keys and images would cross the network to {self.host} unencrypted. Give --certificate and "
+                "--private-key, or listen on 127.0.0.1 behind a proxy that does TLS."
+            )
+
+    @classmethod
+    def of(cls, workspace: Workspace, **given: object) -> GatewaySettings:
+        """Settings with the workspace's own files for what is not given (``None`` counts as not given)."""
+        told = {name: value for name, value in given.items() if value is not None}
+        url = str(told.setdefault("store_url", default_url(workspace)))
+        told.setdefault("anchors", default_anchors(url, workspace))
+        told.setdefault("keys_file", keys_file(workspace))
+        return cls(**told)  # type: ignore[arg-type]
+
+    @property
+    def url(self) -> str:
+        """Where clients reach it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.certificate else 'http'}://{host}:{self.port}"
+
+
+def keys_file(workspace: Workspace) -> Path:
+    """The API keys of a workspace."""
+    return workspace.root / "keys.json"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,127 @@
+"""Forgetting, without breaking the chain: a subject's personal facts, and images that are too old.
+
+An erasure is an event that names what it erases and not whom, in one transaction with the deletion itself. Files of
+images are deleted after it; a crash in between leaves files whose keys are gone, for the next run to remove.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from lesion_serve.store.appending import Appender, Chain
+from lesion_serve.store.chain import Entry, stamp
+from lesion_serve.store.database import Database
+from lesion_serve.store.errors import StoreError
+from lesion_serve.store.images import ImageStore, file_of
+from lesion_serve.store.records import Kind, Principal
+from lesion_serve.store.tables import erased, event, fact
+
+_GROUP = 200
+
+
+@attrs.frozen(kw_only=True)
+class Erasure:
+    """What was erased: facts, and the images among them; of how many events; and files that no record knew."""
+
+    events: int
+    facts: int
+    images: int
+    orphans: int
+
+
+def erase_subject(
+    database: Database, appender: Appender, images: ImageStore | None, subject: str, principal: Principal, reason: str
+) -> Erasure:
+    """Forget a person: the subject, the image and its fingerprint, the file name, comments on the answers.
+
+    What stays: that somebody asked at that time, and the answer.
+
+    Raises:
+        StoreError: ``no_image``: the person has kept images, and ``images`` does not say where.
+    """
+
+    def choose(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+        mine = (
+            sa.select(event.c.request_id)
+            .join(fact)
+            .where(fact.c.name == sa.literal_column("'subject'"), fact.c.value == subject)
+            .order_by(event.c.position)
+            .limit(_GROUP)
+        )
+        requests = list(connection.scalars(mine))
+        query = sa.select(fact).join(event).where(event.c.request_id.in_(requests))
+        return connection.execute(query.order_by(fact.c.position, fact.c.name)).all()
+
+    content = {"principal": attrs.asdict(principal), "reason": reason}
+    return _erase(database, appender, images, Kind.ERASURE, content, choose)
+
+
+def erase_old_images(
+    database: Database, appender: Appender, images: ImageStore, older_than_days: float, principal: Principal
+) -> Erasure:
+    """Forget the images of predictions that were asked longer ago than so many days, and nothing else of them."""
+    before = stamp(datetime.now(UTC) - timedelta(days=older_than_days))
+
+    def choose(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+        query = sa.select(fact).join(event).where(fact.c.name == sa.literal_column("'image'"), event.c.at < before)
+        return connection.execute(query.order_by(fact.c.position).limit(_GROUP)).all()
+
+    content = {"principal": attrs.asdict(principal), "before": before, "older_than_days": older_than_days}
+    return _erase(database, appender, images, Kind.RETENTION, content, choose)
+
+
+def _erase(
+    database: Database,
+    appender: Appender,
+    images: ImageStore | None,
+    kind: Kind,
+    content: Mapping[str, Any],
+    choose: Callable[[sa.Connection], Sequence[sa.Row[Any]]],
+) -> Erasure:
+    """A transaction for each group, until nothing is left to choose."""
+    done: list[tuple[int, str]] = []
+    files = 0
+    while True:
+        with appender.writing() as chain:
+            rows = choose(chain.connection)
+            sealed = [row.value for row in rows if row.name == "image"]
+            if sealed and images is None:
+                raise StoreError(
+                    "Kept images belong to what is to be erased. Name their folder with --images.", code="no_image"
+                )
+            if rows:
+                _forget(chain, kind, content, [(row.position, row.name) for row in rows])
+        if not rows:
+            break
+        for fields in sealed:
+            assert images is not None
+            images.remove(file_of(fields))
+            files += 1
+        done += [(row.position, row.name) for row in rows]
+    if done:
+        database.scrub()
+    orphans = 0 if images is None else images.remove_orphans(_known_files(database))
+    return Erasure(events=len({position for position, _ in done}), facts=len(done), images=files, orphans=orphans)
+
+
+def _forget(chain: Chain, kind: Kind, content: Mapping[str, Any], facts: list[tuple[int, str]]) -> None:
+    """The event first: the guard of the table wants to see the erasure before it lets a row go."""
+    entry = Entry(at=datetime.now(UTC), kind=kind, content={**content, "erased": [list(item) for item in facts]})
+    by_position = chain.add(entry).position
+    rows = [{"position": position, "name": name, "by_position": by_position} for position, name in facts]
+    chain.connection.execute(erased.insert(), rows)
+    chain.connection.execute(
+        fact.delete().where(fact.c.position == sa.bindparam("at_position"), fact.c.name == sa.bindparam("of_name")),
+        [{"at_position": position, "of_name": name} for position, name in facts],
+    )
+
+
+def _known_files(database: Database) -> set[str]:
+    with database.reading() as connection:
+        values = connection.scalars(sa.select(fact.c.value).where(fact.c.name == sa.literal_column("'image'")))
+        return {file_of(value) for value in values}

@@ -1,0 +1,1 @@
+"""How the tables of the store come about; alembic runs these, see ``database.prepare``."""

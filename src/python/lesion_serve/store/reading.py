@@ -1,0 +1,166 @@
+"""Reading predictions and feedback back, one or a page at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import attrs
+import sqlalchemy as sa
+
+from lesion_core.wire import ModelIdentity
+from lesion_serve.store.chain import stamp
+from lesion_serve.store.database import Database
+from lesion_serve.store.errors import StoreError
+from lesion_serve.store.records import (
+    Kind,
+    Principal,
+    Role,
+    StoredFeedback,
+    StoredPrediction,
+    Verdict,
+)
+from lesion_serve.store.tables import erased, event, fact
+
+PAGE = 500
+_Row = Mapping[Any, Any]
+_Stored = TypeVar("_Stored")
+
+
+@attrs.frozen(kw_only=True)
+class Window:
+    """Which predictions are wanted; ``None`` wants all. From ``since`` on, up to but without ``until``."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    model_name: str | None = None
+    model_version: str | None = None
+    role: Role | None = None
+
+    def conditions(self) -> Iterator[sa.ColumnElement[bool]]:
+        """As the database has to check them."""
+        if self.since is not None:
+            yield event.c.at >= stamp(self.since)
+        if self.until is not None:
+            yield event.c.at < stamp(self.until)
+        for name in ("model_name", "model_version", "role"):
+            if (wanted := getattr(self, name)) is not None:
+                yield event.c[name] == str(wanted)
+
+
+def find_prediction(database: Database, request_id: str, role: Role) -> StoredPrediction:
+    """One prediction with its feedback.
+
+    Raises:
+        StoreError: ``no_prediction``.
+    """
+    with database.reading() as connection:
+        query = sa.select(event).where(
+            event.c.request_id == request_id, event.c.kind == Kind.PREDICTION.value, event.c.role == role.value
+        )
+        rows = connection.execute(query).mappings().all()
+        found = _predictions(connection, rows)
+    if not found:
+        raise StoreError(f"There is no prediction {request_id!r} ({role.value}).", code="no_prediction")
+    return found[0]
+
+
+def read_predictions(database: Database, window: Window) -> Iterator[StoredPrediction]:
+    """All predictions of a window, oldest first, a page in memory at a time; what comes in meanwhile may be in it."""
+    return _read(database, Kind.PREDICTION, window, _predictions)
+
+
+def read_feedback(database: Database, window: Window) -> Iterator[StoredFeedback]:
+    """All feedback that was given in a window, oldest first."""
+    return _read(database, Kind.FEEDBACK, window, _feedback)
+
+
+def facts_of(connection: sa.Connection, positions: Iterable[int]) -> dict[int, dict[str, str]]:
+    """The personal facts of events that are still there, by position and name."""
+    found: dict[int, dict[str, str]] = {}
+    for row in connection.execute(sa.select(fact).where(fact.c.position.in_(list(positions)))):
+        found.setdefault(row.position, {})[row.name] = row.value
+    return found
+
+
+def _read(
+    database: Database, kind: Kind, window: Window, build: Callable[[sa.Connection, Sequence[_Row]], list[_Stored]]
+) -> Iterator[_Stored]:
+    after: tuple[str, int] | None = None
+    while True:
+        query = sa.select(event).where(event.c.kind == kind.value, *window.conditions())
+        if after is not None:
+            query = query.where(sa.tuple_(event.c.at, event.c.position) > sa.tuple_(*after))
+        with database.reading() as connection:
+            query = query.order_by(event.c.at, event.c.position).limit(PAGE)
+            rows: Sequence[_Row] = connection.execute(query).mappings().all()
+            page = build(connection, rows)
+        yield from page
+        if len(rows) < PAGE:
+            return
+        after = rows[-1]["at"], rows[-1]["position"]
+
+
+def _predictions(connection: sa.Connection, rows: Sequence[_Row]) -> list[StoredPrediction]:
+    positions = [row["position"] for row in rows]
+    facts, gone = facts_of(connection, positions), dict[int, list[str]]()
+    for line in connection.execute(sa.select(erased).where(erased.c.position.in_(positions))):
+        gone.setdefault(line.position, []).append(line.name)
+    about = sa.select(event).where(
+        event.c.request_id.in_([row["request_id"] for row in rows]), event.c.kind == Kind.FEEDBACK.value
+    )
+    feedback: dict[str, list[StoredFeedback]] = {}
+    for said in _feedback(connection, connection.execute(about.order_by(event.c.position)).mappings().all()):
+        feedback.setdefault(said.request_id, []).append(said)
+    return [_prediction(row, facts.get(row["position"], {}), gone.get(row["position"], []), feedback) for row in rows]
+
+
+def _prediction(
+    row: _Row,
+    facts: Mapping[str, str],
+    gone: list[str],
+    feedback: Mapping[str, list[StoredFeedback]],
+) -> StoredPrediction:
+    content = json.loads(row["content"])
+    return StoredPrediction(
+        position=row["position"],
+        digest=row["digest"],
+        request_id=row["request_id"],
+        at=datetime.fromisoformat(row["at"]),
+        principal=Principal(**content["principal"]),
+        model=ModelIdentity(
+            name=row["model_name"],
+            version=row["model_version"],
+            backbone=content["backbone"],
+            bundle_digest=content["bundle_digest"],
+        ),
+        image_sha256=facts.get("image_sha256"),
+        image_bytes=content["image_bytes"],
+        answer=json.dumps(content["answer"], ensure_ascii=False),
+        role=Role(row["role"]),
+        subject=facts.get("subject"),
+        file_name=facts.get("file_name"),
+        timings_ms=content["timings_ms"],
+        has_image="image" in facts,
+        erased=tuple(sorted(gone)),
+        feedback=tuple(feedback.get(row["request_id"], ())),
+    )
+
+
+def _feedback(connection: sa.Connection, rows: Sequence[_Row]) -> list[StoredFeedback]:
+    facts = facts_of(connection, [row["position"] for row in rows])
+    return [
+        StoredFeedback(
+            position=row["position"],
+            request_id=row["request_id"],
+            at=datetime.fromisoformat(row["at"]),
+            principal=Principal(**content["principal"]),
+            verdict=Verdict(content["verdict"]),
+            diagnosis=content["diagnosis"],
+            comment=facts.get(row["position"], {}).get("comment"),
+        )
+        for row in rows
+        for content in [json.loads(row["content"])]
+    ]

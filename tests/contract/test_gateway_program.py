@@ -1,0 +1,117 @@
+"""The gateway as a program: TLS, keys, records, and how it ends."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import threading
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from lesion_core.processes import child_environment, free_port
+from lesion_core.wire import Prediction, from_json
+from lesion_core.workspace import Workspace
+from lesion_serve.gateway.keys import ApiKeys, Role
+from lesion_serve.gateway.settings import keys_file
+from support.bundles import make_tiny_bundle
+from support.gateway_programs import COMMAND, running_gateway
+from support.images import encoded_lesion
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "bundle").folder
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed one for 127.0.0.1, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "certificate.pem", folder / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    paths[1].write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
+    return paths
+
+
+def test_with_a_certificate_it_speaks_tls_only_and_takes_keys_made_meanwhile(bundle: Path, tmp_path: Path) -> None:
+    """An answer over https is in the store; plain http gets none; a revoked key none either."""
+    certificate, private_key = make_certificate(tmp_path)
+    options = ("--certificate", str(certificate), "--private-key", str(private_key))
+    context = ssl.create_default_context(cafile=str(certificate))
+    with running_gateway(tmp_path, bundle, free_port(), *options) as gateway:
+        url = gateway.endpoint.url
+        keys = ApiKeys(keys_file(Workspace(tmp_path)))
+        key = keys.create("a clinic", Role.CLINICIAN)
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "image/jpeg"}
+        with httpx.Client(verify=context, trust_env=False, timeout=60, headers=headers) as client:
+            answer = client.post(url, content=encoded_lesion())
+            prediction = from_json(answer.content, Prediction)
+            record = client.get(f"{url}/{prediction.request_id}")
+            keys.revoke(key.split("_")[1])
+            refused = client.post(url, content=encoded_lesion())
+        with pytest.raises(httpx.HTTPError):
+            httpx.post(url.replace("https", "http"), content=b"", trust_env=False, timeout=60)
+
+    assert url.startswith("https://127.0.0.1")
+    assert record.json()["prediction"] == answer.json()
+    assert refused.status_code == 401
+    verified = subprocess.run(
+        [*COMMAND, "audit", "verify"],
+        env=child_environment({"LESION_HOME": str(tmp_path)}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_it_ends_with_all_answered_that_it_took_on(bundle: Path, tmp_path: Path) -> None:
+    """SIGTERM between requests of eight clients: a connection is refused or answered, never cut."""
+    outcomes = list[object]()
+    with running_gateway(tmp_path, bundle, free_port(), "--workers", "2") as gateway:
+        headers, url = gateway.headers, gateway.endpoint.url
+
+        def ask() -> None:
+            while True:
+                try:
+                    answer = httpx.post(url, content=encoded_lesion(), headers=headers, trust_env=False, timeout=60)
+                except httpx.ConnectError:
+                    return
+                except httpx.HTTPError as error:
+                    outcomes.append(error)
+                    return
+                outcomes.append(answer.status_code)
+
+        clients = [threading.Thread(target=ask) for _ in range(8)]
+        for client in clients:
+            client.start()
+        while len(outcomes) < 20:
+            assert gateway.process.poll() is None
+        gateway.process.terminate()
+        for client in clients:
+            client.join()
+
+        assert gateway.process.wait(60) == 0
+    assert set(outcomes) <= {200, 429, 503}
+    assert not Workspace(tmp_path).endpoint.exists()

@@ -1,0 +1,184 @@
+"""A gateway in this process, with an engine that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+import httpx
+from fastapi import FastAPI
+
+from lesion_core.interval import Interval
+from lesion_core.taxonomy import Malignancy
+from lesion_core.wire import NOTICE, ModelIdentity, Prediction
+from lesion_serve.archive import ArchiveInfo
+from lesion_serve.deployment import Deployed, Deployment
+from lesion_serve.engine.engine import LoadedVersion
+from lesion_serve.gateway.admission import Admission
+from lesion_serve.gateway.app import Gateway, create_app
+from lesion_serve.gateway.asking import Asking
+from lesion_serve.gateway.history import History
+from lesion_serve.gateway.keys import ApiKeys
+from lesion_serve.gateway.messages import DiagnosisLine, Label, Limits
+from lesion_serve.gateway.metrics import Metrics
+from lesion_serve.gateway.recording import StoreRecorder
+from lesion_serve.store import PredictionStore, StoredPrediction
+from support.fake_service import make_prediction
+
+IMAGE = b"\xff\xd8 bytes that only the handler looks at"
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+class FakeEngine:
+    """Answers, or raises what was put into ``errors``, in order."""
+
+    def __init__(self) -> None:
+        self.errors: list[Exception | None] = []
+        self.asked: list[tuple[str | None, str, Mapping[str, str]]] = []
+        self.ready = True
+
+    async def predict(
+        self,
+        image: bytes,
+        *,
+        request_id: str,
+        timeout_s: float,
+        content_type: str | None = None,
+        version: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Prediction:
+        """Answer as told."""
+        self.asked.append((version, request_id, headers or {}))
+        await asyncio.sleep(0)
+        if self.errors and (error := self.errors.pop(0)) is not None:
+            raise error
+        prediction = make_prediction()
+        return attrs.evolve(
+            prediction, request_id=request_id, model=attrs.evolve(prediction.model, version=version or "1")
+        )
+
+    def versions(self) -> tuple[LoadedVersion, ...]:
+        """One."""
+        identity = ModelIdentity(name="skin-lesion", version="1", backbone="b", bundle_digest="0" * 64)
+        return (LoadedVersion(identity=identity, ready=1, wanted=1, is_default=True),)
+
+    def is_ready(self) -> bool:
+        """As told."""
+        return self.ready
+
+    def load(self, archive: ArchiveInfo) -> None:
+        """Nothing here loads."""
+
+    def make_default(self, version: str) -> None:
+        """Nothing here changes it."""
+
+    def unload(self, version: str) -> None:
+        """Nothing here unloads."""
+
+    def stop(self) -> None:
+        """Nothing is running."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def deployed(version: str) -> Deployed:
+    """A version that is only a name."""
+    return Deployed(
+        version=version,
+        model_name="skin-lesion",
+        bundle_digest="0" * 64,
+        serving_name="skin_vit",
+        archive=f"{version}.mar",
+        sha256=version * 8,
+        source="a test",
+    )
+
+
+def make_label() -> Label:
+    """A label of nothing in particular."""
+    return Label(
+        product="Lesion",
+        product_version="0",
+        notice=NOTICE,
+        intended_use=("Tests.",),
+        not_for=("Anything else.",),
+        model="skin-lesion",
+        model_version="1",
+        bundle_digest="0" * 64,
+        backbone="b",
+        trained_on="drawn images",
+        training_images=1,
+        validation_images=1,
+        weights_license="none",
+        code_license="Apache-2.0",
+        diagnoses=(DiagnosisLine(code="MEL", name="Melanoma", malignancy=Malignancy.MALIGNANT, is_trained=True),),
+        metrics={"bma": Interval(value=0.5, low=0.4, high=0.6)},
+        limits=Limits(
+            formats=("image/jpeg",), image_bytes=1, image_pixels=1, request_bytes=4096, images=3, seconds=5.0
+        ),
+        card="# Card",
+    )
+
+
+class GatewayUnderTest:
+    """An application and what stands behind it; the store is a real one."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        with_keys: bool = False,
+        at_once: int = 4,
+        local_token: str | None = None,
+        max_body_bytes: int = 4096,
+    ) -> None:
+        self.engine, self.metrics = FakeEngine(), Metrics()
+        self.deployment: Deployment | None = Deployment(generation=1, champion=deployed("1"))
+        self.keys = ApiKeys(folder / "keys.json", local_token=local_token)
+        self.store = PredictionStore.open(
+            f"sqlite:///{folder / 'predictions.db'}", anchors=folder / "anchors" / "heads.jsonl"
+        )
+        self.asking = Asking(
+            self.engine,
+            StoreRecorder(self.store),
+            Admission(at_once=at_once),
+            self.metrics,
+            deployment=lambda: self.deployment,
+            deadline_s=5.0,
+        )
+        self.app: FastAPI = create_app(
+            Gateway(
+                asking=self.asking,
+                engine=self.engine,
+                history=History(self.store),
+                label=make_label,
+                metrics=self.metrics,
+                keys=self.keys if with_keys else None,
+                max_body_bytes=max_body_bytes,
+                max_images=3,
+            )
+        )
+
+    @property
+    def kept(self) -> list[StoredPrediction]:
+        """What the store holds, oldest first."""
+        return list(self.store.predictions())
+
+    def send(self, method: str, path: str, **request: object) -> httpx.Response:
+        """One request and its answer."""
+
+        async def run() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+                answer = await client.request(method, path, **request)  # type: ignore[arg-type]
+            await self.asking.close()
+            return answer
+
+        return asyncio.run(run())
+
+    def ask(self, **request: object) -> httpx.Response:
+        """One image."""
+        return self.send("POST", "/v1/predictions", **{"content": IMAGE, "headers": JPEG, **request})

@@ -1,0 +1,103 @@
+"""The doctor finds what would keep a server from working, and says how to cure it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import attrs
+import pytest
+
+from lesion_core.processes import child_environment, free_port
+from lesion_core.workspace import Workspace
+from lesion_serve import doctor
+from lesion_serve.deploy import deploy
+from lesion_serve.deployment_store import DeploymentStore
+from lesion_serve.doctor import Examined, Finding, Grade, examine
+from lesion_serve.gateway.keys import ApiKeys, Role
+from lesion_serve.gateway.settings import keys_file
+from support.bundles import make_tiny_bundle
+from support.stored import open_store
+
+
+@pytest.fixture
+def healthy(tmp_path: Path) -> Examined:
+    """A workspace with a model, a key and a store, and free ports."""
+    workspace = Workspace(tmp_path / "home")
+    examined = Examined(workspace=workspace, port=free_port(), torchserve_port=free_port())
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    deploy(DeploymentStore.of(workspace, examined.port), str(bundle.folder), workspace=workspace)
+    ApiKeys(keys_file(workspace)).create("a clinic", Role.CLINICIAN)
+    return examined
+
+
+def found(examined: Examined) -> Mapping[str, list[Finding]]:
+    """Findings by check."""
+    by_check: dict[str, list[Finding]] = {}
+    for finding in examine(examined):
+        by_check.setdefault(finding.check, []).append(finding)
+    return by_check
+
+
+def test_where_all_is_well_every_check_says_so(healthy: Examined) -> None:
+    """And none has a fix."""
+    findings = found(healthy)
+
+    assert set(findings) == {"java", "ports", "disk", "keys", "libraries", "model", "store", "clock"}
+    assert {(one.grade, one.fix) for line in findings.values() for one in line} == {(Grade.OK, "")}
+
+
+def test_what_is_wrong_is_found_with_its_fix(
+    healthy: Examined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven faults at once: none hides another."""
+    store = DeploymentStore.of(healthy.workspace, healthy.port)
+    deployment = store.read()
+    assert deployment is not None
+    archive = store.archives / deployment.champion.archive
+    archive.write_bytes(archive.read_bytes()[:-10] + b"0123456789")
+    keys_file(healthy.workspace).chmod(0o644)
+    open_store(healthy.workspace.root).close()
+    monkeypatch.setattr(doctor, "LEAST_FREE_GIB", 1e9)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", healthy.torchserve_port))
+        taken.listen()
+        findings = found(attrs.evolve(healthy, java=tmp_path / "java", now=datetime(2001, 1, 1, tzinfo=UTC)))
+
+    problems = {check for check, line in findings.items() if any(one.grade is Grade.PROBLEM for one in line)}
+    assert problems == {"java", "ports", "disk", "keys", "model", "store", "clock"}
+    assert all(one.fix for line in findings.values() for one in line if one.grade is not Grade.OK)
+
+
+def test_old_keys_and_an_empty_workspace_are_warnings(healthy: Examined, tmp_path: Path) -> None:
+    """It would work, but a person should look."""
+    later = attrs.evolve(healthy, now=datetime.now(UTC) + timedelta(days=400))
+    empty = attrs.evolve(healthy, workspace=Workspace(tmp_path / "empty"))
+
+    assert [one.grade for one in found(later)["keys"]] == [Grade.WARNING, Grade.OK]
+    grades = {check: line[0].grade for check, line in found(empty).items()}
+    assert (grades["keys"], grades["model"], grades["store"]) == (Grade.WARNING, Grade.WARNING, Grade.OK)
+    assert not (tmp_path / "empty").exists()
+
+
+def test_the_exit_code_tells_whether_a_server_would_work(tmp_path: Path) -> None:
+    """0 with warnings, 1 with a problem; --json is for programs."""
+    command = [sys.executable, "-m", "lesion_serve", "doctor", "--json", "--port", str(free_port())]
+    environment = child_environment({"LESION_HOME": str(tmp_path)})
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        ports = ("--torchserve-port", str(free_port()))
+        return subprocess.run(
+            [*command, *ports, *options], env=environment, capture_output=True, text=True, check=False
+        )
+
+    well, ill = run(), run("--java", "/nowhere/java")
+
+    assert (well.returncode, ill.returncode) == (0, 1), well.stderr + ill.stderr
+    assert {one["grade"] for one in json.loads(well.stdout)} == {"ok", "warning"}
+    assert next(one for one in json.loads(ill.stdout) if one["check"] == "java")["grade"] == "problem"

@@ -1,0 +1,204 @@
+"""A deployment is followed, with an engine that only remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from lesion_core.wire import Prediction
+from lesion_serve.archive import ArchiveInfo
+from lesion_serve.deployment import Deployed, Deployment, rolled_back, with_challenger, with_champion
+from lesion_serve.deployment_store import DeploymentStore
+from lesion_serve.engine.engine import Engine, EngineDownError, LoadedVersion, ModelLoadError, identity_of
+from lesion_serve.follower import Follower
+from support.deployments import deployed, described
+
+
+class RememberingEngine:
+    """An engine without models; ``broken`` versions do not load."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.broken: set[str] = set()
+        self.is_down = False
+        self._loaded: dict[str, ArchiveInfo] = {}
+        self._default: str | None = None
+
+    async def predict(
+        self,
+        image: bytes,
+        *,
+        request_id: str,
+        timeout_s: float,
+        content_type: str | None = None,
+        version: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Prediction:
+        raise EngineDownError("It has no model.")
+
+    def versions(self) -> tuple[LoadedVersion, ...]:
+        return tuple(
+            LoadedVersion(identity=identity_of(info), ready=1, wanted=1, is_default=version == self._default)
+            for version, info in self._loaded.items()
+        )
+
+    def is_ready(self) -> bool:
+        return self._default is not None
+
+    def load(self, archive: ArchiveInfo) -> None:
+        if self.is_down:
+            raise EngineDownError("It is started again.")
+        self.done.append(f"load {archive.version}")
+        if archive.version in self.broken:
+            raise ModelLoadError(f"{archive.version} is broken.")
+        self._loaded[archive.version] = archive
+
+    def make_default(self, version: str) -> None:
+        if version != self._default:
+            self.done.append(f"default {version}")
+        self._default = version
+
+    def unload(self, version: str) -> None:
+        self.done.append(f"unload {version}")
+        del self._loaded[version]
+
+    def stop(self) -> None:
+        self._loaded.clear()
+
+    async def close(self) -> None: ...
+
+
+class Store(DeploymentStore):
+    """One whose archives are all there."""
+
+    def archive_of(self, deployed: Deployed) -> ArchiveInfo:
+        return described(deployed)
+
+    def take(self, deployment: Deployment) -> Deployment:
+        return self.change("test", lambda _: deployment)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def follow(engine: Engine, store: Store) -> Follower:
+    follower = Follower(engine, store)
+    follower.follow()
+    return follower
+
+
+def test_a_new_champion_is_loaded_before_it_becomes_the_default_and_the_oldest_goes_last(store: Store) -> None:
+    """So that there is always one that answers."""
+    engine = RememberingEngine()
+    first = store.take(with_champion(None, deployed("1")))
+    follower = follow(engine, store)
+    second = store.take(with_champion(first, deployed("2")))
+    follower.follow()
+    store.take(with_champion(second, deployed("3")))
+    follower.follow()
+
+    assert engine.done == [
+        *("load 1", "default 1"),
+        *("load 2", "default 2"),
+        *("load 3", "default 3", "unload 1"),
+    ]
+    assert follower.current == store.read()
+
+
+def test_a_rollback_loads_nothing(store: Store) -> None:
+    """The champion before is loaded still."""
+    engine = RememberingEngine()
+    second = store.take(with_champion(with_champion(None, deployed("1")), deployed("2")))
+    follower = follow(engine, store)
+    engine.done.clear()
+
+    store.take(rolled_back(second))
+    follower.follow()
+
+    assert engine.done == ["default 1"]
+
+
+def test_a_champion_that_does_not_load_changes_nothing_and_is_reported(store: Store) -> None:
+    """The old one answers; requests are still chosen for it."""
+    engine = RememberingEngine()
+    engine.broken.add("2")
+    first = store.take(with_champion(None, deployed("1")))
+    follower = follow(engine, store)
+    second = store.take(with_champion(first, deployed("2")))
+    follower.follow()
+
+    report = store.report()
+    assert report is not None
+    assert (report.generation, report.default, report.loaded) == (second.generation, "1", ("1",))
+    assert report.findings == {"2": "2 is broken."}
+    assert follower.current == first
+
+
+def test_what_does_not_load_is_tried_later_and_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not five times a second; a new deployment is tried at once."""
+    clock = [0.0]
+    monkeypatch.setattr("lesion_serve.follower.time.monotonic", lambda: clock[0])
+    engine = RememberingEngine()
+    engine.broken.add("1")
+    store.take(with_champion(None, deployed("1")))
+    follower = Follower(engine, store)
+
+    tries = []
+    for second in range(700):
+        clock[0] = second
+        before = len(engine.done)
+        follower.follow()
+        if len(engine.done) > before:
+            tries.append(second)
+    assert tries == [0, 30, 90, 210, 450]
+
+    store.take(with_champion(None, deployed("2")))
+    follower.follow()
+    assert engine.done[-2:] == ["load 2", "default 2"]
+
+
+def test_a_challenger_that_does_not_load_gets_no_requests(store: Store) -> None:
+    """The champion is what is followed meanwhile."""
+    engine = RememberingEngine()
+    engine.broken.add("2")
+    first = with_champion(None, deployed("1"))
+    store.take(with_challenger(first, deployed("2"), share_percent=50, shadow=False))
+
+    follower = follow(engine, store)
+
+    assert follower.current is not None
+    assert (follower.current.champion.version, follower.current.challenger) == ("1", None)
+    assert follower.current.share_percent == 0
+
+
+def test_an_engine_that_is_down_is_no_finding(store: Store) -> None:
+    """It is asked again soon; only then there is something to tell."""
+    engine = RememberingEngine()
+    engine.is_down = True
+    store.take(with_champion(None, deployed("1")))
+
+    follower = follow(engine, store)
+
+    assert follower.current is None
+    assert store.report() is None
+
+
+def test_a_state_that_cannot_be_read_leaves_the_engine_alone(store: Store) -> None:
+    """What serves goes on serving, and follows again once it can."""
+    engine = RememberingEngine()
+    first = store.take(with_champion(None, deployed("1")))
+    follower = follow(engine, store)
+    state = store.folder / "state.json"
+    whole = state.read_text()
+    state.write_text(whole[:50])
+    follower.follow()
+    assert follower.current == first
+
+    state.write_text(whole)
+    store.take(with_champion(first, deployed("2")))
+    follower.follow()
+    assert engine.done[-1] == "default 2"

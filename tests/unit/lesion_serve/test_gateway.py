@@ -1,0 +1,309 @@
+"""The gateway: what clients see of it, with an engine that does as it is told and a real store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lesion_core.wire import Prediction, Problem, from_json
+from lesion_serve.deployment import Deployment
+from lesion_serve.engine.engine import (
+    DeadlineError,
+    EngineDownError,
+    EngineError,
+    RefusedError,
+    WorkerDiedError,
+)
+from lesion_serve.gateway.keys import Role
+from lesion_serve.store import Role as StoreRole
+from support.gateways import IMAGE, JPEG, GatewayUnderTest, deployed
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> GatewayUnderTest:
+    """Open to everyone."""
+    return GatewayUnderTest(tmp_path)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> GatewayUnderTest:
+    """Open to those with a key."""
+    return GatewayUnderTest(tmp_path, with_keys=True)
+
+
+def problem_of(answer: httpx.Response) -> dict[str, object]:
+    """The problem in an answer, which has to be whole."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    found: dict[str, object] = answer.json()
+    assert set(found) == {"type", "title", "status", "detail", "code", "request_id", "message", "schema_version"}
+    assert found["status"] == answer.status_code
+    return found
+
+
+def test_an_image_is_answered_and_recorded_under_one_id(gateway: GatewayUnderTest) -> None:
+    """The client's own id, where it sends a good one."""
+    answer = gateway.send("POST", "/v1/predictions", content=IMAGE, headers={**JPEG, "X-Request-ID": "my-request-0001"})
+
+    assert answer.status_code == 200
+    assert from_json(answer.content, Prediction).request_id == "my-request-0001"
+    assert answer.headers["x-request-id"] == "my-request-0001"
+    (kept,) = gateway.kept
+    assert (kept.request_id, kept.principal.key_id, kept.model.version) == ("my-request-0001", "local", "1")
+    assert kept.prediction == from_json(answer.content, Prediction)
+    assert kept.image_sha256 == hashlib.sha256(IMAGE).hexdigest()
+    assert kept.file_name is None
+
+
+@pytest.mark.parametrize("offered", ["short", "with space in it", "x" * 65, "../../etc/passwd", ""])
+def test_an_id_that_could_do_harm_is_replaced(offered: str, gateway: GatewayUnderTest) -> None:
+    """It goes into logs and records."""
+    answer = gateway.send("POST", "/v1/predictions", content=IMAGE, headers={**JPEG, "X-Request-ID": offered})
+
+    assert len(answer.headers["x-request-id"]) == 32
+
+
+def test_an_answer_that_cannot_be_recorded_does_not_leave(gateway: GatewayUnderTest) -> None:
+    """A clinic must be able to find every answer that was given."""
+    gateway.store.close()
+
+    answer = gateway.ask()
+
+    assert answer.status_code == 503
+    assert problem_of(answer)["code"] == "not_recorded"
+    assert b"probabilit" not in answer.content
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_a_question_is_asked_again_once_when_its_worker_died(gateway: GatewayUnderTest) -> None:
+    """The client does not notice."""
+    gateway.engine.errors = [WorkerDiedError("gone")]
+
+    assert gateway.ask().status_code == 200
+    assert len(gateway.engine.asked) == 2
+    assert len(gateway.kept) == 1
+
+
+def test_a_question_is_not_asked_a_third_time(gateway: GatewayUnderTest) -> None:
+    """An image that kills workers must not kill all of them."""
+    gateway.engine.errors = [WorkerDiedError("gone"), WorkerDiedError("gone again")]
+
+    answer = gateway.ask()
+
+    assert (answer.status_code, problem_of(answer)["code"]) == (503, "worker_died")
+    assert len(gateway.engine.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (RefusedError(422, Problem(code="corrupt_image", message="It ends too early.")), 422, "corrupt_image"),
+        (EngineDownError("starting"), 503, "engine_down"),
+        (DeadlineError("late"), 504, "deadline_passed"),
+        (EngineError("strange words"), 502, "engine_failed"),
+        (RuntimeError("a secret of the server"), 500, "internal"),
+    ],
+)
+def test_every_failure_is_a_problem_with_a_code(
+    error: Exception, status: int, code: str, gateway: GatewayUnderTest
+) -> None:
+    """And nothing of the server's inside, which stands in its log."""
+    gateway.engine.errors = [error]
+
+    answer = gateway.ask()
+
+    assert (answer.status_code, problem_of(answer)["code"]) == (status, code)
+    assert b"secret" not in answer.content
+    assert gateway.kept == []
+
+
+def test_several_images_are_answered_one_by_one(gateway: GatewayUnderTest) -> None:
+    """A bad one has a problem of its own; each is a record of its own."""
+    bad = RefusedError(422, Problem(code="corrupt_image", message="It ends too early."))
+    gateway.engine.errors = [None, bad, None]
+
+    files = [("images", (f"{n}.jpg", IMAGE, "image/jpeg")) for n in range(3)]
+    answer = gateway.send("POST", "/v1/predictions", files=files)
+
+    items = answer.json()["items"]
+    assert answer.status_code == 200
+    assert [item["status"] for item in items] == [200, 422, 200]
+    assert items[1]["problem"]["code"] == "corrupt_image"
+    assert items[1]["prediction"] is None
+    assert len({kept.request_id for kept in gateway.kept}) == 2
+
+
+def test_what_is_known_of_the_patient_reaches_the_handler(gateway: GatewayUnderTest) -> None:
+    """From the form's fields as from the headers; one object stands for all images."""
+    files = [("images", ("a.jpg", IMAGE, "image/jpeg")), ("images", ("b.jpg", IMAGE, "image/jpeg"))]
+    known = '{"age_approx": 55}'
+
+    gateway.send("POST", "/v1/predictions", files=files, data={"metadata": known, "heat_map": "true"})
+    gateway.send(
+        "POST",
+        "/v1/predictions",
+        content=IMAGE,
+        headers={**JPEG, "X-Lesion-Metadata": known, "X-Lesion-Heat-Map": "true"},
+    )
+
+    for _, _, headers in gateway.engine.asked:
+        assert json.loads(headers["X-Lesion-Metadata"]) == {"age_approx": 55}
+        assert headers["X-Lesion-Heat-Map"] == "true"
+    assert len(gateway.engine.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code"),
+    [
+        ({"content": b"{}", "headers": {"Content-Type": "application/json"}}, 415, "unsupported_request"),
+        ({"data": {"a": "b"}}, 415, "unsupported_request"),
+        ({"content": IMAGE}, 415, "unsupported_request"),
+        ({"content": b"nothing", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 400, "bad_form"),
+        ({"content": b"nothing", "headers": {"Content-Type": "multipart/form-data"}}, 400, "bad_form"),
+        ({"files": [("pictures", ("a.jpg", IMAGE))]}, 400, "bad_request"),
+        ({"files": [("images", ("a.jpg", IMAGE))] * 4}, 400, "bad_form"),
+        ({"files": [("images", ("a.jpg", IMAGE))], "data": {"metadata": "{"}}, 400, "bad_metadata"),
+        ({"files": [("images", ("a.jpg", IMAGE))], "data": {"metadata": "[{}, {}]"}}, 400, "bad_metadata"),
+        ({"content": IMAGE, "headers": {**JPEG, "X-Lesion-Metadata": '{"age_approx": 300}'}}, 400, "bad_metadata"),
+        ({"content": IMAGE, "headers": {**JPEG, "X-Lesion-Metadata": '{"age": 30}'}}, 400, "bad_metadata"),
+        ({"content": IMAGE, "headers": {**JPEG, "X-Lesion-Metadata": "[" * 9000}}, 400, "bad_metadata"),
+        ({"files": [("images", ("a.jpg", IMAGE))], "data": {"subject": "Ada Lovelace"}}, 400, "bad_request"),
+        ({"content": IMAGE * 1000, "headers": JPEG}, 413, "too_many_bytes"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_told_what_would(
+    request_: dict[str, object], status: int, code: str, gateway: GatewayUnderTest
+) -> None:
+    """And never reaches the engine."""
+    answer = gateway.send("POST", "/v1/predictions", **request_)
+
+    assert (answer.status_code, problem_of(answer)["code"]) == (status, code)
+    assert gateway.engine.asked == []
+
+
+def test_a_body_without_a_declared_length_is_counted_as_it_comes(gateway: GatewayUnderTest) -> None:
+    """Or a client could fill the memory."""
+
+    async def chunks() -> object:
+        for _ in range(100):
+            yield b"x" * 1000
+
+    answer = gateway.send("POST", "/v1/predictions", content=chunks(), headers=JPEG)
+
+    assert (answer.status_code, problem_of(answer)["code"]) == (413, "too_many_bytes")
+
+
+def test_only_keys_with_the_role_get_an_answer(guarded: GatewayUnderTest) -> None:
+    """Without one 401, with another role's 403."""
+    bearer = {role: {**JPEG, "Authorization": f"Bearer {guarded.keys.create(role, role)}"} for role in Role}
+
+    def status(headers: Mapping[str, str]) -> int:
+        return guarded.send("POST", "/v1/predictions", content=IMAGE, headers=headers).status_code
+
+    assert status(JPEG) == status({**JPEG, "Authorization": "Bearer lesion_wrong"}) == 401
+    assert status(bearer[Role.AUDITOR]) == 403
+    assert status(bearer[Role.CLINICIAN]) == status(bearer[Role.ENGINEER]) == 200
+    assert [kept.principal.role for kept in guarded.kept] == ["clinician", "engineer"]
+
+
+def test_a_missing_key_is_noticed_before_the_body_is_read(guarded: GatewayUnderTest) -> None:
+    """Strangers do not get to upload."""
+    read = 0
+
+    async def chunks() -> object:
+        nonlocal read
+        for _ in range(3):
+            read += 1
+            yield b"x"
+
+    answer = guarded.send("POST", "/v1/predictions", content=chunks(), headers=JPEG)
+
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert read <= 1
+
+
+def test_health_and_readiness_need_no_key(guarded: GatewayUnderTest) -> None:
+    """A load balancer has none; readiness follows the engine."""
+    assert guarded.send("GET", "/healthz").status_code == 200
+    assert guarded.send("GET", "/readyz").status_code == 200
+
+    guarded.engine.ready = False
+
+    assert guarded.send("GET", "/healthz").status_code == 200
+    assert problem_of(guarded.send("GET", "/readyz"))["code"] == "not_ready"
+
+
+def test_before_a_model_is_loaded_clients_are_told_to_come_again(gateway: GatewayUnderTest) -> None:
+    """The gateway may be up first."""
+    gateway.deployment = None
+
+    answer = gateway.ask()
+
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_the_challengers_answer_is_recorded_and_never_shown(gateway: GatewayUnderTest) -> None:
+    """Its failure is nobody's business but the log's."""
+    gateway.deployment = Deployment(generation=2, champion=deployed("1"), challenger=deployed("2"), shadow=True)
+    gateway.engine.errors = [None, None, None, EngineError("the challenger is ill")]
+
+    first, second = gateway.ask(), gateway.ask()
+
+    assert [from_json(answer.content, Prediction).model.version for answer in (first, second)] == ["1", "1"]
+    assert [(kept.model.version, kept.role) for kept in gateway.kept] == [
+        ("1", StoreRole.ANSWERED),
+        ("2", StoreRole.SHADOW),
+        ("1", StoreRole.ANSWERED),
+    ]
+
+
+def test_a_challenger_in_the_shadow_draws_nothing(gateway: GatewayUnderTest) -> None:
+    """Nobody would see it; what is known of the patient it has to know too."""
+    gateway.deployment = Deployment(generation=2, champion=deployed("1"), challenger=deployed("2"), shadow=True)
+
+    gateway.ask(headers={**JPEG, "X-Lesion-Heat-Map": "true", "X-Lesion-Metadata": '{"sex": "male"}'})
+
+    (_, _, shown), (_, _, hidden) = gateway.engine.asked
+    assert sorted(shown) == ["X-Lesion-Heat-Map", "X-Lesion-Metadata"]
+    assert sorted(hidden) == ["X-Lesion-Metadata"]
+
+
+def test_a_share_of_the_answers_is_the_challengers(gateway: GatewayUnderTest) -> None:
+    """As many as the deployment says."""
+    gateway.deployment = Deployment(generation=2, champion=deployed("1"), challenger=deployed("2"), share_percent=100)
+
+    assert from_json(gateway.ask().content, Prediction).model.version == "2"
+
+
+def test_what_was_counted_can_be_scraped(gateway: GatewayUnderTest) -> None:
+    """By route, not by address: those may hold ids without an end."""
+    gateway.ask()
+    gateway.send("GET", "/v1/unheard-of/0815")
+
+    text = gateway.send("GET", "/metrics").text
+
+    assert 'lesion_requests_total{route="/v1/predictions",status="200"} 1.0' in text
+    assert 'lesion_requests_total{route="unmatched",status="404"} 1.0' in text
+    assert "0815" not in text
+
+
+def test_loaded_versions_are_listed(gateway: GatewayUnderTest) -> None:
+    """With their digests."""
+    (model,) = gateway.send("GET", "/v1/models").json()["models"]
+
+    assert (model["version"], model["is_default"], len(model["bundle_digest"])) == ("1", True, 64)
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/predictions", 405), ("GET", "/nothing", 404)])
+def test_other_addresses_are_problems_as_well(method: str, path: str, status: int, gateway: GatewayUnderTest) -> None:
+    """One form for every error."""
+    answer = gateway.send(method, path)
+
+    assert answer.status_code == status
+    problem_of(answer)

@@ -1,0 +1,60 @@
+"""How a gateway may be started, and how not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lesion_core.workspace import Workspace
+from lesion_serve.gateway.server import PortUnavailableError, listen
+from lesion_serve.gateway.settings import GatewaySettings, GatewaySettingsError, is_loopback
+from lesion_serve.store import default_url
+
+
+def test_what_is_not_given_is_the_workspaces_own(tmp_path: Path) -> None:
+    """And only this machine can reach it."""
+    settings = GatewaySettings.of(Workspace(tmp_path), port=9000, store_url=None)
+
+    assert settings.url == "http://127.0.0.1:9000"
+    assert settings.needs_key
+    assert settings.store_url == default_url(Workspace(tmp_path))
+    assert settings.keys_file.parent == Workspace(tmp_path).root
+    assert settings.image_folder is None
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"needs_key": False, "host": "0.0.0.0"}, "--no-keys is for loopback only"),
+        ({"host": "192.168.1.5"}, "--certificate"),
+        ({"certificate": Path("c.pem")}, "both --certificate and --private-key"),
+        ({"certificate": Path("c.pem"), "private_key": Path("k.pem")}, "c.pem does not exist"),
+        ({"image_folder": Path("images")}, "new-key"),
+    ],
+)
+def test_settings_that_would_show_somebody_too_much_are_refused(
+    given: dict[str, object], sentence: str, tmp_path: Path
+) -> None:
+    """With the option that cures it."""
+    with pytest.raises(GatewaySettingsError, match=sentence):
+        GatewaySettings.of(Workspace(tmp_path), **given)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("a.b", False)],
+)
+def test_loopback_is_what_only_this_machine_reaches(host: str, expected: bool) -> None:
+    """Names are not looked up, but for the one that everybody has."""
+    assert is_loopback(host) is expected
+
+
+def test_a_port_that_is_taken_is_named_before_anything_is_loaded(tmp_path: Path) -> None:
+    """Two gateways on one port would share the clients."""
+    settings = GatewaySettings.of(Workspace(tmp_path), port=0)
+    with listen(settings) as taken:
+        taken.listen()
+        again = GatewaySettings.of(Workspace(tmp_path), port=taken.getsockname()[1])
+        with pytest.raises(PortUnavailableError, match="--port"), listen(again):
+            pass

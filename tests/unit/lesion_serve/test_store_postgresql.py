@@ -1,0 +1,150 @@
+"""The store on a real PostgreSQL: the same promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from lesion_core.processes import child_environment
+from lesion_serve.store import AnchorFile, Database, PredictionStore, StoreError, Window, verify
+from support.postgres import private_postgres
+from support.stored import CLINICIAN, START, answer_of, make_comment, make_record
+
+APPEND = """
+import sys
+from pathlib import Path
+from lesion_serve.store import PredictionStore
+from support.stored import make_record
+url, anchors, first = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+print("ready", flush=True)
+sys.stdin.readline()
+with PredictionStore.open(url, anchors=anchors) as store:
+    for number in range(first, first + 10):
+        store.append(make_record(number))
+"""
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    with private_postgres("hunter2/@x") as address:
+        yield address
+
+
+@pytest.fixture
+def url(postgres: str) -> str:
+    """A database of its own for each test."""
+    engine = sa.create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("DROP DATABASE IF EXISTS store WITH (FORCE)")
+        connection.exec_driver_sql("CREATE DATABASE store")
+    engine.dispose()
+    return postgres.removesuffix("/postgres") + "/store"
+
+
+def run(url: str, *statements: str) -> None:
+    engine = sa.create_engine(url)
+    try:
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+    finally:
+        engine.dispose()
+
+
+def found_in(url: str, anchors: Path) -> list[tuple[str, int | None]]:
+    database = Database(url)
+    try:
+        return [(finding.code, finding.position) for finding in verify(database, AnchorFile(anchors)).findings]
+    finally:
+        database.close()
+
+
+def test_processes_that_start_at_once_share_one_chain(tmp_path: Path, url: str) -> None:
+    """They make the tables once, and append in turn."""
+    anchors = tmp_path / "heads.jsonl"
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", APPEND, url, str(anchors), str(100 * n)],
+            env=child_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(3)
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    for writer in writers:
+        _, errors = writer.communicate(timeout=300)
+        assert writer.returncode == 0, errors
+
+    assert found_in(url, anchors) == []
+    with PredictionStore.open(url, anchors=anchors, create=False) as store:
+        assert len(list(store.predictions(Window(since=START)))) == 30
+
+
+def test_records_come_back_are_erased_and_the_chain_is_whole(tmp_path: Path, url: str) -> None:
+    """As on SQLite."""
+    anchors = tmp_path / "heads.jsonl"
+    with PredictionStore.open(url, anchors=anchors) as store:
+        store.append(make_record(1))
+        store.append_feedback(make_comment(1))
+        with pytest.raises(StoreError) as twice:
+            store.append(make_record(1))
+        before = store.prediction("request-1")
+        store.erase_subject("person-1", principal=CLINICIAN, reason="case-1")
+        after = store.prediction("request-1")
+
+    assert twice.value.code == "duplicate_request"
+    assert before.answer == after.answer == answer_of(1)
+    assert (before.subject, after.subject, after.feedback[0].comment) == ("person-1", None, None)
+    assert found_in(url, anchors) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE event SET at = at",
+        "DELETE FROM event",
+        "TRUNCATE event CASCADE",
+        "UPDATE fact SET value = 'x'",
+        "DELETE FROM fact",
+        "TRUNCATE fact",
+    ],
+)
+def test_the_database_itself_refuses_to_alter_what_was_written(tmp_path: Path, url: str, statement: str) -> None:
+    """Also to its owner, unless the triggers are switched off; which an audit finds, with what was altered."""
+    anchors = tmp_path / "heads.jsonl"
+    with PredictionStore.open(url, anchors=anchors) as store:
+        store.append(make_record(1))
+
+    with pytest.raises(sa.exc.DBAPIError, match=r"only appended to|only after the chain"):
+        run(url, statement)
+    assert found_in(url, anchors) == []
+    off = [f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in ("event", "fact", "erased")]
+    run(url, *off, "UPDATE event SET model_version = '9' WHERE position = 2")
+    found = found_in(url, anchors)
+    assert found[0] == ("altered", 2)
+    assert [code for code, _ in found[1:]] == ["guard_missing"] * 9
+
+
+def test_a_server_that_refuses_is_named_without_its_password(postgres: str) -> None:
+    """Neither the right one nor the wrong one."""
+    wrong = postgres.replace("hunter2", "guessed3")
+
+    with pytest.raises(StoreError) as refused:
+        Database(wrong).require()
+    assert refused.value.code == "store_unreachable"
+    assert "guessed3" not in refused.value.message
+    assert "authentication failed" in refused.value.message
