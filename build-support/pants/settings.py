@@ -1,5 +1,7 @@
 """
-Print, as shell ``export`` lines, the settings of pip that Pants needs too, since it reads no ``pip.conf`` or ``PIP_*``.
+Print, as shell ``export`` lines, the settings of pip that Pants needs too.
+
+Pants itself reads no ``pip.conf`` and no ``PIP_*``, and the pip that it starts is told to read none (pants.toml).
 
 ``./pants`` runs this on every start, so it imports little and starts nothing::
 

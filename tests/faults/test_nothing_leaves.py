@@ -13,6 +13,7 @@ import pytest
 
 from lesion_core.processes import child_environment
 from lesion_core.wire import Prediction, from_json
+from support import offline_run
 
 TELEMETRY = ("_TELEMETRY", "DO_NOT_TRACK", "_USAGE_STATS")
 # A namespace of its own has loopback only. Root may make one; others need one of users around it.
@@ -21,7 +22,7 @@ ALONE = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-u
 
 def run_alone(*arguments: str) -> dict[str, Any]:
     """``support.offline_run`` in a namespace; what it printed."""
-    command = [*ALONE, sys.executable, "-m", "support.offline_run", *arguments]
+    command = [*ALONE, sys.executable, "-m", offline_run.__name__, *arguments]
     # As from a user's shell, where nobody has switched anything off.
     environment = {name: value for name, value in child_environment().items() if not name.endswith(TELEMETRY)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

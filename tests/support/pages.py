@@ -8,8 +8,10 @@ from pathlib import Path
 
 import attrs
 import pytest
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 
+# A busy machine draws slowly; waits end as soon as what they wait for is there.
+TIMEOUT_MS = 120_000
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # No sandbox, because tests may run as root; the rest keeps the browser from asking anybody but the app.
 FLAGS = (
@@ -46,6 +48,7 @@ class AssessPage:
 
     def open(self) -> AssessPage:
         """Load the page and wait until it takes an image."""
+        self.page.set_default_timeout(TIMEOUT_MS)
         self.page.goto(self.url)
         self.page.locator("input[type=file]").wait_for(state="attached")
         return self
@@ -55,17 +58,25 @@ class AssessPage:
         remove = self.page.locator('[data-testid="stFileUploaderDeleteBtn"] button')
         if remove.count():
             remove.first.click()
-            self.page.locator(".st-key-instruction").wait_for()
-            self._settle()
+            self._wait_for(self.page.locator(".st-key-instruction"), self._answer)
         self.page.set_input_files("input[type=file]", path)
-        # The model line is drawn last. A container of the page before may get its new name before its new content, so
-        # wait for the end of the script as well.
-        self.page.locator(".st-key-model, .st-key-problem").wait_for()
-        self._settle()
+        # The model line is drawn last.
+        self._wait_for(self._answer, self.page.locator(".st-key-instruction"))
         return self
 
-    def _settle(self) -> None:
+    @property
+    def _answer(self) -> Locator:
+        return self.page.locator(".st-key-model, .st-key-problem")
+
+    def _wait_for(self, new: Locator, old: Locator) -> None:
+        """Until the script is done, ``new`` is there and ``old`` is taken away, which Streamlit does some time later."""
+        expect(new).to_have_count(1, timeout=TIMEOUT_MS)
+        expect(old).to_have_count(0, timeout=TIMEOUT_MS)
         self.page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+
+    def shows_diagnosis(self) -> bool:
+        """Whether any diagnosis is on the page."""
+        return self.page.locator(".st-key-diagnosis").count() > 0
 
     def diagnosis(self) -> str:
         """Name of the top diagnosis."""
