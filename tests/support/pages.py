@@ -69,7 +69,7 @@ class AssessPage:
         return self.page.locator(".st-key-model, .st-key-problem")
 
     def _wait_for(self, new: Locator, old: Locator) -> None:
-        """Until the script is done, ``new`` is there and ``old`` is taken away, which Streamlit does some time later."""
+        """Until the script is done, ``new`` is there and ``old`` taken away, which Streamlit does some time later."""
         expect(new).to_have_count(1, timeout=TIMEOUT_MS)
         expect(old).to_have_count(0, timeout=TIMEOUT_MS)
         self.page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
