@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -13,8 +14,11 @@ from lesion_core.bundle import load_bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES
 from lesion_core.datasets.synthetic import write_synthetic_dataset
+from lesion_core.drift_reference import DRIFT, DriftReference, sample_by_lesion
 from lesion_core.errors import DatasetError, LesionError, SplitError
 from lesion_core.frozen_split import read_parts, write_parts
+from lesion_core.preprocess import decode_for
+from lesion_core.quality_measures import measure_quality
 from lesion_core.splits import folds_as_parts, k_folds
 from lesion_core.workspace import Workspace
 from lesion_train.card import missing_sections
@@ -70,6 +74,22 @@ def test_the_card_of_a_run_is_complete(result: FitResult) -> None:
     assert result.bundle.manifest.training.data_digest in card
     assert "drawn images that no camera took" in card
     assert "a contract, as whoever trained stated; the publisher's: Apache-2.0" in card
+
+
+def test_a_bundle_holds_what_drift_is_compared_with(result: FitResult, data: Path) -> None:
+    """One image for each lesion of the validation part, measured as a server measures it."""
+    bundle = result.bundle
+    held_out = make_split(read_dataset(data), settings(data)).validation
+
+    sample = DriftReference.from_bytes(bundle.read(DRIFT)).sample
+
+    rows = sample_by_lesion([record.lesion_id for record in held_out])
+    assert len(sample) == len({record.lesion_id for record in held_out})
+    for number, row in enumerate(rows):
+        measured = measure_quality(decode_for(held_out[row].path.read_bytes(), bundle.manifest.preprocess))
+        assert sample.quality["median_level"][number] == pytest.approx(measured.median_level)
+    assert sample.probabilities.shape == (len(sample), 9)
+    np.testing.assert_allclose(sample.probabilities.sum(axis=1), 1, atol=1e-5)
 
 
 def test_mlflow_holds_settings_epochs_digest_and_report(result: FitResult, workspace: Workspace) -> None:
