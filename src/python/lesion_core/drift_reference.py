@@ -8,6 +8,7 @@ changed. Embeddings are kept projected: few numbers an image, which a server can
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -142,6 +143,16 @@ def fit_projection(embeddings: NDArray[np.floating], *, features: int = LARGEST_
     _, directions = np.linalg.eigh(centred.T @ centred)  # ascending
     kept = directions[:, ::-1][:, : max(1, min(features, len(values) - 1))]
     return Projection(mean=mean.astype(np.float32), directions=np.ascontiguousarray(kept, dtype=np.float32))
+
+
+def embedding_to_text(embedding: NDArray[np.floating]) -> str:
+    """One projected embedding, float ``(P,)``, as the wire's ``Features`` hold it."""
+    return base64.b64encode(np.asarray(embedding, dtype="<f2").tobytes()).decode("ascii")
+
+
+def embedding_from_text(text: str) -> NDArray[np.float32]:
+    """The other way round: float32 ``(P,)``."""
+    return np.frombuffer(base64.b64decode(text), dtype="<f2").astype(np.float32)
 
 
 def sample_by_lesion(lesions: Sequence[str] | NDArray[np.str_], *, images: int = LARGEST_SAMPLE) -> NDArray[np.int64]:

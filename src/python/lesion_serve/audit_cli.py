@@ -165,11 +165,11 @@ def erase(
 def retention(
     *,
     older_than_days: Days,
-    images: Path,
+    images: Path | None = None,
     store: str | None = None,
     anchors: Path | None = None,
 ) -> None:
-    """Erase kept images that are too old; run it every day.
+    """Erase kept images that are too old, and what monitoring keeps of them; run it every day.
 
     Example: lesion-serve audit retention --older-than-days 30 --images /data/images
 
@@ -178,15 +178,18 @@ def retention(
     older_than_days
         By the time of the question.
     images
-        Folder of kept images.
+        Folder of kept images, where some are.
     store
         Address of the database; predictions.db in .lesion by default.
     anchors
         File of the heads that were noted; beside the database by default.
     """
     with _opened(store, anchors, _images(images, None)) as opened:
-        done = opened.erase_old_images(older_than_days=older_than_days, principal=_operator())
-    print(f"Erased: {done.images} images; {done.orphans} files that no record knew.")
+        if images is not None:
+            done = opened.erase_old_images(older_than_days=older_than_days, principal=_operator())
+            print(f"Erased: {done.images} images; {done.orphans} files that no record knew.")
+        features = opened.erase_old_features(older_than_days=older_than_days)
+    print(f"Erased: what monitoring kept of {features} images.")
 
 
 @audit.command(name="new-key")

@@ -90,6 +90,7 @@ def test_feedback_is_kept_with_who_said_it(asked: Asked) -> None:
     assert answer.status_code == 201
     assert [(one.verdict, one.diagnosis, one.comment) for one in kept.feedback] == [(Verdict.OTHER, "BCC", "histology")]
     assert kept.feedback[0].principal.key_id == answer.json()["key_id"]
+    assert answer.json()["source"] == kept.feedback[0].source == "histology"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ _FEEDBACK_EXAMPLES = {
     "agree": {"summary": "The answer is right", "value": {"verdict": "agree"}},
     "other": {
         "summary": "Histology found another diagnosis",
-        "value": {"verdict": "other", "diagnosis": "BCC", "comment": "Excised, histology of 12 November"},
+        "value": {"verdict": "other", "diagnosis": "BCC", "source": "histology", "comment": "Excised on 12 November"},
     },
 }
 _FEEDBACK = (Agree, Other, Comment)

@@ -18,7 +18,7 @@ from lesion_serve.store.chain import START, Entry, columns_of, event_digest
 from lesion_serve.store.database import Database
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.records import Kind, Receipt, Role
-from lesion_serve.store.tables import event, fact
+from lesion_serve.store.tables import event, fact, feature
 
 LARGEST_GROUP = 64
 
@@ -48,6 +48,8 @@ class Chain:
         )
         if facts:
             self.connection.execute(fact.insert(), [{**row, "position": position} for row in facts])
+        if entry.features is not None:
+            self.connection.execute(feature.insert(), {"position": position, "value": entry.features})
         self.head = Receipt(position=position, digest=digest)
         return self.head
 

@@ -15,9 +15,11 @@ from lesion_serve.store.chain import stamp
 from lesion_serve.store.database import Database
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.records import (
+    AlertRecord,
     Kind,
     Principal,
     Role,
+    Source,
     StoredFeedback,
     StoredPrediction,
     Verdict,
@@ -75,6 +77,11 @@ def read_predictions(database: Database, window: Window) -> Iterator[StoredPredi
 def read_feedback(database: Database, window: Window) -> Iterator[StoredFeedback]:
     """All feedback that was given in a window, oldest first."""
     return _read(database, Kind.FEEDBACK, window, _feedback)
+
+
+def read_alerts(database: Database, window: Window) -> Iterator[AlertRecord]:
+    """All alerts of a window, oldest first."""
+    return _read(database, Kind.ALERT, window, _alerts)
 
 
 def facts_of(connection: sa.Connection, positions: Iterable[int]) -> dict[int, dict[str, str]]:
@@ -160,7 +167,12 @@ def _feedback(connection: sa.Connection, rows: Sequence[_Row]) -> list[StoredFee
             verdict=Verdict(content["verdict"]),
             diagnosis=content["diagnosis"],
             comment=facts.get(row["position"], {}).get("comment"),
+            source=Source(content.get("source", Source.CLINICAL.value)),  # older records do not say
         )
         for row in rows
         for content in [json.loads(row["content"])]
     ]
+
+
+def _alerts(connection: sa.Connection, rows: Sequence[_Row]) -> list[AlertRecord]:
+    return [AlertRecord(at=datetime.fromisoformat(row["at"]), **json.loads(row["content"])) for row in rows]
