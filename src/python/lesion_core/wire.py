@@ -100,7 +100,12 @@ class QualityFinding:
 
 def quality_grade(findings: Iterable[QualityFinding]) -> str:
     """The worst grade among findings: ``"ok"`` without any, ``"warn"`` or ``"reject"``."""
-    grades = {finding.grade for finding in findings}
+    return worst_grade(finding.grade for finding in findings)
+
+
+def worst_grade(found: Iterable[str]) -> str:
+    """The worst of the grades of findings: ``"ok"`` without any, ``"warn"`` or ``"reject"``."""
+    grades = set(found)
     return "reject" if "reject" in grades else "warn" if grades else "ok"
 
 
