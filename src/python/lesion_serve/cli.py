@@ -15,6 +15,7 @@ from lesion_serve import __version__, deployment_cli, start_cli
 from lesion_serve.audit_cli import audit
 from lesion_serve.deployment_cli import CHAMPION, Port
 from lesion_serve.keys_cli import keys
+from lesion_serve.monitor_cli import monitor
 
 if TYPE_CHECKING:
     from lesion_serve.archive import ArchiveInfo
@@ -31,6 +32,7 @@ app = App(
 )
 app.command(audit)
 app.command(keys)
+app.command(monitor)
 
 
 @app.command

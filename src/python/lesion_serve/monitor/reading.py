@@ -193,7 +193,8 @@ def _latest(said: list[tuple[str, str | None, Source]], top: str) -> Review | No
         if verdict != Verdict.COMMENT.value
     ]
     histology = [review for review in reviews if review.source is Source.HISTOLOGY]
-    return (histology or reviews or [None])[-1]
+    counting = histology or reviews
+    return counting[-1] if counting else None
 
 
 def _reviews(database: Database, requests: Sequence[str]) -> dict[str, list[tuple[str, str | None, Source]]]:

@@ -24,7 +24,10 @@ _NOT_COMPARED = "reference"
 
 
 class MonitorError(LesionError):
-    """A report that cannot be made. Codes: ``no_predictions``; ``no_reference``; ``bad_rules``."""
+    """What monitoring cannot do.
+
+    Codes: ``no_predictions``, ``no_reference``, ``bad_rules``, ``out_exists``, ``no_cases``.
+    """
 
     code = "no_predictions"
 
@@ -99,7 +102,7 @@ def make_report(
         checks=_checks(database, seen, baseline, wanted.level),
         feedback=feedback_scores(seen),
         comparisons=_comparisons(database, wanted, version, seen),
-        alerts=_alerts(store),
+        alerts=alerts_of(store),
     )
 
 
@@ -191,7 +194,8 @@ def _comparisons(database: Database, wanted: Wanted, version: str, seen: Sequenc
     return tuple(one for one in found if one is not None)
 
 
-def _alerts(store: PredictionStore) -> tuple[Alert, ...]:
+def alerts_of(store: PredictionStore) -> tuple[Alert, ...]:
+    """The newest alerts of the store, newest first."""
     newest = list(store.alerts())[-MOST_ALERTS:][::-1]
     return tuple(
         Alert(
