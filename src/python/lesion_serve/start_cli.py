@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -140,6 +142,8 @@ def start(
     with contextlib.ExitStack() as stack:
         stack.enter_context(deployments.served())
         listening = stack.enter_context(listen(settings))
+        for path in (workspace.endpoint, workspace.torchserve_endpoint):
+            _forget_the_dead(path)
         records = stack.enter_context(open_store(settings))
         deployment = _deployed(deployments, source, workspace, tracking_uri, serving_name)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -233,3 +237,13 @@ def _forget(path: Path, endpoint: Endpoint) -> None:
     with contextlib.suppress(LesionError):
         if Endpoint.load(path) == endpoint:
             path.unlink(missing_ok=True)
+
+
+def _forget_the_dead(path: Path) -> None:
+    """Remove the description of a server that ended without doing it itself: nobody listens where it says."""
+    try:
+        endpoint = Endpoint.load(path)
+        address = urlsplit(endpoint.url)
+        socket.create_connection((str(address.hostname), address.port or 0), timeout=2).close()
+    except (LesionError, OSError, ValueError):
+        path.unlink(missing_ok=True)
