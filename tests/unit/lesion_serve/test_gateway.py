@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
+from starlette.types import Message
 
+from lesion_core.logs import configure_logging
 from lesion_core.wire import Prediction, Problem, from_json
 from lesion_serve.deployment import Deployment
 from lesion_serve.engine.engine import (
@@ -119,6 +123,60 @@ def test_every_failure_is_a_problem_with_a_code(
     assert (answer.status_code, problem_of(answer)["code"]) == (status, code)
     assert b"secret" not in answer.content
     assert gateway.kept == []
+
+
+def test_an_error_that_nobody_foresaw_is_logged_without_key_and_patient(
+    guarded: GatewayUnderTest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The trace is there, the values are not; the client gets the id to ask for it."""
+    key = guarded.keys.create("a clinic", Role.CLINICIAN)
+    told = {"X-Lesion-Subject": "P-17341", "X-Lesion-Metadata": '{"anatom_site_general": "left knee"}'}
+    guarded.engine.errors = [RuntimeError("strange")]
+    configure_logging()
+    try:
+        answer = guarded.ask(headers={**JPEG, **told, "Authorization": f"Bearer {key}", "X-Request-ID": "odd-one-1"})
+    finally:
+        structlog.reset_defaults()
+
+    assert (answer.status_code, answer.headers["x-request-id"]) == (500, "odd-one-1")
+    assert problem_of(answer)["request_id"] == "odd-one-1"
+    log = capsys.readouterr().err
+    assert "Traceback" in log
+    assert "RuntimeError: strange" in log
+    assert "odd-one-1" in log
+    for secret in (key, key.split("_")[-1], "P-17341", "left knee"):
+        assert secret not in log
+    assert 'lesion_refused_total{code="internal"} 1.0' in guarded.metrics.text().decode()
+
+
+def test_a_client_that_goes_away_while_it_sends_is_no_error_of_the_server(
+    gateway: GatewayUnderTest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is counted as such, and leaves no traceback."""
+
+    async def leave() -> list[Message]:
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/predictions",
+            "raw_path": b"/v1/predictions",
+            "query_string": b"",
+            "headers": [(b"content-type", b"image/jpeg")],
+        }
+        await gateway.app(scope, receive, send)
+        return sent
+
+    assert asyncio.run(leave()) == []
+    assert "Traceback" not in capsys.readouterr().out
+    assert 'status="499"} 1.0' in gateway.metrics.text().decode()
 
 
 def test_several_images_are_answered_one_by_one(gateway: GatewayUnderTest) -> None:

@@ -18,7 +18,7 @@ from lesion_core.errors import LesionError
 from lesion_core.wire import Prediction, to_json
 from lesion_serve.engine.engine import Engine
 from lesion_serve.gateway.asking import Asking, Question
-from lesion_serve.gateway.errors import ForbiddenError, add_error_handlers, as_problem
+from lesion_serve.gateway.errors import ForbiddenError, add_error_handlers, as_problem, unexpected_problem
 from lesion_serve.gateway.history import History
 from lesion_serve.gateway.inputs import read_questions
 from lesion_serve.gateway.keys import LOCAL_PRINCIPAL, ApiKeys, Permission, Principal
@@ -88,7 +88,9 @@ def create_app(gateway: Gateway) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    app.add_middleware(Around, metrics=gateway.metrics, max_body_bytes=gateway.max_body_bytes)
+    app.add_middleware(
+        Around, metrics=gateway.metrics, max_body_bytes=gateway.max_body_bytes, unexpected=unexpected_problem
+    )
     add_error_handlers(app, gateway.metrics)
     _add_predictions(app, gateway)
     _add_information(app, gateway)
