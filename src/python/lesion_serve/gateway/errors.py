@@ -62,6 +62,10 @@ def as_problem(error: LesionError) -> Problem:
             return Problem(503, error.code, _NOT_NOW, {"Retry-After": "1"})
         case NotRecordedError(code="duplicate_request"):
             return Problem(409, error.code, error.message)
+        case NotRecordedError(code="bad_record"):
+            return Problem(500, error.code, error.message)
+        case NotRecordedError(code="record_unknown"):
+            return Problem(503, error.code, error.message)  # no time to come again: it is to be looked up first
         case NotRecordedError():
             return Problem(503, error.code, error.message, {"Retry-After": "5"})
         case StoreError(code="no_prediction"):

@@ -17,7 +17,8 @@ from lesion_serve.gateway.problems import Problem, problem_response
 
 REQUEST_ID = "X-Request-ID"
 CLIENT_WENT_AWAY = 499  # as nginx counts it
-_GOOD_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}")
+# Begins as the record wants its ids to begin.
+_GOOD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{7,63}")
 
 log = structlog.get_logger()
 
@@ -57,8 +58,9 @@ class Around:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         offered = headers.get(REQUEST_ID.lower(), "")
-        request_id = offered if _GOOD_ID.fullmatch(offered) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        is_named = _GOOD_ID.fullmatch(offered) is not None
+        request_id = offered if is_named else uuid.uuid4().hex
+        scope.setdefault("state", {}).update(request_id=request_id, is_named=is_named)
         status, has_begun, started = 500, False, time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
