@@ -38,6 +38,9 @@ class FakeEngine:
         self.errors: list[Exception | None] = []
         self.asked: list[tuple[str | None, str, Mapping[str, str]]] = []
         self.ready = True
+        self.loaded: tuple[str, ...] = ("1",)
+        self.most_at_once = 0
+        self._in_hand = 0
 
     async def predict(
         self,
@@ -51,7 +54,10 @@ class FakeEngine:
     ) -> Prediction:
         """Answer as told."""
         self.asked.append((version, request_id, headers or {}))
+        self._in_hand += 1
+        self.most_at_once = max(self.most_at_once, self._in_hand)
         await asyncio.sleep(0)
+        self._in_hand -= 1
         if self.errors and (error := self.errors.pop(0)) is not None:
             raise error
         prediction = make_prediction()
@@ -60,9 +66,15 @@ class FakeEngine:
         )
 
     def versions(self) -> tuple[LoadedVersion, ...]:
-        """One."""
-        identity = ModelIdentity(name="skin-lesion", version="1", backbone="b", bundle_digest="0" * 64)
-        return (LoadedVersion(identity=identity, ready=1, wanted=1, is_default=True),)
+        """Those that a test names; the first is the default."""
+        identities = [
+            ModelIdentity(name="skin-lesion", version=version, backbone="b", bundle_digest="0" * 64)
+            for version in self.loaded
+        ]
+        return tuple(
+            LoadedVersion(identity=one, ready=1, wanted=1, is_default=one.version == self.loaded[0])
+            for one in identities
+        )
 
     def is_ready(self) -> bool:
         """As told."""
@@ -134,6 +146,9 @@ class GatewayUnderTest:
         at_once: int = 4,
         local_token: str | None = None,
         max_body_bytes: int = 4096,
+        max_images: int = 3,
+        longest_wait_s: float = 1.5,
+        deadline_s: float = 5.0,
     ) -> None:
         self.engine, self.metrics = FakeEngine(), Metrics()
         self.deployment: Deployment | None = Deployment(generation=1, champion=deployed("1"))
@@ -144,10 +159,10 @@ class GatewayUnderTest:
         self.asking = Asking(
             self.engine,
             StoreRecorder(self.store),
-            Admission(at_once=at_once),
+            Admission(at_once=at_once, longest_wait_s=longest_wait_s),
             self.metrics,
             deployment=lambda: self.deployment,
-            deadline_s=5.0,
+            deadline_s=deadline_s,
         )
         self.app: FastAPI = create_app(
             Gateway(
@@ -158,7 +173,7 @@ class GatewayUnderTest:
                 metrics=self.metrics,
                 keys=self.keys if with_keys else None,
                 max_body_bytes=max_body_bytes,
-                max_images=3,
+                max_images=max_images,
             )
         )
 
@@ -174,7 +189,7 @@ class GatewayUnderTest:
             transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
                 answer = await client.request(method, path, **request)  # type: ignore[arg-type]
-            await self.asking.close()
+            await self.asking.settle()
             return answer
 
         return asyncio.run(run())

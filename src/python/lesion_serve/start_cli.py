@@ -49,6 +49,7 @@ def start(
     keep_images: Path | None = None,
     image_key: Path | None = None,
     deadline_s: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    longest_wait_s: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
     max_images: Positive | None = None,
     max_request_mib: Positive | None = None,
     serving_name: str | None = None,
@@ -92,7 +93,10 @@ def start(
     image_key
         File of the key for them: 'lesion-serve audit new-key FILE' makes one.
     deadline_s
-        Seconds that an answer may take; 20 by default.
+        Seconds that the answer for an image may take from its turn on, its record included; 20 by default.
+    longest_wait_s
+        Seconds that a request may wait for those before it; 1.5 by default. More of them wait then, and fewer are told
+        to come again.
     max_images
         Images that a request may hold; 16 by default.
     max_request_mib
@@ -132,6 +136,7 @@ def start(
         image_folder=keep_images,
         image_key=image_key,
         deadline_s=deadline_s,
+        longest_wait_s=longest_wait_s,
         max_images=max_images,
         max_request_mib=max_request_mib,
     )

@@ -25,7 +25,6 @@ from lesion_serve.archive import ArchiveInfo, require_plugin
 from lesion_serve.engine.engine import (
     BusyError,
     DeadlineError,
-    EngineDownError,
     EngineError,
     LoadedVersion,
     ModelLoadError,
@@ -87,9 +86,9 @@ class _Version:
             raise BusyError(f"{self.threads} requests are being answered and as many wait as may. Ask again later.")
         try:
             future = self._pool.submit(self._run, image, call)
-        except RuntimeError as error:
+        except RuntimeError as error:  # it was unloaded a moment ago
             self._room.release()
-            raise EngineDownError(f"Version {self.archive.version} is being unloaded.") from error
+            raise UnknownVersionError(self.archive.version, ()) from error
         future.add_done_callback(lambda _: self._room.release())
         return future
 

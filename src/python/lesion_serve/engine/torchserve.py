@@ -119,12 +119,13 @@ class TorchServeEngine:
         headers: Mapping[str, str] | None = None,
     ) -> Prediction:
         """See ``Engine.predict``."""
-        asked = self._loaded.get(version or self._default or "")
-        if asked is None:
-            raise UnknownVersionError(version, tuple(self._loaded))
-        self._require_alive(asked)
-        url = prediction_url(self._instance.ports.inference, self._serving_name, version)
-        with self._waits_for(asked.archive.version):
+        name = version or self._default or ""
+        with self._waits_for(name):  # first of all, or it could be unloaded after it was looked up
+            asked = self._loaded.get(name)
+            if asked is None:
+                raise UnknownVersionError(version, tuple(self._loaded))
+            self._require_alive(asked)
+            url = prediction_url(self._instance.ports.inference, self._serving_name, version)
             try:
                 return await self._client.predict(
                     url,

@@ -17,8 +17,8 @@ import lesion_serve
 from lesion_core.errors import LesionError
 from lesion_core.wire import Prediction, to_json
 from lesion_serve.engine.engine import Engine
-from lesion_serve.gateway.asking import Asking, Question
-from lesion_serve.gateway.errors import ForbiddenError, add_error_handlers, as_problem
+from lesion_serve.gateway.asking import Asking
+from lesion_serve.gateway.errors import ForbiddenError, add_error_handlers, as_problem, unexpected_problem
 from lesion_serve.gateway.history import History
 from lesion_serve.gateway.inputs import read_questions
 from lesion_serve.gateway.keys import LOCAL_PRINCIPAL, ApiKeys, Permission, Principal
@@ -88,7 +88,9 @@ def create_app(gateway: Gateway) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    app.add_middleware(Around, metrics=gateway.metrics, max_body_bytes=gateway.max_body_bytes)
+    app.add_middleware(
+        Around, metrics=gateway.metrics, max_body_bytes=gateway.max_body_bytes, unexpected=unexpected_problem
+    )
     add_error_handlers(app, gateway.metrics)
     _add_predictions(app, gateway)
     _add_information(app, gateway)
@@ -100,10 +102,17 @@ def _add_predictions(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/v1/predictions")
     async def predict(request: Request) -> Response:
         principal = gateway.authorise(request, Permission.PREDICT)
-        questions = await read_questions(request, request.state.request_id, max_images=gateway.max_images)
+        gateway.asking.require_place(principal)
+        questions = await read_questions(request, max_images=gateway.max_images)
         if not questions.is_form:
-            return Response(to_json(await _ask(gateway, questions.items[0], principal)), media_type=JSON)
-        items = await asyncio.gather(*(_one_of_several(gateway, one, principal) for one in questions.items))
+            prediction = await gateway.asking.ask(questions.items[0], principal)
+            _count(gateway.metrics, prediction)
+            return Response(to_json(prediction), media_type=JSON)
+        answers = await gateway.asking.ask_all(questions.items, principal)
+        items = [
+            _item(gateway.metrics, question.request_id, answer)
+            for question, answer in zip(questions.items, answers, strict=True)
+        ]
         return Response(json.dumps({"items": items}, ensure_ascii=False), media_type=JSON)
 
     @app.get("/v1/predictions/{request_id}")
@@ -156,26 +165,24 @@ def _add_information(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/metrics")
     async def scrape(request: Request) -> Response:
         gateway.authorise(request, Permission.METRICS)
+        gateway.metrics.ready_workers.clear()  # of versions that are not loaded any more
         for one in gateway.engine.versions():
             gateway.metrics.ready_workers.labels(version=one.version).set(one.ready)
         return Response(gateway.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-async def _ask(gateway: Gateway, question: Question, principal: Principal) -> Prediction:
-    prediction = await gateway.asking.ask(question, principal)
-    gateway.metrics.predictions.labels(version=prediction.model.version, top=prediction.top.code).inc()
-    return prediction
+def _count(metrics: Metrics, prediction: Prediction) -> None:
+    metrics.predictions.labels(version=prediction.model.version, top=prediction.top.code).inc()
 
 
-async def _one_of_several(gateway: Gateway, question: Question, principal: Principal) -> dict[str, object]:
+def _item(metrics: Metrics, request_id: str, answer: Prediction | LesionError) -> dict[str, object]:
     """One item of a list: its own status, and a prediction or a problem."""
-    try:
-        prediction = await _ask(gateway, question, principal)
-    except LesionError as error:
-        told = as_problem(error)
-        gateway.metrics.refused.labels(code=told.code).inc()
-        return {"status": told.status, "prediction": None, "problem": told.members(question.request_id)}
-    return {"status": 200, "prediction": json.loads(to_json(prediction)), "problem": None}
+    if isinstance(answer, LesionError):
+        told = as_problem(answer)
+        metrics.refused.labels(code=told.code).inc()
+        return {"status": told.status, "prediction": None, "problem": told.members(request_id)}
+    _count(metrics, answer)
+    return {"status": 200, "prediction": json.loads(to_json(answer)), "problem": None}
 
 
 def _json(message: object, *, status: int = 200) -> Response:

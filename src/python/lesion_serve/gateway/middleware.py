@@ -1,12 +1,14 @@
-"""Around every request: an id, a limit on its size, a line in the log, and counters. Plain ASGI."""
+"""Around every request: an id, a limit on its size, an answer whatever fails, a line in the log, counters. In ASGI."""
 
 from __future__ import annotations
 
 import re
 import time
 import uuid
+from collections.abc import Callable
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lesion_core.errors import LesionError
@@ -14,7 +16,9 @@ from lesion_serve.gateway.metrics import Metrics
 from lesion_serve.gateway.problems import Problem, problem_response
 
 REQUEST_ID = "X-Request-ID"
-_GOOD_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}")
+CLIENT_WENT_AWAY = 499  # as nginx counts it
+# Begins as the record wants its ids to begin.
+_GOOD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{7,63}")
 
 log = structlog.get_logger()
 
@@ -31,8 +35,19 @@ class TooLargeError(LesionError):
 class Around:
     """Gives every request its id: the client's own where it is a good one, else a new one."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, max_body_bytes: int, unexpected: Callable[[Exception], Problem]
+    ) -> None:
+        """Wrap an application.
+
+        Args:
+            app: answers; an error that leaves it is answered here.
+            metrics: counts.
+            max_body_bytes: of one request.
+            unexpected: what a client is told of such an error.
+        """
         self._app = app
+        self._unexpected = unexpected
         self._metrics = metrics
         self._limit = max_body_bytes
 
@@ -43,14 +58,15 @@ class Around:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         offered = headers.get(REQUEST_ID.lower(), "")
-        request_id = offered if _GOOD_ID.fullmatch(offered) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
-        status, started = 500, time.perf_counter()
+        is_named = _GOOD_ID.fullmatch(offered) is not None
+        request_id = offered if is_named else uuid.uuid4().hex
+        scope.setdefault("state", {}).update(request_id=request_id, is_named=is_named)
+        status, has_begun, started = 500, False, time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, has_begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, has_begun = message["status"], True
                 message["headers"] = [*message["headers"], (REQUEST_ID.lower().encode(), request_id.encode())]
             await send(message)
 
@@ -63,6 +79,14 @@ class Around:
                 await answer(scope, receive, send_with_id)
             else:
                 await self._app(scope, self._limited(receive), send_with_id)
+        except ClientDisconnect:
+            status = CLIENT_WENT_AWAY  # in the middle of its request: there is nobody to answer
+        except Exception as error:
+            told = self._unexpected(error)
+            self._metrics.refused.labels(code=told.code).inc()
+            if has_begun:
+                raise
+            await problem_response(told, request_id=request_id)(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
             # The route's pattern: a path may hold an id, and a counter for each id would never end.

@@ -34,7 +34,7 @@ class GatewaySettings:
         image_folder, image_key: where images are kept, encrypted, and the key file; both, or none to keep no image.
         max_images: of one request.
         max_request_mib: of one request.
-        deadline_s: that an answer may take.
+        deadline_s: that the answer for one image may take, its record included.
         longest_wait_s: that a request may wait for those before it; the others are refused.
     Raises:
         GatewaySettingsError: two of them do not go together.

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from lesion_core.workspace import Workspace
 from lesion_serve.store.anchors import EVERY_RECORDS, EVERY_S, AnchorFile, Anchoring
-from lesion_serve.store.appending import Appender
+from lesion_serve.store.appending import Appender, require_new
 from lesion_serve.store.audit import check_last_anchor
 from lesion_serve.store.chain import Entry, feedback_entry, prediction_entry
 from lesion_serve.store.database import WAIT_S, Database
@@ -135,6 +135,15 @@ class PredictionStore:
             StoreError: ``no_prediction``.
         """
         return find_prediction(self.database, request_id, role)
+
+    def require_new(self, request_id: str) -> None:
+        """Make sure that this id has no answer yet; ``append`` does so again, alone with the log.
+
+        Raises:
+            StoreError: ``duplicate_request``.
+        """
+        with self.database.reading() as connection:
+            require_new(connection, request_id, Role.ANSWERED.value)
 
     def predictions(self, window: Window | None = None) -> Iterator[StoredPrediction]:
         """All predictions of a window, with their feedback, oldest first; memory holds a page of them."""
