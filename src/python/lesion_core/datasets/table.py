@@ -7,32 +7,17 @@ A reader states its layout only: which tables and columns there are, and what it
 from __future__ import annotations
 
 import csv
-import difflib
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
 
 from lesion_core.data_source import UNSTATED, DataSource
+from lesion_core.datasets.cells import age_of, number_of, sex_of, site_of
 from lesion_core.errors import DatasetError, UnknownDiagnosisError
 from lesion_core.records import Dataset, ImageRecord
 from lesion_core.taxonomy import ISIC_2019, Diagnosis, Taxonomy
 
-# The vocabulary of the ISIC Archive's field ``anatom_site_general``.
-ANATOMICAL_SITES = (
-    "anterior torso",
-    "head/neck",
-    "lateral torso",
-    "lower extremity",
-    "oral/genital",
-    "palms/soles",
-    "posterior torso",
-    "upper extremity",
-)
-SEXES = ("female", "male")
-UNKNOWN = ("", "unknown", "unk", "na", "nan", "none")
-OLDEST_YEARS = 120
 _FITZPATRICK = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6}
 
 
@@ -72,7 +57,12 @@ class RawRow:
 
 
 def read_table(path: Path, problems: list[str], *, columns: Iterable[str]) -> list[TableRow]:
-    """Read a CSV file (tab-separated where its name ends in ``.tab``) with a header.
+    """All rows of ``iterate_table``."""
+    return list(iterate_table(path, problems, columns=columns))
+
+
+def iterate_table(path: Path, problems: list[str], *, columns: Iterable[str]) -> Iterator[TableRow]:
+    """Read a CSV file (tab-separated where its name ends in ``.tab``) with a header, a row at a time.
 
     A row is numbered by its line in the file; the header is row 1. A file that cannot be used at all is one problem
     and gives no rows.
@@ -82,7 +72,6 @@ def read_table(path: Path, problems: list[str], *, columns: Iterable[str]) -> li
         problems: what is wrong is appended here.
         columns: those that have to be there.
     """
-    rows: list[TableRow] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, delimiter="\t" if path.suffix == ".tab" else ",", strict=True)
@@ -92,7 +81,7 @@ def read_table(path: Path, problems: list[str], *, columns: Iterable[str]) -> li
                 problems.append(
                     f"{path.name}: columns missing: {', '.join(lacking)}; it has {', '.join(header) or '-'}"
                 )
-                return []
+                return
             for cells in reader:
                 if not any(cells):
                     continue
@@ -100,14 +89,13 @@ def read_table(path: Path, problems: list[str], *, columns: Iterable[str]) -> li
                 if len(cells) != len(header):
                     problems.append(f"{where}: has {len(cells)} cells, the header {len(header)}")
                     continue
-                rows.append(TableRow(where=where, cells=dict(zip(header, cells, strict=True))))
+                yield TableRow(where=where, cells=dict(zip(header, cells, strict=True)))
     except OSError as error:
         problems.append(f"{path.name}: cannot be read ({error.strerror})")
     except UnicodeDecodeError as error:
         problems.append(f"{path.name}: is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8")
     except csv.Error as error:
         problems.append(f"{path.name} row {reader.line_num}: is not CSV ({error})")
-    return rows
 
 
 def has_columns(path: Path, columns: Iterable[str]) -> bool:
@@ -216,11 +204,12 @@ class _RowCheck:
             self.problems.append(f"{row.where}: {row.expected} is missing")
         diagnosis = self._diagnosis(row)
         described = row.described_at or row.where
-        age = self._number(row.age, f"{described}: age of {image}", 0, OLDEST_YEARS, "an age in years")
+        age = age_of(row.age, f"{described}: age of {image}", self.problems)
         skin = _FITZPATRICK.get(row.fitzpatrick.upper(), row.fitzpatrick)
-        fitzpatrick = self._number(str(skin), f"{described}: skin type of {image}", 1, 6, "a Fitzpatrick type")
-        sex = self._word(row.sex, SEXES, {}, f"{described}: sex of {image}")
-        site = self._word(row.site, ANATOMICAL_SITES, self.sites, f"{described}: body site of {image}")
+        where = f"{described}: skin type of {image}"
+        fitzpatrick = number_of(str(skin), where, 1, 6, "a Fitzpatrick type", self.problems)
+        sex = sex_of(row.sex, f"{described}: sex of {image}", self.problems)
+        site = site_of(row.site, f"{described}: body site of {image}", self.problems, known=self.sites)
         if len(self.problems) > before or row.path is None:
             return None
         return ImageRecord(
@@ -258,24 +247,3 @@ class _RowCheck:
                 f"{row.where}: {row.image_id!r} is labelled {label!r}, which cannot be trained; remove it"
             )
         return diagnosis.code
-
-    def _number(self, text: str, what: str, low: float, high: float, expected: str) -> float | None:
-        if text.lower() in UNKNOWN:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            self.problems.append(f"{what} is {text!r}, not {expected} ({low:g} to {high:g})")
-        return value
-
-    def _word(self, text: str, possible: tuple[str, ...], known: Mapping[str, str], what: str) -> str | None:
-        word = known.get(text.lower(), text.lower())
-        if word in UNKNOWN:
-            return None
-        if word not in possible:
-            closest = difflib.get_close_matches(word, (*possible, *known), n=1)
-            hint = f" Did you mean {closest[0]!r}?" if closest else ""
-            self.problems.append(f"{what} is {text!r}.{hint} Possible: {', '.join(possible)}, or blank")
-        return word
