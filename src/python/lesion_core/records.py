@@ -30,7 +30,7 @@ class ImageRecord:
         patient_id: groups the lesions of one patient.
         age_approx: years, 0 to 120.
         sex: ``male`` or ``female``.
-        anatom_site_general: one of ``lesion_core.datasets.table.ANATOMICAL_SITES``.
+        anatom_site_general: one of ``lesion_core.datasets.cells.ANATOMICAL_SITES``.
         fitzpatrick: skin type after Fitzpatrick, 1 to 6.
         source: the collection that the image comes from, for results by source.
         listed_at: the file and row that list the image, for messages about it.

@@ -8,7 +8,7 @@ import numpy as np
 
 from lesion_core.bundle import BackboneIdentity
 from lesion_core.data_source import NOT_STATED, DataSource, License, allow_commercial_use, license_named
-from lesion_core.datasets.table import ANATOMICAL_SITES
+from lesion_core.datasets.cells import ANATOMICAL_SITES
 from lesion_core.records import UNNAMED_LESION, ImageRecord, lesions_of
 from lesion_core.splits import TEST, VALIDATION, Split
 from lesion_core.subgroups import FEWEST_LESIONS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -22,7 +22,12 @@ class TableRow:
 
 
 def read_table(path: Path, problems: list[str], *, columns: Iterable[str]) -> list[TableRow]:
-    """Read a CSV file (tab-separated where its name ends in ``.tab``) with a header.
+    """All rows of ``iterate_table``."""
+    return list(iterate_table(path, problems, columns=columns))
+
+
+def iterate_table(path: Path, problems: list[str], *, columns: Iterable[str]) -> Iterator[TableRow]:
+    """Read a CSV file (tab-separated where its name ends in ``.tab``) with a header, a row at a time.
 
     A row is numbered by its line in the file; the header is row 1. A file that cannot be used at all is one problem
     and gives no rows.
@@ -32,7 +37,6 @@ def read_table(path: Path, problems: list[str], *, columns: Iterable[str]) -> li
         problems: what is wrong is appended here.
         columns: those that have to be there.
     """
-    rows: list[TableRow] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, delimiter="\t" if path.suffix == ".tab" else ",", strict=True)
@@ -42,7 +46,7 @@ def read_table(path: Path, problems: list[str], *, columns: Iterable[str]) -> li
                 problems.append(
                     f"{path.name}: columns missing: {', '.join(lacking)}; it has {', '.join(header) or '-'}"
                 )
-                return []
+                return
             for cells in reader:
                 if not any(cells):
                     continue
@@ -50,14 +54,13 @@ def read_table(path: Path, problems: list[str], *, columns: Iterable[str]) -> li
                 if len(cells) != len(header):
                     problems.append(f"{where}: has {len(cells)} cells, the header {len(header)}")
                     continue
-                rows.append(TableRow(where=where, cells=dict(zip(header, cells, strict=True))))
+                yield TableRow(where=where, cells=dict(zip(header, cells, strict=True)))
     except OSError as error:
         problems.append(f"{path.name}: cannot be read ({error.strerror})")
     except UnicodeDecodeError as error:
         problems.append(f"{path.name}: is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8")
     except csv.Error as error:
         problems.append(f"{path.name} row {reader.line_num}: is not CSV ({error})")
-    return rows
 
 
 def has_columns(path: Path, columns: Iterable[str]) -> bool:

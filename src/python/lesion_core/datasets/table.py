@@ -6,32 +6,17 @@ A reader states its layout only: which tables and columns there are, and what it
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
 from lesion_core.data_source import UNSTATED, DataSource
+from lesion_core.datasets.cells import age_of, number_of, sex_of, site_of
 from lesion_core.errors import DatasetError, UnknownDiagnosisError
 from lesion_core.records import UNNAMED_LESION, Dataset, ImageRecord
 from lesion_core.taxonomy import ISIC_2019, Diagnosis, Taxonomy
 
-# The vocabulary of the ISIC Archive's field ``anatom_site_general``.
-ANATOMICAL_SITES = (
-    "anterior torso",
-    "head/neck",
-    "lateral torso",
-    "lower extremity",
-    "oral/genital",
-    "palms/soles",
-    "posterior torso",
-    "upper extremity",
-)
-SEXES = ("female", "male")
-UNKNOWN = ("", "unknown", "unk", "na", "nan", "none")
-OLDEST_YEARS = 120
 _FITZPATRICK = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6}
 
 
@@ -176,11 +161,12 @@ class _RowCheck:
             self.problems.append(f"{row.where}: {row.expected} is missing")
         diagnosis = self._diagnosis(row)
         described = row.described_at or row.where
-        age = self._number(row.age, f"{described}: age of {image}", 0, OLDEST_YEARS, "an age in years")
+        age = age_of(row.age, f"{described}: age of {image}", self.problems)
         skin = _FITZPATRICK.get(row.fitzpatrick.upper(), row.fitzpatrick)
-        fitzpatrick = self._number(str(skin), f"{described}: skin type of {image}", 1, 6, "a Fitzpatrick type")
-        sex = self._word(row.sex, SEXES, {}, f"{described}: sex of {image}")
-        site = self._word(row.site, ANATOMICAL_SITES, self.sites, f"{described}: body site of {image}")
+        where = f"{described}: skin type of {image}"
+        fitzpatrick = number_of(str(skin), where, 1, 6, "a Fitzpatrick type", self.problems)
+        sex = sex_of(row.sex, f"{described}: sex of {image}", self.problems)
+        site = site_of(row.site, f"{described}: body site of {image}", self.problems, known=self.sites)
         if row.path is None:
             return None
         return ImageRecord(
@@ -218,26 +204,3 @@ class _RowCheck:
                 f"{row.where}: {row.image_id!r} is labelled {label!r}, which cannot be trained; remove it"
             )
         return diagnosis.code
-
-    def _number(self, text: str, what: str, low: float, high: float, expected: str) -> float | None:
-        if text.lower() in UNKNOWN:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            self.problems.append(f"{what} is {text!r}, not {expected} ({low:g} to {high:g})")
-            return None
-        return value
-
-    def _word(self, text: str, possible: tuple[str, ...], known: Mapping[str, str], what: str) -> str | None:
-        word = known.get(text.lower(), text.lower())
-        if word in UNKNOWN:
-            return None
-        if word not in possible:
-            closest = difflib.get_close_matches(word, (*possible, *known), n=1)
-            hint = f" Did you mean {closest[0]!r}?" if closest else ""
-            self.problems.append(f"{what} is {text!r}.{hint} Possible: {', '.join(possible)}, or blank")
-            return None
-        return word
