@@ -4,9 +4,9 @@
 
 DIR holds full-size JPEGs (of 600 x 450 pixels or more); without it a drawn lesion is used. The photograph of 12
 megapixels is one of them enlarged, with sensor noise, at quality 92 in both usual colour resolutions; once more as a
-progressive JPEG, as some programs save for the web: all its scans have to be read at any size, so less is saved. Each way
-ends with 224 x 224 pixels; milliseconds are of the processor, the best of several, on one core. Baselines: Pillow and
-OpenCV, each decoding in full and scaling down; OpenCV decoding at a quarter.
+progressive JPEG, as some programs save for the web: all its scans have to be read at any size, so less is saved. Each
+way ends with 224 x 224 pixels; milliseconds are of the processor, the best of several, on one core. Baselines: Pillow
+and OpenCV, each decoding in full and scaling down; OpenCV decoding at a quarter.
 With BUNDLE: the change in its probabilities, for the images of DIR enlarged to 12 megapixels, against full decoding;
 beside it, as a yardstick, the change when a camera had saved the same photographs at quality 88 instead of 92.
 """
