@@ -61,6 +61,26 @@ def wide_gamut_profile() -> bytes:
     return bytes(profile)
 
 
+def grey_profile(gamma: int) -> bytes:
+    """An ICC profile of greys with a gamma, of the least that a profile has."""
+    curve = struct.pack(">4s4xIH2x", b"curv", 1, gamma * 256)
+    white = struct.pack(">4s4x3i", b"XYZ ", 63190, 65536, 54061)  # D50
+    tags = struct.pack(">I4sII4sII", 2, b"kTRC", 156, len(curve), b"wtpt", 156 + len(curve), len(white))
+    header = struct.pack(">I4sI4s4s4s", 156 + len(curve) + len(white), b"lcms", 0x02400000, b"mntr", b"GRAY", b"XYZ ")
+    header += struct.pack(">12x4s28x3i", b"acsp", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + tags + curve + white
+
+
+def bmp_with_profile(image: Image.Image, profile: bytes) -> bytes:
+    """A bitmap of version 5, with its profile behind the pixels."""
+    plain = encoded(image, "BMP")
+    pixels = plain[54:]
+    header = struct.pack("<I", 124) + plain[18:54] + bytes(16) + b"DEBM" + bytes(48)
+    header += struct.pack("<4I", 4, 124 + len(pixels), len(profile), 0)
+    start = 14 + len(header)
+    return b"BM" + struct.pack("<IHHI", start + len(pixels) + len(profile), 0, 0, start) + header + pixels + profile
+
+
 def png_chunk(name: bytes, body: bytes) -> bytes:
     """A chunk of a PNG file."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -206,6 +226,7 @@ def seed_files() -> dict[str, bytes]:
         "bmp": encoded(image, "BMP"),
         "bmp-palette": encoded(image.quantize(16), "BMP"),
         "bmp-alpha": encoded(alpha, "BMP"),
+        "bmp-profile": bmp_with_profile(image, srgb_profile()),
         "gif": encoded(image, "GIF"),
         "dicom": dicom_file(pixels),
         "dicom-implicit": dicom_file(pixels, syntax="implicit"),

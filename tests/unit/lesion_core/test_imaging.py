@@ -21,7 +21,9 @@ from lesion_core.processes import child_environment
 from support.hostile import deflated_zeros
 from support.image_files import (
     SIDE_PX,
+    bmp_with_profile,
     encoded,
+    grey_profile,
     packed_12,
     png_chunk,
     seed_files,
@@ -240,6 +242,28 @@ def test_colours_are_converted_from_the_profile_to_srgb(kind: str) -> None:
 
     assert np.abs(wide - (255, 0, 0)).max() < 25
     assert np.abs(same - (234, 51, 35)).max() <= 3
+
+
+def test_a_bitmap_of_version_5_may_have_a_profile() -> None:
+    """Behind its pixels; one that points outside is no profile."""
+    image = Image.new("RGB", (40, 40), (234, 51, 35))
+    data = bmp_with_profile(image, wide_gamut_profile())
+
+    assert np.abs(decode_image(data)[20, 20].astype(int) - (255, 0, 0)).max() < 25
+    for cut in (data[:126] + b"\xff" * 8 + data[134:], data[:-100]):
+        np.testing.assert_array_equal(decode_image(cut), np.asarray(image))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_greys_are_converted_from_their_profile_with_and_without_alpha(mode: str) -> None:
+    """Half of the light is more than half of sRGB's scale."""
+    image = Image.new("L", (40, 40), 128).convert(mode)
+
+    plain = decode_image(encoded(image, "PNG"))
+    linear = decode_image(encoded(image, "PNG", icc_profile=grey_profile(gamma=1)))
+
+    assert set(np.unique(plain)) == {128}
+    assert np.abs(linear.astype(int) - 188).max() <= 2
 
 
 @pytest.mark.parametrize("profile", [b"", b"noise" * 100, srgb_profile()[:200], b"\xff" * 128])

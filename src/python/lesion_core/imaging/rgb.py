@@ -19,6 +19,7 @@ _BAND_PIXELS = 2**17
 _MODES = frozenset(
     {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "I;16", "I;16B", "I;16N"}
 )
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16N"})
 # Colour conversion is the slowest step; these ceilings keep it under 2 s. Smaller: inks.
 _MAX_CONVERTED_PIXELS = 40_000_000
 _MAX_CONVERTED_PIXELS_CMYK = 16_000_000
@@ -118,7 +119,7 @@ def _srgb_conversion(icc_profile: bytes | None, mode: str) -> _Convert | None:
     """How a band gets to sRGB; ``None`` without a profile, with one that does not fit, and with sRGB itself."""
     if not icc_profile:
         return None
-    space = "CMYK" if mode == "CMYK" else "L" if mode in ("1", "L", "I;16", "I;16B", "I;16N") else "RGB"
+    space = "CMYK" if mode == "CMYK" else "L" if mode in _GREY_MODES else "RGB"
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
         transform = ImageCms.buildTransform(
