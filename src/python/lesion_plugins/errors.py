@@ -110,3 +110,9 @@ class OnnxError(LesionError):
     """A network cannot be written as ONNX, or not be run from it."""
 
     code = "onnx"
+
+
+class OnnxPackageMissingError(OnnxError):
+    """A package is not installed that writes or runs ONNX."""
+
+    code = "onnx_package_missing"
