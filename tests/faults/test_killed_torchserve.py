@@ -16,7 +16,7 @@ import pytest
 from lesion_core.processes import free_port
 from lesion_core.workspace import Endpoint
 from lesion_serve.archive import ArchiveInfo, build_archive
-from lesion_serve.engine.engine import EngineError
+from lesion_serve.engine.engine import EngineError, LoadAbortedError
 from lesion_serve.engine.torchserve import TorchServeEngine
 from lesion_serve.engine.torchserve_layout import TorchServeSettings
 from support.archives import altered, with_model_config
@@ -150,6 +150,9 @@ def test_a_version_that_does_not_load_leaves_the_others_alone(
         engine.load(broken)
 
     assert caught.value.code == "model_did_not_load"
+    assert answering(engine, "7") == "unknown_version"
+    with pytest.raises(LoadAbortedError):
+        engine.load(seventh, is_wanted=lambda: False)
     assert answering(engine, "7") == "unknown_version"
     engine.load(seventh)
     assert answering(engine, "7") == "7"

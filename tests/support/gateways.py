@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
@@ -15,7 +15,7 @@ from lesion_core.taxonomy import Malignancy
 from lesion_core.wire import NOTICE, ModelIdentity, Prediction
 from lesion_serve.archive import ArchiveInfo
 from lesion_serve.deployment import Deployed, Deployment
-from lesion_serve.engine.engine import LoadedVersion
+from lesion_serve.engine.engine import LoadedVersion, always
 from lesion_serve.gateway.admission import Admission
 from lesion_serve.gateway.app import Gateway, create_app
 from lesion_serve.gateway.asking import Asking
@@ -80,7 +80,7 @@ class FakeEngine:
         """As told."""
         return self.ready
 
-    def load(self, archive: ArchiveInfo) -> None:
+    def load(self, archive: ArchiveInfo, *, is_wanted: Callable[[], bool] = always) -> None:
         """Nothing here loads."""
 
     def make_default(self, version: str) -> None:

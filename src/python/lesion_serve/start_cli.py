@@ -155,8 +155,7 @@ def start(
         try:
             running = _start_engine(engine, deployments, deployment, torchserve, workspace, stack)
             follower = Follower(running, deployments)
-            follower.follow()
-            follower.start()
+            follower.start(deployment)  # its other versions are loaded while the champion answers
             stack.callback(follower.stop)
 
             def ready(endpoint: Endpoint) -> None:
