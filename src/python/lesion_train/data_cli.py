@@ -46,13 +46,14 @@ def check(
     backbone
         Also compare by the embeddings of this pretrained backbone; takes some milliseconds an image.
     min_cosine
-        Embeddings at least so similar are duplicates.
+        Embeddings at least so similar are duplicates; 0.97 for efficientnet_lite0, to be given for others.
     threads
         Images that are decoded at a time.
     """
     from lesion_core.taxonomy_file import read_taxonomy
     from lesion_train import data_report
 
+    threshold = data_report.cosine_threshold(backbone, min_cosine)
     own = read_taxonomy(taxonomy) if taxonomy else None
     found = data_report.check_data(folder, threads=threads, taxonomy=own, split=split)
     print(data_report.describe_data(found))
@@ -63,7 +64,7 @@ def check(
     pairs = data_report.find_duplicates(
         found,
         backbone=backbone,
-        min_cosine=data_report.MIN_COSINE if min_cosine is None else min_cosine,
+        min_cosine=threshold,
         threads=threads,
     )
     print(data_report.describe_duplicates(pairs))

@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from lesion_core.audit import DuplicatePair, Likeness, audit_duplicates
 from lesion_core.datasets import read_layout
 from lesion_core.datasets.table import Reading
-from lesion_core.errors import DatasetError, SplitError
+from lesion_core.errors import DatasetError, LesionError, SplitError
 from lesion_core.frozen_split import apply_parts, read_parts
 from lesion_core.records import UNNAMED_LESION, Dataset, ImageRecord
 from lesion_core.scan import ImageScan, scan_images
 from lesion_core.splits import TEST, TRAIN, require_disjoint
 from lesion_core.taxonomy import Taxonomy
 
-# For efficientnet_lite0's ImageNet weights at 128 px. On 20,854 images of ISIC 2019 (benchmarks/duplicate_audit.py) it
+COSINE_BACKBONE = "efficientnet_lite0"
+# For its ImageNet weights at 128 px. On 20,854 images of ISIC 2019 (benchmarks/duplicate_audit.py) it
 # gives 170 pairs of one lesion and 12 of two lesion ids, 10 of these the same file. In a trial at a slightly other
 # scale the 12 were looked at, and all show one lesion; of the next 13, one surely does.
-MIN_COSINE = 0.97
+MIN_COSINE = 0.97  # of no other backbone
 EMBEDDED_SIDE_PX = 128
 _WHAT = {
     Likeness.SAME_FILE: "the same file",
@@ -59,6 +60,21 @@ class DataReport:
         """
         if self.problems:
             raise DatasetError(self.folder, self.problems)
+
+
+def cosine_threshold(backbone: str | None, given: float | None) -> float:
+    """From which cosine on two embeddings of a backbone are alike.
+
+    Raises:
+        LesionError: ``no_threshold``: none is given, and none is known for this backbone.
+    """
+    if given is None and backbone not in (None, COSINE_BACKBONE):
+        raise LesionError(
+            f"From which cosine on images are duplicates is known for {COSINE_BACKBONE} only ({MIN_COSINE}), not for "
+            f"{backbone!r}. Give --min-cosine; benchmarks/duplicate_audit.py shows what each one finds.",
+            code="no_threshold",
+        )
+    return MIN_COSINE if given is None else given
 
 
 def check_data(

@@ -176,6 +176,14 @@ def test_embeddings_are_compared_where_a_backbone_is_named(
     assert f"{len(pairs)} pairs" in capsys.readouterr().out
 
 
+def test_a_backbone_without_a_known_threshold_needs_one(folder: Path) -> None:
+    """That of another network would name too many pairs, or too few."""
+    with pytest.raises(LesionError, match=r"not for 'vit_tiny'\. Give --min-cosine") as caught:
+        data_cli.check(folder, backbone="vit_tiny")
+
+    assert caught.value.code == "no_threshold"
+
+
 def test_a_split_of_other_data_fails_the_check(folder: Path, tmp_path: Path) -> None:
     """The message names what came or went."""
     records = read_dataset(folder).records
