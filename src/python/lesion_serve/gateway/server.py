@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import socket
@@ -31,6 +32,7 @@ from lesion_serve.gateway.settings import GatewaySettings
 from lesion_serve.store import ImageKey, ImageStore, PredictionStore
 
 GRACE_S = 30
+ON_ITS_WAY_S = 0.3
 
 log = structlog.get_logger()
 
@@ -99,8 +101,7 @@ def run_gateway(
             max_images=settings.max_images,
         )
     )
-    local = Endpoint(url=f"{settings.url}/v1/predictions", token=token)
-    _Server(_config(app, settings), lambda: on_ready(local)).run(sockets=[listening])
+    _Server(_config(app, settings), lambda: on_ready(settings.local_endpoint(token))).run(sockets=[listening])
 
 
 @contextlib.contextmanager
@@ -150,6 +151,13 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_listening()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """First take no new connections; a connection whose request is on its way is answered, not cut."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(ON_ITS_WAY_S)
+        await super().shutdown(sockets)
 
 
 def _config(app: FastAPI, settings: GatewaySettings) -> uvicorn.Config:
