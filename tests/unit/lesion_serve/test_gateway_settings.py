@@ -99,7 +99,6 @@ def test_a_port_that_is_taken_is_named_before_anything_is_loaded(tmp_path: Path)
     """Two gateways on one port would share the clients."""
     settings = GatewaySettings.of(Workspace(tmp_path), port=0)
     with listen(settings) as taken:
-        taken.listen()
         again = GatewaySettings.of(Workspace(tmp_path), port=taken.getsockname()[1])
         with pytest.raises(PortUnavailableError, match="--port"), listen(again):
             pass

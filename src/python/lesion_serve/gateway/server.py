@@ -33,6 +33,7 @@ from lesion_serve.store import ImageKey, ImageStore, PredictionStore
 
 GRACE_S = 30
 ON_ITS_WAY_S = 0.3
+BACKLOG = 2048
 
 log = structlog.get_logger()
 
@@ -106,7 +107,7 @@ def run_gateway(
 
 @contextlib.contextmanager
 def listen(settings: GatewaySettings) -> Iterator[socket.socket]:
-    """Take the port, so that no other program has it while the model is loaded.
+    """Take the port, so that no other program has it while the model is loaded; who connects meanwhile waits.
 
     Raises:
         PortUnavailableError: another program has it, or the address is not one of this machine.
@@ -116,6 +117,7 @@ def listen(settings: GatewaySettings) -> Iterator[socket.socket]:
         taken = socket.socket(family, socket.SOCK_STREAM)
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind((settings.host, settings.port))
+        taken.listen(BACKLOG)  # one that is only bound can be taken by another
     except OSError as error:
         raise PortUnavailableError(
             f"The gateway cannot listen on {settings.host}, port {settings.port}: {error}. Choose another with --port "
