@@ -149,6 +149,7 @@ class GatewayUnderTest:
         max_images: int = 3,
         longest_wait_s: float = 1.5,
         deadline_s: float = 5.0,
+        upload_s: float = 60.0,
     ) -> None:
         self.engine, self.metrics = FakeEngine(), Metrics()
         self.deployment: Deployment | None = Deployment(generation=1, champion=deployed("1"))
@@ -174,6 +175,7 @@ class GatewayUnderTest:
                 keys=self.keys if with_keys else None,
                 max_body_bytes=max_body_bytes,
                 max_images=max_images,
+                upload_s=upload_s,
             )
         )
 

@@ -233,7 +233,14 @@ def _start_engine(
 def _example(endpoint: Endpoint, needs_key: bool) -> str:
     key = '-H "Authorization: Bearer $KEY" ' if needs_key else ""
     hint = "  KEY: lesion-serve keys create NAME --role clinician" if needs_key else ""
-    return f"curl {key}-H 'Content-Type: image/jpeg' --data-binary @image.jpg {endpoint.url}{hint}"
+    trust, url = "", endpoint.url
+    if endpoint.certificate is not None:
+        trust = f"--cacert {endpoint.certificate} "
+    if endpoint.server_name is not None:
+        at = urlsplit(url)
+        trust += f"--connect-to ::{at.hostname}: "
+        url = at._replace(netloc=f"{endpoint.server_name}:{at.port}").geturl()
+    return f"curl {trust}{key}-H 'Content-Type: image/jpeg' --data-binary @image.jpg {url}{hint}"
 
 
 def _forget(path: Path, endpoint: Endpoint) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -351,6 +351,59 @@ def test_a_body_without_a_declared_length_is_counted_as_it_comes(gateway: Gatewa
     answer = gateway.send("POST", "/v1/predictions", content=chunks(), headers=JPEG)
 
     assert (answer.status_code, problem_of(answer)["code"]) == (413, "too_many_bytes")
+
+
+def test_an_upload_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    """Or clients that send a byte a minute would hold every connection; the answer itself may take longer."""
+    gateway = GatewayUnderTest(tmp_path, upload_s=0.1)
+    never = asyncio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield IMAGE
+        await never.wait()
+
+    answer = gateway.send("POST", "/v1/predictions", content=chunks(), headers=JPEG)
+
+    assert (answer.status_code, problem_of(answer)["code"]) == (408, "upload_too_slow")
+    assert answer.headers["connection"] == "close"
+    assert gateway.engine.asked == []
+
+
+def test_all_bodies_together_have_a_limit_and_give_their_room_back(tmp_path: Path) -> None:
+    """Four of the largest; the fifth is told to come again, before it fills the memory."""
+    gateway = GatewayUnderTest(tmp_path, at_once=8, max_body_bytes=1000)
+
+    async def five() -> list[int]:
+        release, taken = asyncio.Event(), 0
+
+        async def chunks() -> AsyncIterator[bytes]:
+            nonlocal taken
+            yield b"x" * 1000
+            taken += 1
+            await release.wait()
+
+        transport = httpx.ASGITransport(app=gateway.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            waiting = [
+                asyncio.create_task(client.post("/v1/predictions", content=chunks(), headers=JPEG)) for _ in range(4)
+            ]
+            while taken < 4:
+                await asyncio.sleep(0)
+            fifth = await client.post("/v1/predictions", content=b"x", headers=JPEG)
+            release.set()
+            answers = [fifth, *(await asyncio.gather(*waiting))]
+            answers.append(await client.post("/v1/predictions", content=b"x", headers=JPEG))
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(five()) == [503, 200, 200, 200, 200, 200]
+
+
+def test_feedback_is_short(tmp_path: Path) -> None:
+    """A request that needs no place in the queue needs no room for images either."""
+    gateway = GatewayUnderTest(tmp_path, max_body_bytes=2**20)
+    answer = gateway.send("POST", "/v1/predictions/some-id-1/feedback", content=b"x" * 70_000)
+
+    assert answer.status_code == 413
 
 
 def test_only_keys_with_the_role_get_an_answer(guarded: GatewayUnderTest) -> None:

@@ -24,11 +24,12 @@ from lesion_serve.gateway.inputs import read_questions
 from lesion_serve.gateway.keys import LOCAL_PRINCIPAL, ApiKeys, Permission, Principal
 from lesion_serve.gateway.messages import Label, Model, Models
 from lesion_serve.gateway.metrics import Metrics
-from lesion_serve.gateway.middleware import Around
+from lesion_serve.gateway.middleware import UPLOAD_S, Around, TooLargeError
 from lesion_serve.gateway.openapi import describe
 from lesion_serve.gateway.problems import Problem, problem_response
 
 JSON = "application/json"
+LONGEST_FEEDBACK_BYTES = 64 * 1024
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -44,6 +45,7 @@ class Gateway:
         keys: who may ask; ``None`` lets everyone who can reach it, for loopback only.
         max_body_bytes: of one request.
         max_images: of one form.
+        upload_s: seconds that a request's body may take.
     """
 
     asking: Asking
@@ -54,6 +56,7 @@ class Gateway:
     keys: ApiKeys | None
     max_body_bytes: int
     max_images: int
+    upload_s: float = UPLOAD_S
 
     def authorise(self, request: Request, permission: Permission) -> Principal:
         """Who asks.
@@ -89,7 +92,11 @@ def create_app(gateway: Gateway) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.add_middleware(
-        Around, metrics=gateway.metrics, max_body_bytes=gateway.max_body_bytes, unexpected=unexpected_problem
+        Around,
+        metrics=gateway.metrics,
+        max_body_bytes=gateway.max_body_bytes,
+        upload_s=gateway.upload_s,
+        unexpected=unexpected_problem,
     )
     add_error_handlers(app, gateway.metrics)
     _add_predictions(app, gateway)
@@ -123,7 +130,7 @@ def _add_predictions(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/v1/predictions/{request_id}/feedback")
     async def feedback(request_id: str, request: Request) -> Response:
         principal = gateway.authorise(request, Permission.FEEDBACK)
-        body = await request.body()
+        body = await _short_body(request)
         return _json(await asyncio.to_thread(gateway.history.add_feedback, request_id, body, principal), status=201)
 
 
@@ -183,6 +190,15 @@ def _item(metrics: Metrics, request_id: str, answer: Prediction | LesionError) -
         return {"status": told.status, "prediction": None, "problem": told.members(request_id)}
     _count(metrics, answer)
     return {"status": 200, "prediction": json.loads(to_json(answer)), "problem": None}
+
+
+async def _short_body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LONGEST_FEEDBACK_BYTES:
+            raise TooLargeError(LONGEST_FEEDBACK_BYTES)
+    return body
 
 
 def _json(message: object, *, status: int = 200) -> Response:

@@ -25,7 +25,7 @@ from lesion_serve.gateway.asking import NotRecordedError
 from lesion_serve.gateway.inputs import InputError
 from lesion_serve.gateway.keys import AccessError
 from lesion_serve.gateway.metrics import Metrics
-from lesion_serve.gateway.middleware import TooLargeError
+from lesion_serve.gateway.middleware import TooLargeError, UploadTooSlowError
 from lesion_serve.gateway.problems import Problem, problem_response
 from lesion_serve.store import StoreError
 
@@ -47,6 +47,8 @@ def as_problem(error: LesionError) -> Problem:
             return Problem(error.status, error.code, error.message)
         case TooLargeError():
             return Problem(413, error.code, error.message, {"Connection": "close"})
+        case UploadTooSlowError():
+            return Problem(408, error.code, error.message, {"Connection": "close"})
         case ForbiddenError():
             return Problem(403, error.code, error.message)
         case AccessError(code="no_key" | "bad_key"):
