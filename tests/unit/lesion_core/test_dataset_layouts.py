@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lesion_core.datasets import LAYOUTS, dermamnist, ham10000, isic, isic_archive, read_dataset, read_layout
-from lesion_core.datasets.folder import TEST
 from lesion_core.datasets.cells import ANATOMICAL_SITES
+from lesion_core.datasets.folder import TEST
 from lesion_core.errors import DatasetError
 from lesion_core.imaging import decode_image
 from lesion_core.records import ImageRecord
