@@ -134,7 +134,7 @@ def test_a_model_of_a_strangers_backbone_is_served(installation: Installation, a
     image.write_bytes(encoded_lesion())
 
     assert "backbone plainnet of lesion-backbone-plainnet 1.0.0" in installation.run("lesion-serve", "inspect", archive)
-    answer = installation.run("lesion-serve", "predict", image)
+    answer = installation.run("lesion-serve", "ask", image)
 
     assert "skin-lesion version 1" in answer
     assert answer.count("%") == 9

@@ -131,7 +131,7 @@ def job(home: Path) -> str:
     )
     try:
         server.wait_until(Workspace(home).endpoint.is_file, timeout_s=START_S)
-        return run("lesion_serve", "predict", str(image), "--json")
+        return run("lesion_serve", "ask", str(image), "--json")
     finally:
         server.stop()
 

@@ -24,6 +24,7 @@ from lesion_serve.archive import (
 )
 from lesion_serve.deployment import Deployed, Deployment, DeploymentError, rolled_back, with_challenger, with_champion
 from lesion_serve.deployment_store import DeploymentStore, Report
+from lesion_serve.source import find_bundle
 
 FOLLOW_TIMEOUT_S = 300.0
 
@@ -65,7 +66,7 @@ def deploy(
     name = serving_name or (deployed.champion.serving_name if deployed else SERVING_NAME)
     store.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".packing-", dir=store.folder) as folder:
-        packed = _packed(source, Path(folder), name, tracking_uri or workspace.mlflow_database, workspace)
+        packed = _packed(source, Path(folder), name, tracking_uri, workspace)
         require_plugin(packed)
 
         def take_over(before: Deployment | None) -> Deployment:
@@ -136,7 +137,7 @@ def wait_until_served(
     )
 
 
-def _packed(source: str, folder: Path, name: str, tracking_uri: str, workspace: Workspace) -> ArchiveInfo:
+def _packed(source: str, folder: Path, name: str, tracking_uri: str | None, workspace: Workspace) -> ArchiveInfo:
     out = folder / f"packed{SUFFIX}"
     if source.endswith(SUFFIX):
         try:
@@ -144,13 +145,8 @@ def _packed(source: str, folder: Path, name: str, tracking_uri: str, workspace: 
         except OSError as error:
             raise ArchiveError(f"{source} is not an archive ({error}).") from error
         return _verified(out, source)
-    if source.startswith("models:"):
-        from lesion_serve.registry import fetch_bundle  # MLflow takes seconds to import
-
-        bundle, version = fetch_bundle(source, tracking_uri=tracking_uri, into=workspace.serving / "bundles")
-        return build_archive(bundle.folder, out, version=version, serving_name=name)
-    bundle = load_bundle(Path(source))
-    return build_archive(bundle.folder, out, version=f"unregistered-{bundle.digest[:8]}", serving_name=name)
+    bundle, version = find_bundle(source, workspace=workspace, tracking_uri=tracking_uri)
+    return build_archive(bundle.folder, out, version=version, serving_name=name)
 
 
 def _verified(archive: Path, source: str) -> ArchiveInfo:

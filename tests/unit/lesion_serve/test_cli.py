@@ -33,7 +33,7 @@ def test_help_names_every_command_and_says_research_use_only(tmp_path: Path) -> 
     shown = run(tmp_path, "--help").stdout
 
     assert "Research use only" in shown
-    for command in ("archive", "start", "predict", "inspect", "audit", "keys", "deploy"):
+    for command in ("archive", "start", "ask", "predict", "inspect", "audit", "keys", "deploy"):
         assert command in shown
     assert "--port" in run(tmp_path, "start", "--help").stdout
 
@@ -45,10 +45,16 @@ def test_help_names_every_command_and_says_research_use_only(tmp_path: Path) -> 
         (["start", "nowhere.mar"], "is not an archive"),
         (["start", "models:/skin-lesion@champion"], "lesion-train fit"),
         (["archive", "models:/odd@@name"], "models:/<name>@<alias>"),
-        (["predict", "image.jpg"], "Start the server first"),
-        (["predict", "absent.jpg"], "not exist"),
-        (["predict", "."], "Only file"),
+        (["ask", "image.jpg"], "Start the server first"),
+        (["ask", "absent.jpg"], "not exist"),
+        (["ask", "."], "Only file"),
+        (["ask"], "requires an argument"),
         (["predict"], "requires an argument"),
+        (["predict", "image.jpg"], "lesion-serve ask IMAGE"),
+        (["predict", "absent.jpg", "--out", "a.csv"], "not exist"),
+        (["predict", "image.jpg", "--out", "a.csv"], "lesion-train fit"),
+        (["predict", "image.jpg", "--out", "a.csv", "--model", "nowhere"], "is not a bundle"),
+        (["predict", "image.jpg", "--out", "a.csv", "--model", "nowhere.mar"], "is not an archive"),
         (["start", "a.mar", "--workers", "0"], "Must be >= 1"),
         (["start", "a.mar", "--port", "99999"], "Must be <= 65535"),
         (["archive", "bundle", "--out", "/proc/no/a.mar"], "/proc/no"),
