@@ -14,7 +14,7 @@ from lesion_core.logs import configure_logging
 from lesion_core.processes import require_free_port
 from lesion_core.workspace import UI_PORT, Workspace
 from lesion_ui import __version__
-from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE, find_endpoint
+from lesion_ui.client import CERTIFICATE_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, find_endpoint
 
 HOST = "127.0.0.1"
 
@@ -22,7 +22,13 @@ app = App(name="lesion-ui", version=__version__, help_format="plaintext", suppre
 
 
 @app.default
-def start(*, port: int = UI_PORT, endpoint_url: str | None = None, token_file: Path | None = None) -> None:
+def start(
+    *,
+    port: int = UI_PORT,
+    endpoint_url: str | None = None,
+    token_file: Path | None = None,
+    certificate: Path | None = None,
+) -> None:
     """Start the app for clinicians and researchers, at http://127.0.0.1:PORT; stays up until Ctrl-C.
 
     Research use only. Without options it asks the service that 'lesion-serve start' has started in the same folder
@@ -38,16 +44,23 @@ def start(*, port: int = UI_PORT, endpoint_url: str | None = None, token_file: P
         Address that takes image bytes by POST; also LESION_ENDPOINT_URL.
     token_file
         File whose only content is the token for that address; else LESION_ENDPOINT_TOKEN.
+    certificate
+        PEM file to trust for that address instead of the system's authorities; else LESION_ENDPOINT_CERTIFICATE.
     """
     require_free_port(port, "app", "--port")
     if token_file is not None:
         os.environ[TOKEN_VARIABLE] = _read_token(token_file)
     if endpoint_url is not None:
         os.environ[URL_VARIABLE] = endpoint_url
+    if certificate is not None:
+        os.environ[CERTIFICATE_VARIABLE] = str(certificate.absolute())
     if os.environ.get(URL_VARIABLE):
-        find_endpoint(os.environ, Workspace.default())  # an address without a token is named now, not on the page
-    elif token_file is not None:
-        raise LesionError("--token-file is for an address: give --endpoint-url too.", code="no_endpoint")
+        # An address without a token, or with a bad certificate, is named now and not on the page.
+        find_endpoint(os.environ, Workspace.default()).trust()
+    elif token_file is not None or certificate is not None:
+        raise LesionError(
+            "--token-file and --certificate are for an address: give --endpoint-url too.", code="no_endpoint"
+        )
     configure_logging()
     _serve(port)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Mapping
+from typing import Literal
 
 import attrs
 import httpx
@@ -14,6 +16,7 @@ from lesion_core.workspace import Endpoint, Workspace
 
 URL_VARIABLE = "LESION_ENDPOINT_URL"
 TOKEN_VARIABLE = "LESION_ENDPOINT_TOKEN"  # noqa: S105 - the name of the variable, not a token
+CERTIFICATE_VARIABLE = "LESION_ENDPOINT_CERTIFICATE"
 TIMEOUT_S = 30.0
 
 _ASK = "If it stays so, ask whoever runs Lesion here; the reason is in the log of the service."
@@ -22,8 +25,9 @@ _ASK = "If it stays so, ask whoever runs Lesion here; the reason is in the log o
 class ServiceError(LesionError):
     """No answer from the prediction service.
 
-    Codes: ``bad_endpoint`` (address or token cannot be used), ``unreachable``, ``timed_out``, ``refused`` (token),
-    ``busy``, ``rejected`` (the image; ``problem`` says why), ``no_model``, ``failed``, ``not_understood``.
+    Codes: ``bad_endpoint`` (address, token or certificate cannot be used), ``unreachable``, ``timed_out``,
+    ``refused`` (token), ``busy``, ``rejected`` (the image; ``problem`` says why), ``no_model``, ``failed``,
+    ``not_understood``.
     ``status`` is the HTTP status where there was one; ``problem`` what the service said in our own words.
     """
 
@@ -36,7 +40,7 @@ class ServiceError(LesionError):
 
 
 def find_endpoint(environment: Mapping[str, str], workspace: Workspace) -> Endpoint:
-    """Where predictions are served: the two variables if set, else the file that ``lesion-serve`` wrote.
+    """Where predictions are served: the variables if address and token are set, else what ``lesion-serve`` wrote.
 
     Raises:
         LesionError: ``no_endpoint``: neither is there.
@@ -49,7 +53,7 @@ def find_endpoint(environment: Mapping[str, str], workspace: Workspace) -> Endpo
             f"{URL_VARIABLE} is set, but {TOKEN_VARIABLE} is not: set both, or neither to use {workspace.endpoint}.",
             code="no_endpoint",
         )
-    return Endpoint(url=url, token=token)
+    return Endpoint(url=url, token=token, certificate=environment.get(CERTIFICATE_VARIABLE) or None)
 
 
 @attrs.frozen
@@ -76,8 +80,10 @@ class PredictionClient:
             "Accept": "application/json",
         }
         try:
-            with httpx.Client(trust_env=False, timeout=self.timeout_s, follow_redirects=False) as http:
-                response = http.post(url, content=data, headers=headers)
+            with httpx.Client(
+                trust_env=False, timeout=self.timeout_s, follow_redirects=False, verify=_trust(self.endpoint)
+            ) as http:
+                response = http.post(url, content=data, headers=headers, extensions=self.endpoint.request_extensions)
         except httpx.TimeoutException as error:
             raise ServiceError(
                 f"The service at {url} gave no answer within {self.timeout_s:g} s. It may be starting or busy: "
@@ -114,6 +120,13 @@ def _require_usable(endpoint: Endpoint) -> None:
             "Copy it again from the service's endpoint.json.",
             code="bad_endpoint",
         )
+
+
+def _trust(endpoint: Endpoint) -> ssl.SSLContext | Literal[True]:
+    try:
+        return endpoint.trust()
+    except LesionError as error:
+        raise ServiceError(error.message, code="bad_endpoint") from error
 
 
 def _read_prediction(response: httpx.Response) -> Prediction:

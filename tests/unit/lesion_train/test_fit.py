@@ -6,13 +6,14 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
 from lesion_core.bundle import load_bundle
 from lesion_core.datasets import read_dataset
-from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES
+from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES, METADATA
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.drift_reference import DRIFT, DriftReference, sample_by_lesion
 from lesion_core.errors import DatasetError, LesionError, SplitError
@@ -51,6 +52,35 @@ def settings(data: Path, **changes: object) -> TrainConfig:
 @pytest.fixture(scope="module")
 def result(data: Path, workspace: Workspace) -> FitResult:
     return fit(settings(data, data_license="a contract"), workspace)
+
+
+def test_a_split_whose_parts_share_a_lesion_starts_no_run(data: Path, tmp_path: Path) -> None:
+    """Not even where it was frozen before the two images were found to show one lesion."""
+    known = shutil.copytree(data, tmp_path / "data")
+    split = tmp_path / "split.csv"
+    config = settings(known, split=split)
+    parts = make_split(read_dataset(known), attrs.evolve(config, split=None)).parts
+    write_parts(parts, split)
+    train, held_out = (parts[name][0] for name in ("train", "validation"))
+    table = known / METADATA
+    table.write_text(table.read_text().replace(held_out.lesion_id, train.lesion_id))
+    home = Workspace(tmp_path / "home")
+
+    with pytest.raises(SplitError, match=f"lesions have images in more than one part, for example {train.lesion_id}"):
+        fit(config, home)
+
+    assert not home.runs.exists()
+
+
+def test_a_run_says_what_it_does_not_use(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything else, so that who starts it can stop it."""
+    known = shutil.copytree(data, tmp_path / "data")
+    shutil.copy(next((known / IMAGES).iterdir()), known / IMAGES / "stray.jpg")
+
+    with pytest.raises(SplitError, match="A fold needs"):
+        fit(settings(known, fold=1), Workspace(tmp_path / "home"))
+
+    assert f"Note: 1 images are not listed in {GROUND_TRUTH}" in capsys.readouterr().out
 
 
 def client(workspace: Workspace) -> MlflowClient:

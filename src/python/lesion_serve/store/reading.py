@@ -92,6 +92,15 @@ def facts_of(connection: sa.Connection, positions: Iterable[int]) -> dict[int, d
     return found
 
 
+def feedback_on(connection: sa.Connection, request_ids: Iterable[str]) -> dict[str, list[StoredFeedback]]:
+    """The feedback on some predictions, oldest first, by their ids; without those that have none."""
+    about = sa.select(event).where(event.c.request_id.in_(list(request_ids)), event.c.kind == Kind.FEEDBACK.value)
+    found: dict[str, list[StoredFeedback]] = {}
+    for said in _feedback(connection, connection.execute(about.order_by(event.c.position)).mappings().all()):
+        found.setdefault(said.request_id, []).append(said)
+    return found
+
+
 def _read(
     database: Database, kind: Kind, window: Window, build: Callable[[sa.Connection, Sequence[_Row]], list[_Stored]]
 ) -> Iterator[_Stored]:
@@ -115,12 +124,7 @@ def _predictions(connection: sa.Connection, rows: Sequence[_Row]) -> list[Stored
     facts, gone = facts_of(connection, positions), dict[int, list[str]]()
     for line in connection.execute(sa.select(erased).where(erased.c.position.in_(positions))):
         gone.setdefault(line.position, []).append(line.name)
-    about = sa.select(event).where(
-        event.c.request_id.in_([row["request_id"] for row in rows]), event.c.kind == Kind.FEEDBACK.value
-    )
-    feedback: dict[str, list[StoredFeedback]] = {}
-    for said in _feedback(connection, connection.execute(about.order_by(event.c.position)).mappings().all()):
-        feedback.setdefault(said.request_id, []).append(said)
+    feedback = feedback_on(connection, [row["request_id"] for row in rows])
     return [_prediction(row, facts.get(row["position"], {}), gone.get(row["position"], []), feedback) for row in rows]
 
 
