@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import zlib
 
@@ -29,8 +30,8 @@ def record(service: FakeService) -> Record:
 
 def streams(pdf: bytes) -> list[bytes]:
     """What is drawn on the pages, unpacked."""
-    found = re.findall(rb"/FlateDecode.*?stream\r?\n(.*?)endstream", pdf, re.DOTALL)
-    return [zlib.decompressobj().decompress(one) for one in found]
+    found = re.findall(rb"/ASCII85Decode /FlateDecode.*?stream\r?\n(.*?)~>", pdf, re.DOTALL)
+    return [zlib.decompress(base64.a85decode(one)) for one in found]
 
 
 @pytest.mark.parametrize("language", list(LANGUAGES))
