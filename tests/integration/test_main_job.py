@@ -18,7 +18,7 @@ from lesion_core.datasets.synthetic import draw_lesion, write_synthetic_dataset
 from lesion_core.processes import ChildProcess, child_environment, free_port
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.workspace import Endpoint, Workspace
-from lesion_ui.client import PredictionClient
+from lesion_ui.client import GatewayClient
 
 
 def run(home: Path, module: str, *arguments: str) -> str:
@@ -70,7 +70,7 @@ def image(tmp_path: Path) -> Path:
 
 def test_the_served_answer_is_the_registered_models(endpoint: Endpoint, home: Path, image: Path) -> None:
     """Nine probabilities, and the identity of the bundle that training wrote."""
-    prediction = PredictionClient(endpoint, timeout_s=60).predict(image.read_bytes())
+    prediction = GatewayClient(endpoint, timeout_s=60).predict(image.read_bytes())
 
     (run_folder,) = (home / "runs").iterdir()
     bundle = load_bundle(run_folder / "bundle")
@@ -85,9 +85,10 @@ def test_the_page_shows_the_served_diagnosis(endpoint: Endpoint, image: Path, mo
     """What the clinician reads is what the server said."""
     monkeypatch.setenv("LESION_ENDPOINT_URL", endpoint.url)
     monkeypatch.setenv("LESION_ENDPOINT_TOKEN", endpoint.token)
-    prediction = PredictionClient(endpoint, timeout_s=60).predict(image.read_bytes())
+    prediction = GatewayClient(endpoint, timeout_s=60).predict(image.read_bytes())
     page = AppTest.from_file(lesion_ui.app.__file__, default_timeout=60).run()
 
+    page.button(key="consent").click().run()
     page.file_uploader[0].upload(image.name, image.read_bytes(), "image/png").run()
 
     assert not page.exception
@@ -103,7 +104,7 @@ def test_the_same_archive_serves_the_same_answer_on_real_photographs(endpoint: E
     """Full-size dermoscopic JPEGs, where they are at hand."""
     if "LESION_DATA" not in os.environ:
         pytest.skip("needs the real images: set LESION_DATA")
-    client = PredictionClient(endpoint, timeout_s=60)
+    client = GatewayClient(endpoint, timeout_s=60)
     for path in sorted((Path(os.environ["LESION_DATA"]) / "fullsize").glob("*.jpg"))[:5]:
         first, second = client.predict(path.read_bytes()), client.predict(path.read_bytes())
         assert first.probabilities == second.probabilities

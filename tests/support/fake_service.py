@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+import urllib.parse
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import attrs
+
+from lesion_core import service
+from lesion_core.service import Feedback, Page, Record
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import (
     ClassProbability,
@@ -18,9 +23,11 @@ from lesion_core.wire import (
     Prediction,
     Problem,
     QualityFinding,
+    from_json,
     to_json,
 )
 from lesion_core.workspace import Endpoint
+from support.kept import make_caller, make_evaluation, make_label, make_lines, make_report, make_versions
 
 TOKEN = "token-of-the-fake"
 WEIGHTS = {"MEL": 0.62, "NV": 0.21, "BKL": 0.09, "BCC": 0.03, "SCC": 0.02, "AK": 0.013, "DF": 0.004, "VASC": 0.003}
@@ -99,17 +106,28 @@ def outside_prediction() -> Prediction:
 
 
 class FakeService:
-    """Answers every POST with ``status`` and ``body``; without the right token as TorchServe does.
+    """A gateway with canned answers: every image gets ``status`` and ``body``; without the right token, as TorchServe.
 
-    ``hang`` holds the answer back until ``close``. ``requests`` keeps the bodies, ``headers`` those of the last.
+    ``hang`` holds answers back until ``close``; ``refuses`` turns every key away; ``is_old`` knows predictions only.
+    ``requests`` keeps the images, ``headers`` those of the last one. The rest is what the other routes tell.
     """
 
     def __init__(self) -> None:
         self.status = 200
         self.body: bytes | str = to_json(make_prediction())
-        self.hang = False
+        self.hang = self.refuses = self.is_old = False
         self.requests: list[bytes] = []
         self.headers: dict[str, str] = {}
+        self.caller = make_caller()
+        self.lines = make_lines(12)
+        self.label = make_label()
+        self.versions = make_versions()
+        self.report = make_report()
+        self.evaluation: dict[str, Any] | None = make_evaluation()
+        self.card = "# Model card\n\nTrained on **isic2019**. ![pixel](http://192.0.2.1/x.png)"
+        self.feedback: dict[str, list[Feedback]] = {}
+        self.said: list[dict[str, Any]] = []
+        self.asked: list[str] = []
         self._ended = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -118,10 +136,10 @@ class FakeService:
     @property
     def endpoint(self) -> Endpoint:
         """Where it listens, and the token that it takes."""
-        return Endpoint(url=f"http://127.0.0.1:{self._server.server_port}/predictions/skin_vit", token=TOKEN)
+        return Endpoint(url=f"http://127.0.0.1:{self._server.server_port}/v1/predictions", token=TOKEN)
 
     def answer(self, message: Prediction | Problem, status: int = 200) -> None:
-        """Answer with a message of the wire from now on."""
+        """Answer images with a message of the wire from now on."""
         self.status, self.body = status, to_json(message)
 
     def close(self) -> None:
@@ -130,23 +148,110 @@ class FakeService:
         self._server.shutdown()
         self._server.server_close()
 
-    def _reply(self, headers: Mapping[str, str], data: bytes) -> tuple[int, bytes]:
-        self.requests.append(data)
-        self.headers = dict(headers)
+    def record(self, request_id: str) -> Record | None:
+        """The kept answer: the one that images get, under this number."""
+        canned = from_json(self.body, Prediction) if self.status == 200 else make_prediction()
+        known = {line.request_id for line in self.lines} | {canned.request_id}
+        if request_id not in known:
+            return None
+        return Record(
+            request_id=request_id,
+            at="2026-03-02T09:30:00+00:00",
+            key_id="a1b2c3d4",
+            position=17,
+            digest="fedcba9876543210" * 4,
+            image_sha256="aa" * 32,
+            image_bytes=34567,
+            subject="P-1",
+            erased=(),
+            prediction=attrs.evolve(canned, request_id=request_id, heat_map=None),
+            feedback=tuple(self.feedback.get(request_id, ())),
+        )
+
+    def _reply(self, method: str, target: str, headers: Mapping[str, str], data: bytes) -> tuple[int, bytes]:
+        url = urllib.parse.urlsplit(target)
+        is_image = method == "POST" and url.path == "/v1/predictions"
+        if is_image:
+            self.requests.append(data)
+            self.headers = dict(headers)
+        self.asked.append(f"{method} {target}")
         if self.hang:
             self._ended.wait()
+        if self.refuses:
+            return _problem(401, "bad_key")
         if headers.get("Authorization") != f"Bearer {TOKEN}":
             message = "Token Authorization failed. Token either incorrect, expired, or not provided correctly"
             return 400, json.dumps({"code": 400, "type": "InvalidKeyException", "message": message}).encode()
-        return self.status, self.body.encode() if isinstance(self.body, str) else self.body
+        if is_image:
+            return self.status, self.body.encode() if isinstance(self.body, str) else self.body
+        if self.is_old:
+            return _problem(404, "not_found")
+        query = dict(urllib.parse.parse_qsl(url.query))
+        return self._tell(method, url.path.removeprefix("/v1/"), query, json.loads(data) if data else {})
+
+    def _tell(self, method: str, route: str, query: dict[str, str], said: dict[str, Any]) -> tuple[int, bytes]:
+        match [method, *route.split("/")]:
+            case ["GET", "caller"]:
+                return _ok(self.caller)
+            case ["GET", "label"]:
+                return _ok(self.label)
+            case ["GET", "predictions"]:
+                return _ok(self._page(query))
+            case ["GET", "predictions", request_id]:
+                record = self.record(urllib.parse.unquote(request_id))
+                return _problem(404, "no_prediction") if record is None else _ok(record)
+            case ["POST", "predictions", request_id, "feedback"]:
+                self.said.append(said)
+                feedback = Feedback(
+                    at="2026-03-02T10:00:00+00:00",
+                    key_id=self.caller.key_id,
+                    verdict=said["verdict"],
+                    diagnosis=said.get("diagnosis"),
+                    comment=said.get("comment"),
+                    source=said.get("source", "clinical"),
+                )
+                self.feedback.setdefault(request_id, []).append(feedback)
+                return 201, service.to_json(feedback).encode()
+            case ["GET", "versions"]:
+                return _ok(self.versions)
+            case ["GET", "versions", _, "card"]:
+                return 200, self.card.encode()
+            case ["GET", "versions", _, "evaluation"]:
+                return _problem(404, "no_evaluation") if self.evaluation is None else _text(self.evaluation)
+            case ["POST", "deployment"]:
+                self.said.append(said)
+                if "deploy" not in self.caller.permissions:
+                    return _problem(403, "forbidden")
+                return _ok(self.versions)
+            case ["GET", "monitoring"]:
+                return _ok(self.report) if "monitor" in self.caller.permissions else _problem(403, "forbidden")
+        return _problem(404, "not_found")
+
+    def _page(self, query: dict[str, str]) -> Page:
+        fields = {"top": "top", "version": "model_version", "band": "band", "subject": "subject"}
+        found = self.lines
+        for name, field in fields.items():
+            if name in query:
+                found = [line for line in found if getattr(line, field) == query[name]]
+        if "review" in query:
+            found = [line for line in found if (line.review or "none") == query["review"]]
+        found = [line for line in found if query.get("since", "") <= line.at < query.get("until", "9")]
+        first, limit = int(query.get("cursor", 0)), int(query.get("limit", 50))
+        after = first + limit
+        return Page(items=tuple(found[first:after]), next=str(after) if after < len(found) else None)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         service = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._answer(b"")
+
             def do_POST(self) -> None:
-                data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                status, body = service._reply(dict(self.headers.items()), data)
+                self._answer(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+            def _answer(self, data: bytes) -> None:
+                status, body = service._reply(self.command, self.path, dict(self.headers.items()), data)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -156,3 +261,15 @@ class FakeService:
                 """Say nothing."""
 
         return Handler
+
+
+def _ok(message: object) -> tuple[int, bytes]:
+    return 200, service.to_json(message).encode()
+
+
+def _text(message: object) -> tuple[int, bytes]:
+    return 200, json.dumps(message).encode()
+
+
+def _problem(status: int, code: str) -> tuple[int, bytes]:
+    return status, to_json(Problem(code=code, message=f"The fake service says {code}.")).encode()

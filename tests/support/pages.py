@@ -47,15 +47,16 @@ class AssessPage:
     url: str
 
     def open(self) -> AssessPage:
-        """Load the page and wait until it takes an image."""
+        """Load the page, accept what the program is for, and wait until it takes an image."""
         self.page.set_default_timeout(TIMEOUT_MS)
         self.page.goto(self.url)
+        self.page.locator(".st-key-consent button").click()
         self.page.locator("input[type=file]").wait_for(state="attached")
         return self
 
     def upload(self, path: Path) -> AssessPage:
         """Choose an image, after taking back the one before, so that no old answer is mistaken for the new one."""
-        remove = self.page.locator('[data-testid="stFileUploaderDeleteBtn"] button')
+        remove = self.page.locator('[data-testid="stFileChipDeleteBtn"] button')
         if remove.count():
             remove.first.click()
             self._wait_for(self.page.locator(".st-key-instruction"), self._answer)

@@ -1,4 +1,4 @@
-"""The chart of the page: horizontal bars, readable without colour and in a light or dark theme."""
+"""The charts: readable without colour and in a light or dark theme."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from lesion_core.taxonomy import Malignancy
+from lesion_ui import palette
 from lesion_ui.view import Bar
 
-# After Okabe & Ito; darkened where needed, so that each has a contrast of at least 3:1 to white and to near-black.
-COLOURS = {
-    Malignancy.MALIGNANT: "#D55E00",
-    Malignancy.INDETERMINATE: "#A97C00",
-    Malignancy.BENIGN: "#2F86C1",
-}
-NONE_COLOUR = "#808080"
-TRACK_COLOUR = "rgba(128, 128, 128, 0.13)"
 PATTERNS = {Malignancy.MALIGNANT: "/", Malignancy.INDETERMINATE: ".", Malignancy.BENIGN: ""}
 CONFIG = {"staticPlot": True, "displayModeBar": False, "responsive": True}
 _BAR_PX = 34
@@ -26,11 +19,11 @@ _MARGIN_PX = 8
 def probability_chart(bars: Sequence[Bar]) -> go.Figure:
     """Draw probabilities, first bar on top, with the number at each bar and a symbol and pattern for its group."""
     rows = list(range(len(bars)))
-    colours = [NONE_COLOUR if bar.is_none_of_the_above else COLOURS[bar.malignancy] for bar in bars]
+    colours = [palette.NONE if bar.is_none_of_the_above else palette.MALIGNANCY[bar.malignancy] for bar in bars]
     patterns = ["" if bar.is_none_of_the_above else PATTERNS[bar.malignancy] for bar in bars]
     figure = go.Figure(
         # The track behind each bar: where 100 % would be.
-        go.Bar(orientation="h", x=[100] * len(bars), y=rows, marker={"color": TRACK_COLOUR, "line": {"width": 0}})
+        go.Bar(orientation="h", x=[100] * len(bars), y=rows, marker={"color": palette.TRACK, "line": {"width": 0}})
     )
     figure.add_trace(
         go.Bar(

@@ -6,15 +6,17 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter, validators
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
 from lesion_core.processes import require_free_port
-from lesion_core.workspace import UI_PORT, Workspace
-from lesion_ui import __version__
-from lesion_ui.client import CERTIFICATE_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, find_endpoint
+from lesion_core.workspace import UI_PORT, Endpoint
+from lesion_ui import __version__, palette
+from lesion_ui.client import CERTIFICATE_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE
+from lesion_ui.session import IDLE_MINUTES, IDLE_VARIABLE, SIGN_IN_VARIABLE
 
 HOST = "127.0.0.1"
 
@@ -28,6 +30,8 @@ def start(
     endpoint_url: str | None = None,
     token_file: Path | None = None,
     certificate: Path | None = None,
+    sign_in: bool = False,
+    idle_minutes: Annotated[float, Parameter(validator=validators.Number(gt=0))] = IDLE_MINUTES,
 ) -> None:
     """Start the app for clinicians and researchers, at http://127.0.0.1:PORT; stays up until Ctrl-C.
 
@@ -43,20 +47,27 @@ def start(
     endpoint_url
         Address that takes image bytes by POST; also LESION_ENDPOINT_URL.
     token_file
-        File whose only content is the token for that address; else LESION_ENDPOINT_TOKEN.
+        File whose only content is the token for that address; else LESION_ENDPOINT_TOKEN; else users sign in.
     certificate
         PEM file to trust for that address instead of the system's authorities; else LESION_ENDPOINT_CERTIFICATE.
+    sign_in
+        Every user signs in with an API key of the gateway, also on the machine of the service.
+    idle_minutes
+        A session in which nothing is done ends after so many minutes: images, answers and the key are forgotten.
     """
     require_free_port(port, "app", "--port")
     if token_file is not None:
         os.environ[TOKEN_VARIABLE] = _read_token(token_file)
     if endpoint_url is not None:
         os.environ[URL_VARIABLE] = endpoint_url
+    if sign_in:
+        os.environ[SIGN_IN_VARIABLE] = "1"
+    os.environ[IDLE_VARIABLE] = str(idle_minutes)
     if certificate is not None:
         os.environ[CERTIFICATE_VARIABLE] = str(certificate.absolute())
-    if os.environ.get(URL_VARIABLE):
-        # An address without a token, or with a bad certificate, is named now and not on the page.
-        find_endpoint(os.environ, Workspace.default()).trust()
+    if url := os.environ.get(URL_VARIABLE):
+        # A bad certificate is named now and not on the page.
+        Endpoint(url=url, token="", certificate=os.environ.get(CERTIFICATE_VARIABLE)).trust()
     elif token_file is not None or certificate is not None:
         raise LesionError(
             "--token-file and --certificate are for an address: give --endpoint-url too.", code="no_endpoint"
@@ -83,7 +94,9 @@ def streamlit_options(port: int) -> dict[str, object]:
         "server.allowedHosts": [HOST, "localhost"],  # against DNS rebinding
         "server.headless": True,
         "server.fileWatcherType": "none",
-        "server.maxUploadSize": 20,
+        "server.maxUploadSize": 500,  # of a zip; each widget has a limit of its own
+        "server.enableXsrfProtection": True,
+        "server.enableCORS": True,
         "browser.gatherUsageStats": False,
         "browser.serverAddress": HOST,
         "client.toolbarMode": "minimal",
@@ -92,18 +105,23 @@ def streamlit_options(port: int) -> dict[str, object]:
         "runner.magicEnabled": False,
         "logger.hideWelcomeMessage": True,
         "global.developmentMode": False,  # guessed from the installation path, wrongly in a pex
-        "theme.light.primaryColor": "#1B6B80",
-        "theme.light.secondaryBackgroundColor": "#EEF4F6",
-        "theme.light.textColor": "#1A2B31",
-        "theme.light.yellowTextColor": "#614700",  # of warnings; the default is faint
-        "theme.light.blueTextColor": "#153E75",
-        "theme.dark.primaryColor": "#5DB3C9",
-        "theme.dark.backgroundColor": "#11191C",
-        "theme.dark.secondaryBackgroundColor": "#1C282D",
-        "theme.dark.textColor": "#EEF3F5",
+        **_theme("light", palette.LIGHT),
+        **_theme("dark", palette.DARK),
         "theme.baseRadius": "small",
         "theme.headingFontSizes": ["2.2rem", "1.9rem", "1.4rem", "1.2rem", "1.05rem", "1rem"],
     }
+
+
+def _theme(name: str, theme: palette.Theme) -> dict[str, object]:
+    options: dict[str, object] = {
+        "primaryColor": theme.primary,
+        "backgroundColor": theme.background,
+        "secondaryBackgroundColor": theme.secondary_background,
+        "textColor": theme.text,
+    }
+    for hue, (background, text) in theme.boxes.items():
+        options |= {f"{hue}BackgroundColor": background, f"{hue}TextColor": text}
+    return {f"theme.{name}.{option}": value for option, value in options.items()}
 
 
 def _serve(port: int) -> None:

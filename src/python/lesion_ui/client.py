@@ -1,103 +1,191 @@
-"""Talk to the prediction service: image bytes out, a ``Prediction`` or a named error back."""
+"""Talk to the gateway: one method for each of its routes, values of ``lesion_core`` or a named error back."""
 
 from __future__ import annotations
 
 import json
 import ssl
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
 
 import attrs
 import httpx
 
+from lesion_core import service, wire
 from lesion_core.errors import LesionError, WireError
-from lesion_core.wire import Prediction, Problem, from_json
+from lesion_core.monitoring import MonitoringReport
+from lesion_core.service import Caller, Feedback, Label, Page, Record, Versions
+from lesion_core.wire import Prediction
 from lesion_core.workspace import Endpoint, Workspace
+from lesion_ui.refusals import ServiceError, not_understood, refusal, timed_out, unreachable
 
 URL_VARIABLE = "LESION_ENDPOINT_URL"
 TOKEN_VARIABLE = "LESION_ENDPOINT_TOKEN"  # noqa: S105 - the name of the variable, not a token
 CERTIFICATE_VARIABLE = "LESION_ENDPOINT_CERTIFICATE"
 TIMEOUT_S = 30.0
+CONNECT_S = 1.5
+PREDICTIONS = "/v1/predictions"
+METADATA, HEAT_MAP, SUBJECT = "X-Lesion-Metadata", "X-Lesion-Heat-Map", "X-Lesion-Subject"
 
-_ASK = "If it stays so, ask whoever runs Lesion here; the reason is in the log of the service."
+# What every gateway answers, also one that cannot say yet who is asking.
+CLINICIAN = ("predict", "read_own", "feedback", "models")
 
-
-class ServiceError(LesionError):
-    """No answer from the prediction service.
-
-    Codes: ``bad_endpoint`` (address, token or certificate cannot be used), ``unreachable``, ``timed_out``,
-    ``refused`` (token), ``busy``, ``rejected`` (the image; ``problem`` says why), ``no_model``, ``failed``,
-    ``not_understood``.
-    ``status`` is the HTTP status where there was one; ``problem`` what the service said in our own words.
-    """
-
-    code = "failed"
-
-    def __init__(self, message: str, *, code: str, status: int | None = None, problem: Problem | None = None) -> None:
-        super().__init__(message, code=code)
-        self.status = status
-        self.problem = problem
+_Value = TypeVar("_Value")
 
 
-def find_endpoint(environment: Mapping[str, str], workspace: Workspace) -> Endpoint:
-    """Where predictions are served: the variables if address and token are set, else what ``lesion-serve`` wrote.
+def find_endpoint(environment: Mapping[str, str], workspace: Workspace, *, key: str | None = None) -> Endpoint:
+    """Where predictions are served: the variables if set, else the file that ``lesion-serve`` wrote.
 
+    Args:
+        environment: of the process.
+        workspace: where the file lies.
+        key: of the user, which goes before the app's own.
     Raises:
-        LesionError: ``no_endpoint``: neither is there.
+        LesionError: ``no_endpoint``: neither is there; ``no_key``: there is an address, but no key for it.
     """
-    url, token = environment.get(URL_VARIABLE), environment.get(TOKEN_VARIABLE)
+    url = environment.get(URL_VARIABLE)
     if not url:
-        return Endpoint.load(workspace.endpoint)
+        found = Endpoint.load(workspace.endpoint)
+        return found if key is None else attrs.evolve(found, token=key)
+    token = key or environment.get(TOKEN_VARIABLE)
     if not token:
-        raise LesionError(
-            f"{URL_VARIABLE} is set, but {TOKEN_VARIABLE} is not: set both, or neither to use {workspace.endpoint}.",
-            code="no_endpoint",
-        )
+        raise LesionError(f"The service at {url} needs an API key, and there is none. Sign in with one.", code="no_key")
     return Endpoint(url=url, token=token, certificate=environment.get(CERTIFICATE_VARIABLE) or None)
 
 
 @attrs.frozen
-class PredictionClient:
-    """Asks one endpoint. ``timeout_s`` limits each wait: for the connection, and for the answer.
+class GatewayClient:
+    """Asks one gateway. ``timeout_s`` limits the wait for an answer; for the connection, ``CONNECT_S`` does too.
 
-    Proxies of the environment are never used: images go to the given address and nowhere else.
+    Every method raises ``ServiceError`` for everything but an answer, and nothing else. Proxies of the environment are
+    never used: images go to the given address and nowhere else.
     """
 
     endpoint: Endpoint
     timeout_s: float = attrs.field(default=TIMEOUT_S, validator=attrs.validators.gt(0))
 
-    def predict(self, data: bytes) -> Prediction:
-        """Send the bytes of one image.
+    def predict(
+        self,
+        data: bytes,
+        *,
+        metadata: Mapping[str, object] | None = None,
+        heat_map: bool = False,
+        subject: str | None = None,
+    ) -> Prediction:
+        """Send the bytes of one image, with what is known of the patient and the caller's pseudonym for them."""
+        headers = {"Content-Type": "application/octet-stream"}
+        if metadata:
+            headers[METADATA] = json.dumps(dict(metadata))
+        if heat_map:
+            headers[HEAT_MAP] = "true"
+        if subject:
+            headers[SUBJECT] = subject
+        response = self._ask("POST", None, content=data, headers=headers)
+        return _read(response, lambda: wire.from_json(response.content, Prediction))
 
-        Raises:
-            ServiceError: for everything but an answer; nothing else is raised.
+    def caller(self) -> Caller:
+        """Who the key stands for. Asked before every page, so it waits no longer than for a connection.
+
+        A service that does not know the question is taken for one that answers clinicians.
         """
-        url = self.endpoint.url
-        _require_usable(self.endpoint)
-        headers = {
-            "Authorization": f"Bearer {self.endpoint.token}",
-            "Content-Type": "application/octet-stream",
-            "Accept": "application/json",
-        }
         try:
+            return self._get("caller", Caller, timeout_s=min(self.timeout_s, CONNECT_S))
+        except ServiceError as error:
+            if error.code not in ("no_model", "not_offered"):
+                raise
+        may = CLINICIAN if self._is_gateway else CLINICIAN[:1]
+        return Caller(key_id="", name="", role="clinician", permissions=may)
+
+    def predictions(self, **filters: str | int | None) -> Page:
+        """Predictions, newest first.
+
+        Args:
+            filters: ``since``, ``until``, ``top``, ``version``, ``band``, ``review``, ``subject``, ``limit``,
+                ``cursor``; ``None`` is no filter.
+        """
+        given = {name: str(value) for name, value in filters.items() if value is not None}
+        return self._get("predictions", Page, params=given)
+
+    def record(self, request_id: str) -> Record:
+        """One prediction as it is kept, with its feedback."""
+        return self._get(f"predictions/{quote(request_id, safe='')}", Record)
+
+    def give_feedback(
+        self, request_id: str, *, verdict: str, diagnosis: str | None, comment: str | None, is_histology: bool
+    ) -> Feedback:
+        """Say what the answer was worth: ``agree``, ``other`` with a diagnosis, or ``comment``."""
+        said: dict[str, object] = {"verdict": verdict}
+        if diagnosis is not None:
+            said["diagnosis"] = diagnosis
+        if comment:
+            said["comment"] = comment
+        if is_histology:
+            said["source"] = "histology"
+        response = self._ask("POST", f"predictions/{quote(request_id, safe='')}/feedback", json=said)
+        return _read(response, lambda: service.from_json(response.content, Feedback))
+
+    def label(self) -> Label:
+        """Intended use and limits, of the version that answers now."""
+        return self._get("label", Label)
+
+    def versions(self) -> Versions:
+        """What is deployed, and how it came to be so."""
+        return self._get("versions", Versions)
+
+    def card(self, version: str) -> str:
+        """The model card of a version, Markdown."""
+        return self._ask("GET", f"versions/{quote(version, safe='')}/card").text
+
+    def evaluation(self, version: str) -> dict[str, Any]:
+        """The evaluation of a version as plain JSON: what is read of it may be missing in another release."""
+        response = self._ask("GET", f"versions/{quote(version, safe='')}/evaluation")
+        found = _read(response, lambda: json.loads(response.content))
+        if not isinstance(found, dict):
+            raise not_understood(response, f"The evaluation is a JSON {type(found).__name__}, not an object.")
+        return found
+
+    def deploy(self, action: str, *, version: str | None, why: str) -> Versions:
+        """``promote`` a version, or ``rollback`` to the one before."""
+        said = {"action": action, "version": version, "why": why}
+        response = self._ask("POST", "deployment", json=said)
+        return _read(response, lambda: service.from_json(response.content, Versions))
+
+    def monitoring(self, days: int) -> MonitoringReport:
+        """What the last days looked like."""
+        return self._get("monitoring", MonitoringReport, params={"days": str(days)})
+
+    @property
+    def _is_gateway(self) -> bool:
+        return self.endpoint.url.rstrip("/").endswith(PREDICTIONS)
+
+    def _get(self, route: str, kind: type[_Value], *, timeout_s: float | None = None, **options: Any) -> _Value:
+        response = self._ask("GET", route, timeout_s=timeout_s, **options)
+        return _read(response, lambda: service.from_json(response.content, kind))
+
+    def _ask(
+        self, method: str, route: str | None, *, timeout_s: float | None = None, headers: Any = None, **options: Any
+    ) -> httpx.Response:
+        """One request; ``route`` ``None`` is the endpoint itself, which may be another service than a gateway."""
+        _require_usable(self.endpoint)
+        url = self.endpoint.url
+        if route is not None:
+            url = url.rstrip("/").removesuffix(PREDICTIONS) + "/v1/" + route
+        wait_s = timeout_s or self.timeout_s
+        sent = {"Authorization": f"Bearer {self.endpoint.token}", "Accept": "application/json", **(headers or {})}
+        try:
+            timeout = httpx.Timeout(wait_s, connect=min(wait_s, CONNECT_S))
             with httpx.Client(
-                trust_env=False, timeout=self.timeout_s, follow_redirects=False, verify=_trust(self.endpoint)
+                trust_env=False, timeout=timeout, follow_redirects=False, verify=_trust(self.endpoint)
             ) as http:
-                response = http.post(url, content=data, headers=headers, extensions=self.endpoint.request_extensions)
+                extensions = self.endpoint.request_extensions
+                response = http.request(method, url, headers=sent, extensions=extensions, **options)
         except httpx.TimeoutException as error:
-            raise ServiceError(
-                f"The service at {url} gave no answer within {self.timeout_s:g} s. It may be starting or busy: "
-                f"wait a moment and try again. {_ASK}",
-                code="timed_out",
-            ) from error
+            raise timed_out(self.endpoint.url, wait_s) from error
         except httpx.HTTPError as error:
-            raise ServiceError(
-                f"No prediction service answers at {url}. Start it with 'lesion-serve start', or correct the address.",
-                code="unreachable",
-            ) from error
-        if response.status_code == httpx.codes.OK:
-            return _read_prediction(response)
-        raise _refusal(response)
+            raise unreachable(self.endpoint.url) from error
+        if response.status_code not in (httpx.codes.OK, httpx.codes.CREATED):
+            raise refusal(response, is_image=route is None)
+        return response
 
 
 def _require_usable(endpoint: Endpoint) -> None:
@@ -129,72 +217,8 @@ def _trust(endpoint: Endpoint) -> ssl.SSLContext | Literal[True]:
         raise ServiceError(error.message, code="bad_endpoint") from error
 
 
-def _read_prediction(response: httpx.Response) -> Prediction:
+def _read(response: httpx.Response, read: Any) -> Any:
     try:
-        return from_json(response.content, Prediction)
-    except WireError as error:
-        raise ServiceError(
-            f"What answers at {response.url} is not a prediction service of this release: {error.message}",
-            code="not_understood",
-            status=response.status_code,
-        ) from error
-
-
-def _refusal(response: httpx.Response) -> ServiceError:
-    """Everything but 200: in our own words where the service uses them, else by status (TorchServe's own answers)."""
-    status = response.status_code
-    problem = _problem(response)
-    reason = problem.message if problem is not None else _foreign_reason(response)
-    if status in (401, 403) or (status == 400 and problem is None and "token" in reason.lower()):
-        code = "refused"
-        message = (
-            "The prediction service did not accept the app's token: it is wrong, or the service was started anew "
-            "since. Try again; an app that was given its token by hand has to be started again with the current one."
-        )
-    elif status in (429, 503):
-        code = "busy"
-        message = (
-            "The prediction service cannot take the image now: it is busy, or its model is still loading. "
-            f"Wait a few seconds and try again. {_ASK}"
-        )
-    elif status in (404, 405) and problem is None:
-        code = "no_model"
-        message = (
-            f"A service answers at {response.url}, but there is no model at this address. "
-            "Correct the address, or start the service again with 'lesion-serve start'."
-        )
-    elif status == 413:
-        code = "rejected"
-        message = "The image has more bytes than the prediction service accepts. Use a smaller file."
-    elif 400 <= status < 500:
-        code = "rejected"
-        message = f"The prediction service did not accept the image: {reason or f'HTTP status {status}, no reason.'}"
-    elif status >= 500:
-        code = "failed"
-        message = f"The prediction service failed on this image (HTTP status {status}). Try again. {_ASK}"
-    else:
-        code = "not_understood"
-        message = (
-            f"What answers at {response.url} is not a prediction service (HTTP status {status}). Correct the address."
-        )
-    if problem is not None and code in ("busy", "failed", "rejected"):
-        message = problem.message
-    return ServiceError(message, code=code, status=status, problem=problem)
-
-
-def _problem(response: httpx.Response) -> Problem | None:
-    try:
-        return from_json(response.content, Problem)
-    except WireError:
-        return None
-
-
-def _foreign_reason(response: httpx.Response) -> str:
-    """The ``type`` and ``message`` of an answer of TorchServe itself, or nothing."""
-    try:
-        data = json.loads(response.content)
-    except ValueError:
-        return ""
-    if not isinstance(data, dict):
-        return ""
-    return " ".join(str(data[key]) for key in ("type", "message") if isinstance(data.get(key), str))[:300]
+        return read()
+    except (WireError, ValueError) as error:
+        raise not_understood(response, str(error)) from error

@@ -11,15 +11,12 @@ import attrs
 from lesion_core.errors import ImageError, LesionError
 from lesion_core.taxonomy import Malignancy
 from lesion_core.wire import ClassProbability, ConformalSet, MalignancyRisk, Prediction, QualityFinding
-from lesion_ui.wording import SPACE, join_names, percent, percent_pair
+from lesion_ui.texts import ORIGINAL, Texts, texts_for
+from lesion_ui.wording import SPACE
 
-NOTICE = "Research use only. Not a medical device; not a diagnosis."
 SYMBOLS = {Malignancy.MALIGNANT: "▲", Malignancy.INDETERMINATE: "◆", Malignancy.BENIGN: "●"}
 NONE_SYMBOL = "○"
-LEGEND = " · ".join(
-    text.replace(" ", SPACE)
-    for text in ("▲ malignant", "◆ indeterminate (precursor)", "● benign", "○ none of the above")
-)
+ENGLISH = texts_for(ORIGINAL)
 
 
 @attrs.frozen(kw_only=True)
@@ -88,51 +85,68 @@ class AnswerView:
     distance: str
     quality: tuple[QualityNote, ...]
     model: str
+    digest: str
     notice: str
 
 
 @attrs.frozen(kw_only=True)
 class ProblemView:
-    """An error as shown: what happened in ``title``, why and what to do next in ``message``."""
+    """An error as shown: what happened in ``title``, what to do in ``advice``, its own words in ``message``."""
 
     title: str
+    advice: str
     message: str
     can_retry: bool
 
 
-def answer_view(prediction: Prediction) -> AnswerView:
+def answer_view(prediction: Prediction, texts: Texts = ENGLISH) -> AnswerView:
     """Put a prediction into words."""
     none = prediction.probabilities[-1]  # the wire's order: none of the above is last
     is_outside = prediction.out_of_distribution.is_outside
     is_none = is_outside or prediction.top is none
-    bars = _bars(prediction, none_first=is_none)
+    bars = _bars(prediction, texts, none_first=is_none)
+    numbers = ", ".join(f"{bar.name} {bar.text}" for bar in bars)
     return AnswerView(
-        quality_alert=_QUALITY_ALERT if prediction.quality_grade == "reject" else None,
-        alert=_alert(is_outside) if is_none else None,
-        headline=_headline(none if is_none else prediction.top, len(bars), is_none=is_none),
-        risk=_risk(prediction.risk, prediction.probabilities, is_outside=is_outside),
+        quality_alert=texts("answer.quality_alert") if prediction.quality_grade == "reject" else None,
+        alert=texts("answer.outside" if is_outside else "answer.none_fits") if is_none else None,
+        headline=_headline(none if is_none else prediction.top, len(bars), texts, is_none=is_none),
+        risk=_risk(prediction.risk, prediction.probabilities, texts, is_outside=is_outside),
         bars=bars,
-        chart_text="Probabilities: " + ", ".join(f"{bar.name} {bar.text}" for bar in bars) + ".",
-        conformal=_conformal(prediction.conformal_set, prediction.probabilities[:-1], is_outside=is_outside),
-        distance=_distance(prediction),
-        quality=tuple(_quality_note(finding) for finding in prediction.quality),
-        model=_model(prediction),
+        chart_text=texts("answer.chart_text", numbers=numbers),
+        conformal=_conformal(prediction.conformal_set, prediction.probabilities[:-1], texts, is_outside=is_outside),
+        distance=_distance(prediction, texts),
+        quality=tuple(_quality_note(finding, texts) for finding in prediction.quality),
+        model=texts(
+            "answer.model",
+            name=prediction.model.name,
+            version=prediction.model.version,
+            backbone=prediction.model.backbone,
+            digest=prediction.model.bundle_digest[:12],
+            request_id=prediction.request_id,
+        ),
+        digest=prediction.model.bundle_digest,
         notice=prediction.notice,
     )
 
 
-def _bars(prediction: Prediction, *, none_first: bool) -> tuple[Bar, ...]:
+def legend(texts: Texts) -> str:
+    """What the symbols stand for."""
+    words = [f"{symbol} {texts(f'legend.{group.value}')}" for group, symbol in SYMBOLS.items()]
+    return " · ".join(one.replace(" ", SPACE) for one in [*words, f"{NONE_SYMBOL} {texts('legend.none')}"])
+
+
+def _bars(prediction: Prediction, texts: Texts, *, none_first: bool) -> tuple[Bar, ...]:
     """Most probable first, ties in the taxonomy's order; none of the above before all where it applies."""
     none = prediction.probabilities[-1]
     ordered = sorted(prediction.probabilities, key=lambda item: (not (none_first and item is none), -item.probability))
     return tuple(
         Bar(
             code=item.code,
-            name=item.name,
+            name=texts.diagnosis(item.code, item.name),
             symbol=NONE_SYMBOL if item is none else SYMBOLS[item.malignancy],
-            grouping="–" if item is none else item.malignancy.value,
+            grouping="–" if item is none else texts.malignancy(item.malignancy),
             probability=item.probability,
-            text=percent(item.probability),
+            text=texts.percent(item.probability),
             malignancy=item.malignancy,
             is_none_of_the_above=item is none,
         )
@@ -140,151 +154,124 @@ def _bars(prediction: Prediction, *, none_first: bool) -> tuple[Bar, ...]:
     )
 
 
-_QUALITY_ALERT = (
-    "Do not rely on this answer: the photograph is not good enough for one. The reasons are given with the image."
-)
-
-
-def _quality_note(finding: QualityFinding) -> QualityNote:
+def _quality_note(finding: QualityFinding, texts: Texts) -> QualityNote:
+    ours = texts.find(f"quality.{finding.code}") if texts.language != ORIGINAL else None
     return QualityNote(
-        sentence=finding.message,
-        numbers=f"Measured {finding.value:.3g}, limit {finding.threshold:.3g}: {finding.origin}.",
+        sentence=ours or finding.message,
+        numbers=texts(
+            "answer.measured",
+            value=f"{finding.value:.3g}",
+            threshold=f"{finding.threshold:.3g}",
+            origin=finding.origin,
+        ),
         is_reject=finding.grade == "reject",
     )
 
 
-def _alert(is_outside: bool) -> str:
-    if is_outside:
-        return (
-            "This image is unlike the images that the model learned from. Do not rely on the probabilities below. "
-            "Check that it shows one lesion, in focus and filling much of the frame."
-        )
-    return "None of the trained diagnoses fits this image well. Read the probabilities below with care."
-
-
-def _headline(item: ClassProbability, classes: int, *, is_none: bool) -> Headline:
+def _headline(item: ClassProbability, classes: int, texts: Texts, *, is_none: bool) -> Headline:
+    name, plain = texts.diagnosis(item.code, item.name), texts.plain(item.code, item.plain)
+    probability = texts.percent(item.probability)
     if is_none:
         return Headline(
-            kicker="No trained diagnosis applies",
-            name=item.name,
-            probability_text=f"{percent(item.probability)} – how unlike the training images it is",
-            plain=item.plain,
+            kicker=texts("answer.kicker_none"),
+            name=name,
+            probability_text=texts("answer.probability_none", probability=probability),
+            plain=plain,
             codes="",
             is_none_of_the_above=True,
         )
-    group = f"{SYMBOLS[item.malignancy]} {item.malignancy.value}"
+    group = f"{SYMBOLS[item.malignancy]} {texts.malignancy(item.malignancy)}"
     return Headline(
-        kicker=f"Most probable of {classes} classes",
-        name=item.name,
-        probability_text=f"{percent(item.probability)} probability · {group}",
-        plain=item.plain,
+        kicker=texts("answer.kicker", classes=classes),
+        name=name,
+        probability_text=texts("answer.probability", probability=probability, group=group),
+        plain=plain,
         codes=" · ".join(f"{code.system} {code.code} {code.display}".replace(" ", SPACE, 1) for code in item.codes),
         is_none_of_the_above=False,
     )
 
 
-def _risk(risk: MalignancyRisk | None, probabilities: Sequence[ClassProbability], *, is_outside: bool) -> RiskText:
+def _risk(
+    risk: MalignancyRisk | None, probabilities: Sequence[ClassProbability], texts: Texts, *, is_outside: bool
+) -> RiskText:
     if risk is None:
-        return RiskText(
-            title="No malignancy risk",
-            sentence="None of this model's diagnoses is malignant, or it was measured on no image of one.",
-            band="none",
-        )
-    names = [item.name for item in probabilities if item.malignancy is Malignancy.MALIGNANT]
-    sensitivity = percent(risk.sensitivity)
+        return RiskText(title=texts("risk.none_title"), sentence=texts("risk.none"), band="none")
+    names = [texts.diagnosis(one.code, one.name) for one in probabilities if one.malignancy is Malignancy.MALIGNANT]
+    limit = risk.upper if risk.band == "low" else risk.lower
+    probability, limit_text = texts.percent_pair(risk.probability, limit)
+    where = texts(f"risk.where_{risk.band}", limit=limit_text, sensitivity=texts.percent(risk.sensitivity))
+    sentences = [texts("risk.summed", names=texts.join(names)) if names else "", where, _observed(risk, texts)]
     if risk.band == "low":
-        probability, upper = percent_pair(risk.probability, risk.upper)
-        where = f"Below the threshold of {upper}, which was set for {sensitivity} sensitivity on the validation part."
-    else:
-        probability, lower = percent_pair(risk.probability, risk.lower)
-        where = f"At or above the threshold of {lower}"
-        if risk.band == "intermediate":
-            where += f", which was set for {sensitivity} sensitivity on the validation part"
-        where += "."
-    sentences = [f"Summed over {join_names(names)}." if names else "", where, _observed(risk)]
-    if risk.band == "low":
-        sentences.append("A low band rules nothing out.")
+        sentences.append(texts("risk.low_rules_nothing_out"))
     if is_outside:
-        sentences.append("For an image unlike the training images the band is not reliable.")
+        sentences.append(texts("risk.outside"))
     return RiskText(
-        title=f"Malignancy risk {probability} – {risk.band} band",
+        title=texts("risk.title", probability=probability, band=texts(f"band.{risk.band}")),
         sentence=" ".join(sentence for sentence in sentences if sentence),
         band=risk.band,
     )
 
 
-def _observed(risk: MalignancyRisk) -> str:
+def _observed(risk: MalignancyRisk, texts: Texts) -> str:
     """What was found in the band, and at which prevalence: without that a share means nothing."""
     if not risk.images:
-        return "No validation image fell into this band."
-    were = "was" if risk.malignant == 1 else "were"
-    return (
-        f"Of the {risk.images} validation images in this band, {risk.malignant} {were} malignant "
-        f"({percent(risk.malignant / risk.images)}; {percent(risk.prevalence)} of all). "
-        "Where malignant lesions are rarer, they are rarer in each band."
+        return texts("risk.observed_nothing")
+    # The share malignant is the PPV of a band that calls for action, the rest the NPV of one that does not.
+    share, negative = risk.malignant / risk.images, 1 - risk.malignant / risk.images
+    value, key = (negative, "risk.npv") if risk.band == "low" else (share, "risk.ppv")
+    return " ".join(
+        (
+            texts(
+                "risk.observed_one" if risk.malignant == 1 else "risk.observed",
+                images=risk.images,
+                malignant=risk.malignant,
+                share=texts.percent(share),
+                prevalence=texts.percent(risk.prevalence),
+            ),
+            texts(key, value=texts.percent(value)),
+        )
     )
 
 
-def _conformal(conformal: ConformalSet, trained: Sequence[ClassProbability], *, is_outside: bool) -> str:
-    coverage = percent(conformal.coverage)
+def _conformal(conformal: ConformalSet, trained: Sequence[ClassProbability], texts: Texts, *, is_outside: bool) -> str:
+    coverage = texts.percent(conformal.coverage)
     if is_outside:
-        return "any diagnosis. A set is given only for images like those that the model was measured on."
-    names = {item.code: item.name for item in trained}
+        return texts("set.outside")
+    names = {item.code: texts.diagnosis(item.code, item.name) for item in trained}
     members = [names.get(code, code) for code in conformal.codes]
     if not members:
-        return f"none of the trained diagnoses fits at {coverage} coverage."
+        return texts("set.empty", coverage=coverage)
     if set(names) <= set(conformal.codes):
-        return f"all {len(members)} trained diagnoses. The image does not narrow them down at {coverage} coverage."
-    return (
-        f"{join_names(members)}. For images like those of the validation part, whatever their diagnosis, such a set "
-        f"holds the true one {coverage} of the time."
+        return texts("set.all", count=len(members), coverage=coverage)
+    return texts("set.some", names=texts.join(members), coverage=coverage)
+
+
+def _distance(prediction: Prediction, texts: Texts) -> str:
+    outside = prediction.out_of_distribution
+    return texts(
+        "answer.distance_outside" if outside.is_outside else "answer.distance_inside",
+        score=texts.number(outside.score, 2),
+        detector=outside.detector.replace("_", " "),
+        limit=texts.number(outside.threshold, 2),
     )
 
 
-def _distance(prediction: Prediction) -> str:
-    score, limit = prediction.out_of_distribution.score, prediction.out_of_distribution.threshold
-    verdict = "unlike" if prediction.out_of_distribution.is_outside else "like"
-    detector = prediction.out_of_distribution.detector.replace("_", " ")
-    return f"Strangeness {score:.2f} ({detector}), limit {limit:.2f}: {verdict} the training images."
+_FINAL = frozenset({"rejected", "bad_endpoint", "forbidden", "not_offered", "not_found"})  # the same again cannot help
 
 
-def _model(prediction: Prediction) -> str:
-    model = prediction.model
-    return (
-        f"Model {model.name}, version {model.version} · backbone {model.backbone} · "
-        f"bundle {model.bundle_digest[:12]} · request {prediction.request_id}"
-    )
-
-
-_TITLES = {
-    "unreachable": "The prediction service cannot be reached",
-    "timed_out": "The prediction service did not answer in time",
-    "busy": "The prediction service is busy",
-    "refused": "The app is not allowed to use the prediction service",
-    "rejected": "This image was not accepted",
-    "no_endpoint": "The app is not connected to a prediction service",
-    "bad_endpoint": "The app is not connected to a prediction service",
-    "no_model": "The app is not connected to a model",
-    "not_understood": "The answer could not be read",
-    "failed": "The prediction service failed",
-}
-_FINAL = frozenset({"rejected", "bad_endpoint"})  # trying the same again cannot help
-
-
-def problem_view(error: LesionError) -> ProblemView:
+def problem_view(error: LesionError, texts: Texts = ENGLISH) -> ProblemView:
     """Put an error into words; no number is shown with it."""
-    if isinstance(error, ImageError):
-        return ProblemView(title="This image cannot be read", message=error.message, can_retry=False)
+    code = "image" if isinstance(error, ImageError) else error.code
+    if texts.find(f"problem.{code}") is None:
+        code = "other"
     return ProblemView(
-        title=_TITLES.get(error.code, "There is no answer"),
+        title=texts(f"problem.{code}"),
+        advice=texts.find(f"advice.{code}") or "",
         message=error.message,
-        can_retry=error.code not in _FINAL,
+        can_retry=code != "image" and error.code not in _FINAL,
     )
 
 
-UNEXPECTED = ProblemView(
-    title="Something went wrong in the app",
-    message="There is no answer for this image. Try again; if it stays so, ask whoever runs Lesion here: "
-    "the reason is in the log of the app.",
-    can_retry=True,
-)
+def unexpected(texts: Texts) -> ProblemView:
+    """A mistake of ours: the reason is in the log, not on the page."""
+    return ProblemView(title=texts("problem.unexpected"), advice=texts("advice.unexpected"), message="", can_retry=True)

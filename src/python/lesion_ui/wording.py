@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 SPACE = "\u00a0"  # no line break between a number and its unit
 
@@ -41,6 +42,14 @@ def markdown_text(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>()#+\-!|$:~&^=])", r"\\\1", " ".join(text.split()))
 
 
-def join_names(names: Sequence[str]) -> str:
-    """``A``, ``A and B``, ``A, B and C``."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def join_names(names: Sequence[str], last: str = "and") -> str:
+    """``A``, ``A and B``, ``A, B and C``; ``last`` is the word before the last one."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def time_text(iso: str) -> str:
+    """A time of the gateway, ISO 8601 in UTC, to the minute; what is no time as it is."""
+    try:
+        return datetime.fromisoformat(iso).astimezone(UTC).strftime(f"%Y-%m-%d{SPACE}%H:%M{SPACE}UTC")
+    except ValueError:
+        return iso

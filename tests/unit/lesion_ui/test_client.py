@@ -12,15 +12,10 @@ from lesion_core.errors import LesionError
 from lesion_core.processes import free_port
 from lesion_core.wire import Problem
 from lesion_core.workspace import Endpoint, Workspace
-from lesion_ui.client import (
-    CERTIFICATE_VARIABLE,
-    TOKEN_VARIABLE,
-    URL_VARIABLE,
-    PredictionClient,
-    ServiceError,
-    find_endpoint,
-)
+from lesion_ui.client import CERTIFICATE_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, GatewayClient, find_endpoint
+from lesion_ui.refusals import ServiceError
 from support.fake_service import TOKEN, FakeService, make_prediction
+from support.kept import make_caller
 
 TORCHSERVE_BUSY = (
     '{"code": 503, "type": "ServiceUnavailableException", "message": "Model \\"skin_vit\\" has no worker"}'
@@ -30,13 +25,13 @@ TORCHSERVE_BUSY = (
 def ask(service: FakeService, data: bytes = b"image", timeout_s: float = 20) -> ServiceError:
     """Ask, and expect an error."""
     with pytest.raises(ServiceError) as caught:
-        PredictionClient(service.endpoint, timeout_s=timeout_s).predict(data)
+        GatewayClient(service.endpoint, timeout_s=timeout_s).predict(data)
     return caught.value
 
 
 def test_an_answer_is_the_prediction_that_was_sent(service: FakeService) -> None:
     """And the service got the very bytes, with the token."""
-    answer = PredictionClient(service.endpoint).predict(b"the image")
+    answer = GatewayClient(service.endpoint).predict(b"the image")
 
     assert answer == make_prediction()
     assert service.requests == [b"the image"]
@@ -50,14 +45,14 @@ def test_a_proxy_of_the_environment_is_not_used(service: FakeService, monkeypatc
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
 
-    assert PredictionClient(service.endpoint).predict(b"image").top.code == "MEL"
+    assert GatewayClient(service.endpoint).predict(b"image").top.code == "MEL"
 
 
 def test_a_service_that_is_down_is_unreachable() -> None:
     """The sentence has the address and the next step."""
     endpoint = Endpoint(url=f"http://127.0.0.1:{free_port()}/predictions/skin_vit", token=TOKEN)
     with pytest.raises(ServiceError, match="lesion-serve start") as caught:
-        PredictionClient(endpoint).predict(b"image")
+        GatewayClient(endpoint).predict(b"image")
 
     assert caught.value.code == "unreachable"
     assert endpoint.url in caught.value.message
@@ -75,7 +70,7 @@ def test_a_service_that_hangs_is_a_timeout(service: FakeService) -> None:
 def test_a_wrong_token_is_refused(service: FakeService) -> None:
     """As TorchServe says it: with status 400."""
     with pytest.raises(ServiceError) as caught:
-        PredictionClient(Endpoint(url=service.endpoint.url, token="stale")).predict(b"image")
+        GatewayClient(Endpoint(url=service.endpoint.url, token="stale")).predict(b"image")
 
     assert caught.value.code == "refused"
     assert "stale" not in caught.value.message
@@ -141,7 +136,7 @@ def test_any_answer_is_a_prediction_or_a_named_error(service: FakeService, statu
 def test_an_address_that_is_none_is_named(url: str) -> None:
     """Before anything is sent."""
     with pytest.raises(ServiceError) as caught:
-        PredictionClient(Endpoint(url=url, token=TOKEN)).predict(b"image")
+        GatewayClient(Endpoint(url=url, token=TOKEN)).predict(b"image")
 
     assert caught.value.code == "bad_endpoint"
 
@@ -150,7 +145,7 @@ def test_an_address_that_is_none_is_named(url: str) -> None:
 def test_a_token_that_is_none_is_named_but_not_shown(token: str) -> None:
     """It may be a secret with a slip."""
     with pytest.raises(ServiceError) as caught:
-        PredictionClient(Endpoint(url="http://127.0.0.1:1/", token=token)).predict(b"image")
+        GatewayClient(Endpoint(url="http://127.0.0.1:1/", token=token)).predict(b"image")
 
     assert caught.value.code == "bad_endpoint"
     assert not token or token not in caught.value.message
@@ -173,15 +168,97 @@ def test_the_endpoint_comes_from_the_environment_first(tmp_path: Path) -> None:
 def test_a_certificate_that_cannot_be_read_is_named() -> None:
     """Before anything is sent."""
     with pytest.raises(ServiceError, match=r"/no/c\.pem") as caught:
-        PredictionClient(Endpoint(url="https://127.0.0.1:1/", token=TOKEN, certificate="/no/c.pem")).predict(b"image")
+        GatewayClient(Endpoint(url="https://127.0.0.1:1/", token=TOKEN, certificate="/no/c.pem")).predict(b"image")
 
     assert caught.value.code == "bad_endpoint"
 
 
-@pytest.mark.parametrize("environment", [{}, {URL_VARIABLE: "http://127.0.0.1:2/b"}])
-def test_no_endpoint_is_a_named_error(environment: dict[str, str], tmp_path: Path) -> None:
-    """An address without a token is none either."""
+@pytest.mark.parametrize(
+    ("environment", "code"), [({}, "no_endpoint"), ({URL_VARIABLE: "http://127.0.0.1:2/b"}, "no_key")]
+)
+def test_no_endpoint_is_a_named_error(environment: dict[str, str], code: str, tmp_path: Path) -> None:
+    """An address without a key asks the user for one."""
     with pytest.raises(LesionError) as caught:
         find_endpoint(environment, Workspace(tmp_path))
 
-    assert caught.value.code == "no_endpoint"
+    assert caught.value.code == code
+
+
+def test_the_key_of_a_user_goes_before_the_apps_own(tmp_path: Path) -> None:
+    """At the address of the environment and at that of the file."""
+    workspace = Workspace(tmp_path)
+    Endpoint(url="http://127.0.0.1:1/a", token="a").save(workspace.endpoint)
+    environment = {URL_VARIABLE: "http://127.0.0.1:2/b", TOKEN_VARIABLE: "b"}
+
+    assert find_endpoint({}, workspace, key="mine") == Endpoint(url="http://127.0.0.1:1/a", token="mine")
+    assert find_endpoint(environment, workspace, key="mine") == Endpoint(url="http://127.0.0.1:2/b", token="mine")
+
+
+def test_what_is_known_of_the_patient_goes_along(service: FakeService) -> None:
+    """As the headers that the gateway reads."""
+    GatewayClient(service.endpoint).predict(b"image", metadata={"age_approx": 55}, heat_map=True, subject="P-1")
+
+    sent = {name.lower(): value for name, value in service.headers.items()}
+    assert sent["x-lesion-metadata"] == '{"age_approx": 55}'
+    assert (sent["x-lesion-heat-map"], sent["x-lesion-subject"]) == ("true", "P-1")
+
+
+def test_every_route_gives_the_value_that_the_gateway_sent(service: FakeService) -> None:
+    """One method each."""
+    client = GatewayClient(service.endpoint)
+
+    assert client.caller() == service.caller
+    assert client.label() == service.label
+    assert client.versions() == service.versions
+    assert client.monitoring(30) == service.report
+    assert client.evaluation("3") == service.evaluation
+    assert client.card("3") == service.card
+    assert client.record("req-0001") == service.record("req-0001")
+    assert client.predictions(limit=5).items == tuple(service.lines[:5])
+    assert client.deploy("rollback", version=None, why="worse") == service.versions
+    assert service.said[-1] == {"action": "rollback", "version": None, "why": "worse"}
+
+
+def test_feedback_says_how_the_diagnosis_is_known_only_for_histology(service: FakeService) -> None:
+    """An older gateway does not know the word."""
+    client = GatewayClient(service.endpoint)
+    client.give_feedback("req-0001", verdict="agree", diagnosis=None, comment=None, is_histology=False)
+    client.give_feedback("req-0001", verdict="other", diagnosis="NV", comment="seen", is_histology=True)
+
+    assert service.said == [
+        {"verdict": "agree"},
+        {"verdict": "other", "diagnosis": "NV", "comment": "seen", "source": "histology"},
+    ]
+
+
+def test_a_gateway_that_cannot_say_who_asks_is_taken_to_answer_clinicians(service: FakeService) -> None:
+    """So an older one still serves the app; its other routes are named as missing."""
+    service.is_old = True
+    client = GatewayClient(service.endpoint)
+
+    assert client.caller().permissions == ("predict", "read_own", "feedback", "models")
+    with pytest.raises(ServiceError) as caught:
+        client.monitoring(7)
+    assert caught.value.code == "not_offered"
+
+
+@pytest.mark.parametrize(
+    ("permissions", "route", "code"), [(("predict",), "monitoring", "forbidden"), ((), "record", "not_found")]
+)
+def test_what_a_key_may_not_see_is_named(
+    service: FakeService, permissions: tuple[str, ...], route: str, code: str
+) -> None:
+    """The role, or that there is no such prediction for it."""
+    service.caller = make_caller(permissions)
+    client = GatewayClient(service.endpoint)
+    with pytest.raises(ServiceError) as caught:
+        client.monitoring(7) if route == "monitoring" else client.record("another/../one")
+
+    assert caught.value.code == code
+
+
+def test_a_gateway_that_does_not_say_who_asks_is_given_up_soon(service: FakeService) -> None:
+    """Every page waits for it: 1.5 s, whatever an image may take."""
+    service.hang = True
+    with pytest.raises(ServiceError, match=r"within 1\.5 s"):
+        GatewayClient(service.endpoint).caller()

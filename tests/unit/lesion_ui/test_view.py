@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lesion_core.errors import ImageError, LesionError
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import ConformalSet, OutOfDistribution
-from lesion_ui.client import ServiceError
+from lesion_ui.refusals import ServiceError
 from lesion_ui.view import NONE_SYMBOL, answer_view, problem_view
 from support.fake_service import make_finding, make_prediction, make_risk, outside_prediction
 
@@ -205,7 +205,7 @@ def test_the_words_of_a_custom_taxonomy_are_used() -> None:
     ("error", "title", "can_retry"),
     [
         (ImageError("Broken.", code="corrupt_image"), "This image cannot be read", False),
-        (ServiceError("No.", code="rejected"), "This image was not accepted", False),
+        (ServiceError("No.", code="rejected"), "This was not accepted", False),
         (ServiceError("Later.", code="busy"), "The prediction service is busy", True),
         (LesionError("None.", code="no_endpoint"), "The app is not connected to a prediction service", True),
         (LesionError("New.", code="invented_later"), "There is no answer", True),

@@ -1,37 +1,20 @@
-"""The page, run by Streamlit's own test harness against the fake service."""
+"""The page that assesses, run by Streamlit's own test harness against the fake service."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
-import lesion_ui.app
 from lesion_core.wire import Problem
 from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE
+from support.app_pages import open_app, text, upload
 from support.fake_service import FakeService, make_finding, make_prediction, outside_prediction
-
-
-def open_page() -> AppTest:
-    return AppTest.from_file(lesion_ui.app.__file__, default_timeout=60).run()
-
-
-def upload(page: AppTest, data: bytes, name: str = "SYNTHETIC.png") -> AppTest:
-    page.file_uploader[0].upload(name, data, "image/png").run()
-    return page
-
-
-def text(page: AppTest) -> str:
-    """Everything that can be read outside the chart and the table."""
-    assert not page.exception
-    kinds = (page.title, page.markdown, page.caption, page.info, page.warning, page.error)
-    return "\n".join(str(item.value) for kind in kinds for item in kind).replace("\\", "").replace("\u00a0", " ")
 
 
 def test_an_uploaded_image_gets_its_diagnosis(connected: FakeService, image: bytes) -> None:
     """Name, number, plain words, chart, table and model."""
-    page = upload(open_page(), image)
+    page = upload(open_app(), ("SYNTHETIC.png", image))
 
     shown = text(page)
     assert "## Melanoma" in shown
@@ -45,17 +28,17 @@ def test_an_uploaded_image_gets_its_diagnosis(connected: FakeService, image: byt
 
 def test_the_notice_is_on_every_state_of_the_page(connected: FakeService, image: bytes) -> None:
     """Empty, answered, failed."""
-    page = open_page()
+    page = open_app()
     empty = text(page)
-    answered = text(upload(page, image))
-    failed = text(upload(page, b"no image"))
+    answered = text(upload(page, ("SYNTHETIC.png", image)))
+    failed = text(upload(page, ("SYNTHETIC.png", b"no image")))
 
     assert all("Research use only. Not a medical device" in shown for shown in (empty, answered, failed))
 
 
 def test_an_empty_page_says_what_to_do(connected: FakeService) -> None:
     """And asks nobody."""
-    page = open_page()
+    page = open_app()
 
     assert "Choose an image to begin." in text(page)
     assert not page.get("plotly_chart")
@@ -64,19 +47,19 @@ def test_an_empty_page_says_what_to_do(connected: FakeService) -> None:
 
 def test_drawing_the_page_again_asks_only_once(connected: FakeService, image: bytes) -> None:
     """A second upload asks again."""
-    page = upload(open_page(), image)
+    page = upload(open_app(), ("SYNTHETIC.png", image))
     page.run()
     assert len(connected.requests) == 1
 
     connected.answer(make_prediction({"NV": 1.0}))
-    assert "## Melanocytic nevus" in text(upload(page, image, "other.png"))
+    assert "## Melanocytic nevus" in text(upload(page, ("other.png", image)))
     assert len(connected.requests) == 2
 
 
 def test_an_image_unlike_the_training_images_gets_a_warning_first(connected: FakeService, image: bytes) -> None:
     """And what is wrong with the photograph."""
     connected.answer(outside_prediction())
-    page = upload(open_page(), image)
+    page = upload(open_app(), ("SYNTHETIC.png", image))
 
     shown = text(page)
     assert "## None of the above" in shown
@@ -88,7 +71,7 @@ def test_a_photograph_that_is_not_usable_is_a_strong_notice(connected: FakeServi
     """With the number and its limit; the probabilities stay."""
     finding = make_finding(grade="reject", value=0.31, threshold=0.45, message="The image is blurred.")
     connected.answer(make_prediction(quality=(finding,)))
-    page = upload(open_page(), image)
+    page = upload(open_app(), ("SYNTHETIC.png", image))
 
     errors = "\n".join(item.value for item in page.error).replace("\\", "")
     assert "Do not rely on this answer" in errors
@@ -100,9 +83,9 @@ def test_a_photograph_that_is_not_usable_is_a_strong_notice(connected: FakeServi
 def test_a_photograph_with_a_flaw_is_a_milder_notice(connected: FakeService, image: bytes) -> None:
     """And one without is said to be fine."""
     connected.answer(make_prediction(quality=(make_finding(),)))
-    flawed = upload(open_page(), image)
+    flawed = upload(open_app(), ("SYNTHETIC.png", image))
     connected.answer(make_prediction())
-    fine = upload(open_page(), image)
+    fine = upload(open_app(), ("SYNTHETIC.png", image))
 
     assert "Do not rely on this answer" not in text(flawed)
     assert not any("Photograph" in item.value for item in flawed.error)
@@ -113,22 +96,22 @@ def test_a_photograph_with_a_flaw_is_a_milder_notice(connected: FakeService, ima
 @pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG\r\n\x1a\nbroken", b"\xff\xd8\xff\xe0broken"])
 def test_a_bad_file_is_a_message_and_is_not_sent(connected: FakeService, data: bytes) -> None:
     """In words; no number, no chart."""
-    page = upload(open_page(), data)
+    page = upload(open_app(), ("SYNTHETIC.png", data))
 
     assert "This image cannot be read" in text(page)
     assert not page.get("plotly_chart")
-    assert not page.button
+    assert "retry-0" not in [button.key for button in page.button]
     assert connected.requests == []
 
 
 def test_a_service_that_is_down_is_a_message_until_it_is_up(connected: FakeService, image: bytes) -> None:
     """Trying again then shows the answer, not the old message."""
     connected.status, connected.body = 503, ""
-    page = upload(open_page(), image)
+    page = upload(open_app(), ("SYNTHETIC.png", image))
     assert "The prediction service is busy" in text(page)
 
     connected.answer(make_prediction())
-    page.button[0].click().run()
+    page.button(key="retry-0").click().run()
 
     assert "## Melanoma" in text(page)
     assert "The prediction service is busy" not in text(page)
@@ -136,9 +119,9 @@ def test_a_service_that_is_down_is_a_message_until_it_is_up(connected: FakeServi
 
 def test_nothing_of_the_last_answer_stays_beside_an_error(connected: FakeService, image: bytes) -> None:
     """A diagnosis under another image would be the worst mistake of this page."""
-    page = upload(open_page(), image)
+    page = upload(open_app(), ("SYNTHETIC.png", image))
     connected.answer(Problem(code="too_small", message="Too small."), status=422)
-    upload(page, image, "second.png")
+    upload(page, ("second.png", image))
 
     shown = text(page)
     assert "Too small." in shown
@@ -151,10 +134,10 @@ def test_a_missing_server_is_named_before_any_upload(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv(URL_VARIABLE, raising=False)
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
     monkeypatch.setenv("LESION_HOME", str(tmp_path))
-    page = open_page()
+    page = open_app()
 
     assert "The app is not connected to a prediction service" in text(page)
-    assert page.button[0].label == "Try again"
+    assert page.button(key="retry").label == "Try again"
 
 
 def test_a_mistake_of_ours_is_a_sentence_and_no_stack_trace(
@@ -165,9 +148,8 @@ def test_a_mistake_of_ours_is_a_sentence_and_no_stack_trace(
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("lesion_ui.charts.probability_chart", broken)
     monkeypatch.setattr("lesion_ui.view.answer_view", broken)
-    shown = text(upload(open_page(), image))
+    shown = text(upload(open_app(), ("SYNTHETIC.png", image)))
 
     assert "Something went wrong in the app" in shown
     assert "secret detail" not in shown
@@ -178,7 +160,7 @@ def test_words_of_the_service_cannot_become_markup(connected: FakeService, image
     """No picture from elsewhere, no link."""
     finding = make_finding(message="![pixel](http://192.0.2.1/x.png) <b>bold</b>")
     connected.answer(make_prediction(quality=(finding,)))
-    page = upload(open_page(), image)
+    page = upload(open_app(), ("SYNTHETIC.png", image))
 
     (warning,) = [item.value for item in page.warning if "pixel" in item.value]
     assert "![" not in warning

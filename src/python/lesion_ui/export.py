@@ -1,0 +1,93 @@
+"""A kept prediction as files: JSON and CSV, with the notice, versions and request id in each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from lesion_core import service
+from lesion_core.service import Line, Record
+from lesion_core.wire import NOTICE, Prediction
+from lesion_ui import __version__
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def record_json(record: Record, *, now: datetime | None = None) -> str:
+    """The whole record as the gateway gave it, under what a reader has to know first."""
+    head = {"notice": NOTICE, "exported_at": _stamp(now), "exported_by": f"lesion-ui {__version__}"}
+    return json.dumps({**head, "record": json.loads(service.to_json(record))}, ensure_ascii=False, indent=2) + "\n"
+
+
+def record_csv(record: Record, *, now: datetime | None = None) -> str:
+    """One row for the record: a table that can be laid under others."""
+    last = record.feedback[-1] if record.feedback else None
+    row = {
+        "notice": NOTICE,
+        "exported_at": _stamp(now),
+        "request_id": record.request_id,
+        "at": record.at,
+        "subject": record.subject,
+        "image_sha256": record.image_sha256,
+        **prediction_row(record.prediction),
+        "verdict": last and last.verdict,
+        "diagnosis": last and last.diagnosis,
+        "source": last and last.source,
+        "comment": last and last.comment,
+    }
+    return to_csv([row])
+
+
+def prediction_row(prediction: Prediction) -> dict[str, object]:
+    """The numbers of an answer, by column."""
+    risk = prediction.risk
+    return {
+        "model": prediction.model.name,
+        "model_version": prediction.model.version,
+        "bundle_digest": prediction.model.bundle_digest,
+        "top": prediction.top.code,
+        "probability": round(prediction.top.probability, 6),
+        **{f"p_{one.code}": round(one.probability, 6) for one in prediction.probabilities},
+        "risk": None if risk is None else round(risk.probability, 6),
+        "band": None if risk is None else risk.band,
+        "is_outside": prediction.out_of_distribution.is_outside,
+        "conformal_set": " ".join(prediction.conformal_set.codes),
+        "coverage": prediction.conformal_set.coverage,
+        "quality": prediction.quality_grade,
+        "findings": " ".join(finding.code for finding in prediction.quality),
+    }
+
+
+def lines_csv(lines: Iterable[Line]) -> str:
+    """A list of predictions, one row each."""
+    rows = [{"notice": NOTICE, **json.loads(service.to_json(line))} for line in lines]
+    return to_csv(rows)
+
+
+def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows as CSV with a header: the columns of all rows, in order. No cell is a formula to a spreadsheet."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return stream.getvalue()
+
+
+def file_name(request_id: str, suffix: str) -> str:
+    """``lesion-<request id>.<suffix>``, with nothing in it that a file system reads."""
+    safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in request_id)
+    return f"lesion-{safe[:64]}.{suffix}"
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return "" if value is None else value
+
+
+def _stamp(now: datetime | None) -> str:
+    return (now or datetime.now(UTC)).isoformat(timespec="seconds")

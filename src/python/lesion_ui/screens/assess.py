@@ -1,0 +1,252 @@
+"""Assess: one or several images of one lesion in, an honest answer out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import streamlit as st
+
+from lesion_core.imaging import ALLOWED_FORMATS, DEFAULT_LIMITS, FILE_SUFFIXES
+from lesion_ui import session, shell, show
+from lesion_ui.asking import Asked, Question, Upload, ask
+from lesion_ui.combine import combine, combined_view
+from lesion_ui.session import Visit
+from lesion_ui.shell import visit
+from lesion_ui.texts import Texts
+from lesion_ui.view import answer_view, problem_view
+from lesion_ui.wording import markdown_text
+
+MAX_UPLOAD_MB = DEFAULT_LIMITS.max_bytes // 2**20
+MOST_IMAGES = 8
+SITES = (
+    "head/neck",
+    "anterior torso",
+    "posterior torso",
+    "lateral torso",
+    "upper extremity",
+    "lower extremity",
+    "palms/soles",
+    "oral/genital",
+)
+SUBJECT = re.compile(r"(?!(?:null|None|undefined|NaN|nan)$)[A-Za-z0-9_.:-]{1,64}")
+
+
+def page() -> None:
+    """Lay out the page."""
+    here = visit()
+    texts = here.texts
+    with shell.told(texts):
+        st.title(texts("assess.title"), anchor=False)
+        if not shell.consented(texts):
+            return
+        st.markdown(texts("assess.intro"))
+        left, right = st.columns([2, 3], gap="medium")
+        with left:
+            question = _question(texts)
+            uploads = _uploads(texts)
+        asked = _answers(here, uploads, question, right)
+        if not asked:
+            with right, st.container(key="instruction"):
+                st.info(texts("assess.instruction"))
+        elif len(asked) == 1:
+            _show_one(asked[0], texts, left, right)
+        else:
+            with right:
+                _show_several(asked, texts)
+
+
+def _question(texts: Texts) -> Question | None:
+    """What is known of the patient; ``None`` where the pseudonym cannot be one."""
+    with st.expander(texts("assess.patient")):
+        age = st.number_input(texts("assess.age"), min_value=0, max_value=120, value=None, step=1, key="age")
+        unknown = texts("word.unknown")
+        sex = st.selectbox(
+            texts("assess.sex"),
+            [None, "female", "male"],
+            format_func=lambda code: unknown if code is None else texts(f"assess.{code}"),
+            key="sex",
+        )
+        site = st.selectbox(
+            texts("assess.site"),
+            [None, *SITES],
+            format_func=lambda code: unknown if code is None else texts(f"site.{re.sub('[ /]', '_', code)}"),
+            key="site",
+        )
+        subject = st.text_input(
+            texts("assess.subject"), help=texts("assess.subject_help"), max_chars=64, key="subject", autocomplete="off"
+        )
+        heat_map = st.toggle(texts("assess.heat_map"), value=True, key="heat_map")
+    if subject and not SUBJECT.fullmatch(subject):
+        st.error(texts("assess.subject_bad"))
+        return None
+    known = {"age_approx": age, "sex": sex, "anatom_site_general": site}
+    return Question(
+        metadata={name: value for name, value in known.items() if value is not None},
+        heat_map=heat_map,
+        subject=subject or None,
+    )
+
+
+def _uploads(texts: Texts) -> list[Upload]:
+    sources = ("files", "camera")
+    source = st.segmented_control(
+        texts("assess.source"),
+        sources,
+        default="files",
+        required=True,
+        format_func=lambda one: texts(f"assess.source_{one}"),
+        key="source",
+    )
+    if source == "camera":
+        taken = st.camera_input(texts("assess.camera"), key="camera", on_change=_forget_answers)
+        files = [] if taken is None else [taken]
+    else:
+        files = st.file_uploader(
+            texts("assess.image"),
+            type=list(FILE_SUFFIXES),
+            accept_multiple_files=True,
+            help=texts("assess.formats", formats=", ".join(ALLOWED_FORMATS)),
+            max_upload_size=MAX_UPLOAD_MB,
+            key="image",
+            on_change=_forget_answers,
+        )
+    if len(files) > MOST_IMAGES:
+        st.warning(texts("assess.too_many", count=MOST_IMAGES))
+    return [Upload(id=one.file_id, name=one.name, data=one.getvalue()) for one in files[:MOST_IMAGES]]
+
+
+def _forget_answers() -> None:
+    """What was chosen has changed: nothing of another image may stay beside it."""
+    held: dict[str, Asked] = st.session_state.get(session.ASSESSMENT, {})
+    files = st.session_state.get("image") or []
+    taken = st.session_state.get("camera")
+    ids = {one.file_id for one in [*files, *([taken] if taken is not None else [])]}
+    st.session_state[session.ASSESSMENT] = {name: one for name, one in held.items() if name in ids}
+
+
+def _answers(here: Visit, uploads: Sequence[Upload], question: Question | None, place: object) -> list[Asked]:
+    """Ask once for each upload; drawing the page again shows the same answers, and so does coming back to it."""
+    held: dict[str, Asked] = st.session_state.setdefault(session.ASSESSMENT, {})
+    texts = here.texts
+    with place:  # type: ignore[attr-defined]
+        if not uploads:
+            if held:
+                with st.container(key="kept", horizontal=True, vertical_alignment="center"):
+                    st.caption(texts("assess.kept"))
+                    if st.button(texts("assess.new_lesion"), key="new_lesion"):
+                        held.clear()
+                        st.rerun()
+            return list(held.values())
+        changed = question is not None and any(
+            held[one.id].question != question for one in uploads if one.id in held and held[one.id].prediction
+        )
+        if changed:
+            with st.container(key="changed"):
+                st.warning(texts("assess.changed"))
+                if st.button(texts("assess.ask_again"), key="ask_again"):
+                    held.clear()
+        waiting = [one for one in uploads if one.id not in held or held[one.id].error is not None]
+        if waiting and question is not None:
+            with st.spinner(texts("assess.looking")):
+                for upload, asked in zip(waiting, ask(here.client, waiting, question), strict=True):
+                    held[upload.id] = asked
+    return [held[one.id] for one in uploads if one.id in held]
+
+
+def _show_one(asked: Asked, texts: Texts, left: object, right: object) -> None:
+    with left:  # type: ignore[attr-defined]
+        if asked.image is not None:
+            show.show_image(asked.image, texts("assess.alt", name=asked.name))
+    if asked.prediction is None:
+        with right:  # type: ignore[attr-defined]
+            _show_error(asked, texts)
+        return
+    answer = answer_view(asked.prediction, texts)
+    with left:  # type: ignore[attr-defined]
+        show.show_quality(answer, texts)
+    with right:  # type: ignore[attr-defined]
+        show.show_answer(answer, asked.prediction, texts)
+        _record_button(asked, texts)
+
+
+def _show_several(asked: Sequence[Asked], texts: Texts) -> None:
+    """The combined answer first, then each image by itself."""
+    answered = [one for one in asked if one.prediction is not None]
+    predictions = [one.prediction for one in answered if one.prediction is not None]
+    combined = combine(predictions) if len(predictions) > 1 else None
+    if combined is not None:
+        view = combined_view(combined, texts)
+        with st.container(border=True, key="combined"):
+            st.markdown(f"#### {texts('combined.title')}")
+            st.warning(texts("combined.how"), icon=":material/science:")
+            if combined.is_doubtful:
+                st.error(texts("combined.none_usable"))
+            elif combined.left_out:
+                names = [markdown_text(answered[n].name) for n in combined.left_out]
+                st.warning(texts("combined.left_out", names=texts.join(names)))
+            show.show_alerts(view, suffix="-combined")
+            st.caption(view.headline.kicker)
+            st.markdown(f"## {markdown_text(view.headline.name)}")
+            st.markdown(f"**{markdown_text(view.headline.probability_text)}**")
+            st.markdown(f"**{texts('answer.set_title')}** {markdown_text(view.conformal)}")
+            show.show_probabilities(view, texts, suffix="-combined")
+            show.show_risk(view, suffix="-combined")
+            if combined.worst is not None:
+                st.caption(texts("combined.worst", name=markdown_text(answered[combined.worst].name)))
+    elif len(predictions) > 1:
+        versions = sorted({one.model.version for one in predictions})
+        st.error(texts("combined.versions", versions=", ".join(versions)))
+    if len(answered) < len(asked):
+        st.error(texts("combined.failed", count=len(asked) - len(answered)))
+    st.markdown(f"#### {texts('assess.each_title')}")
+    columns = st.columns(min(len(asked), 3), gap="small")
+    for number, one in enumerate(asked):
+        with columns[number % len(columns)]:
+            _show_card(number, one, texts)
+    for number, one in enumerate(asked):
+        if one.prediction is not None:
+            with st.expander(texts("assess.details", number=number + 1, name=markdown_text(one.name))):
+                show.show_answer(answer_view(one.prediction, texts), one.prediction, texts, suffix=f"-{number}")
+
+
+def _show_card(number: int, asked: Asked, texts: Texts) -> None:
+    with st.container(border=True, key=f"card-{number}"):
+        if asked.image is not None:
+            show.show_image(asked.image, texts("assess.alt", name=asked.name), key=f"lesion-{number}")
+        st.caption(markdown_text(asked.name))
+        if asked.prediction is None:
+            _show_error(asked, texts, number)
+            return
+        answer = answer_view(asked.prediction, texts)
+        for note in answer.quality:
+            lead = texts("answer.photo_reject" if note.is_reject else "answer.photo_warn")
+            st.markdown(f":small[**{'✕' if note.is_reject else '⚠'} {lead}:** {markdown_text(note.sentence)}]")
+        st.markdown(f"**{markdown_text(answer.headline.name)}**")
+        st.markdown(markdown_text(answer.headline.probability_text))
+        st.markdown(markdown_text(answer.risk.title))
+        _record_button(asked, texts, number)
+
+
+def _show_error(asked: Asked, texts: Texts, number: int = 0) -> None:
+    assert asked.error is not None
+    problem = problem_view(asked.error, texts)
+    with st.container(key=f"problem-{number}" if number else "problem"):
+        lines = (f"**{problem.title}**", problem.advice, f":small[{markdown_text(problem.message)}]")
+        st.error("  \n".join(line for line in lines if line), icon=":material/error:")
+        if problem.can_retry:
+            st.button(texts("word.retry"), key=f"retry-{number}")
+
+
+def _record_button(asked: Asked, texts: Texts, number: int = 0) -> None:
+    assert asked.prediction is not None
+    if not visit().may("read_own"):
+        return
+    label = texts("assess.open_record")
+    if st.button(label, key=f"open_record-{number}", icon=":material/clinical_notes:"):
+        st.session_state[session.OPEN_RECORD] = asked.prediction.request_id
+        st.switch_page("screens/record.py")
+
+
+if __name__ == "__main__":
+    page()

@@ -1,0 +1,40 @@
+"""The app's pages in Streamlit's own test harness: open one, read it, give it images."""
+
+from __future__ import annotations
+
+from streamlit.testing.v1 import AppTest
+
+import lesion_ui.app
+
+TIMEOUT_S = 60
+
+
+def open_app(page: str = "assess", *, consent: bool = True, language: str = "en") -> AppTest:
+    """A session on one page, with the note of the beginning read."""
+    app = AppTest.from_file(lesion_ui.app.__file__, default_timeout=TIMEOUT_S)
+    app.session_state["language"] = language
+    if consent:
+        app.session_state["has_consented"] = True
+    app.run()
+    return app if page == "assess" else go_to(app, page)
+
+
+def go_to(app: AppTest, page: str) -> AppTest:
+    """Another page in the same session."""
+    return app.switch_page(f"screens/{page}.py").run()
+
+
+def upload(app: AppTest, *files: tuple[str, bytes], mime: str = "image/png", key: str = "image") -> AppTest:
+    """Put these files in place of the ones before."""
+    uploader = app.file_uploader(key=key)
+    uploader.clear()
+    uploader.set_value([(name, data, mime) for name, data in files])
+    return app.run()
+
+
+def text(app: AppTest) -> str:
+    """Everything that can be read outside charts and tables; fails on a page that did not come to its end."""
+    assert not app.exception, app.exception
+    kinds = (app.title, app.markdown, app.caption, app.info, app.warning, app.error, app.success)
+    shown = "\n".join(str(item.value) for kind in kinds for item in kind)
+    return shown.replace("\\", "").replace("\u00a0", " ").replace("\u202f", " ")
