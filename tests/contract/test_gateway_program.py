@@ -16,7 +16,8 @@ from lesion_core.wire import Prediction, from_json
 from lesion_core.workspace import Workspace
 from lesion_serve.gateway.keys import ApiKeys, Role
 from lesion_serve.gateway.settings import keys_file
-from lesion_ui.client import PredictionClient, ServiceError
+from lesion_ui.client import GatewayClient
+from lesion_ui.refusals import ServiceError
 from support.bundles import make_tiny_bundle
 from support.certificates import make_certificate
 from support.gateway_programs import COMMAND, running_gateway
@@ -74,7 +75,7 @@ def test_programs_of_this_machine_trust_a_certificate_for_another_name(bundle: P
             text=True,
             check=False,
         )
-        answer = PredictionClient(gateway.endpoint).predict(image.read_bytes())
+        answer = GatewayClient(gateway.endpoint).predict(image.read_bytes())
         other, _ = make_certificate(tmp_path, "gateway.example", stem="other")
         for stranger in (
             attrs.evolve(gateway.endpoint, server_name="elsewhere.example"),
@@ -82,7 +83,7 @@ def test_programs_of_this_machine_trust_a_certificate_for_another_name(bundle: P
             attrs.evolve(gateway.endpoint, certificate=None),
         ):
             with pytest.raises(ServiceError) as refused:
-                PredictionClient(stranger).predict(image.read_bytes())
+                GatewayClient(stranger).predict(image.read_bytes())
             assert refused.value.code == "unreachable"
 
     assert asked.returncode == 0, asked.stderr

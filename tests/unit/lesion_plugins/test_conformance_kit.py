@@ -14,6 +14,7 @@ from lesion_plugins.backbones import lesion_register_backbones
 from lesion_plugins.conformance import CHECKS, check_backbone, parametrize_with_checks
 from lesion_plugins.errors import ConformanceError, OnnxPackageMissingError
 from lesion_plugins.feature_map import FeatureMap
+from lesion_plugins.onnx_network import OnnxNetwork
 
 QUICK = tuple(name for name in CHECKS if name != "onnx")
 SMALLEST_OF_THEIR_KIND = ("vit_tiny", "vit_small_dinov3", "convnext_atto", "convnextv2_atto", "efficientnet_lite0")
@@ -293,7 +294,7 @@ def test_answers_that_differ_in_onnx_runtime_are_found(sound):
 def test_a_feature_map_that_is_missing_in_onnx_runtime_is_found(make_spec, monkeypatch):
     """Servers would have no heat map, and nobody would know why."""
 
-    class Mapless(conformance_checks.OnnxNetwork):
+    class Mapless(OnnxNetwork):
         def __call__(self, images):
             return super().__call__(images)._replace(feature_map=None)
 

@@ -104,7 +104,9 @@ def test_built_in_weights_are_in_the_repository_that_they_name(spec):
 
     model = spec.hub.origin.removeprefix("hub: timm/").rsplit(", ")[0]
 
-    assert timm.get_pretrained_cfg(model).hf_hub_id == f"timm/{model}"
+    config = timm.get_pretrained_cfg(model)
+    assert config is not None
+    assert config.hf_hub_id == f"timm/{model}"
 
 
 def test_a_transformer_with_one_number_for_its_patch_is_described(registry):
