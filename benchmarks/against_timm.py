@@ -120,9 +120,10 @@ def main() -> None:
 
         def note(epoch: int, metrics: dict[str, float]) -> None:
             seconds = len(labels) // config.batch_size * config.batch_size / metrics["images_per_s"]
-            curve.append((seconds / 60 + (curve[-1][0] if curve else clock.pause()), metrics["val_bma"]))
+            curve.append((seconds / 60 + (curve[-1][0] if curve else decoded), metrics["val_bma"]))
 
-        # The clock runs while images are decoded: the peer decodes them as well, again and again.
+        # The decoding of our images counts: the peer decodes them as well, again and again.
+        decoded = clock.pause()
         model = train_classifier(fresh(), train, parts["validation"], spec, backbone, config, on_epoch=note)
         ours = Trained(model=model, curve=curve)
         show("ours", ours)

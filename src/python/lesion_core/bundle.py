@@ -36,6 +36,7 @@ WEIGHTS = "weights.safetensors"
 ONNX = "model.onnx"
 REFERENCE = "reference.safetensors"
 CARD = "card.md"
+REGISTERED_FOLDER = "bundle"
 REQUIRED_FILES = (WEIGHTS, REFERENCE, CARD)
 
 
@@ -53,7 +54,10 @@ class BackboneIdentity:
 
 @attrs.frozen(kw_only=True)
 class TrainingFacts:
-    """What produced the weights. ``metrics`` were measured on the validation part, except names with ``test_``."""
+    """What produced the weights. ``metrics`` were measured on the validation part, except names with ``test_``.
+
+    ``data_licenses`` names the licences of the images; bundles of earlier releases do not say them.
+    """
 
     dataset: str
     data_digest: str
@@ -65,6 +69,7 @@ class TrainingFacts:
     train_images: int
     validation_images: int
     metrics: dict[str, Interval]
+    data_licenses: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -166,6 +171,12 @@ def write_bundle(folder: Path, manifest: BundleManifest, files: Mapping[str, byt
         shutil.rmtree(staging, ignore_errors=True)
         raise
     return load_bundle(folder)
+
+
+def registered_bundle(fetched: Path) -> Path:
+    """The bundle in what a model registry holds of a version: a folder in it, or, of earlier releases, it itself."""
+    inside = fetched / REGISTERED_FOLDER
+    return inside if inside.is_dir() else fetched
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -18,6 +18,7 @@ class License:
 
 
 NOT_STATED = License(name="not stated")
+SEVERAL_LICENSES = " / "  # between the names of licences that all bind
 # Terms of each of these by its SPDX identifier: https://spdx.org/licenses/ .
 _PERMISSIVE = {name.casefold(): name for name in ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause")}
 _CREATIVE_COMMONS = re.compile(r"cc-?(?P<terms>0|by(?:-(?:nc|sa|nd))*)(?:-(?P<version>\d\.\d))?")

@@ -18,7 +18,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from lesion_core.bundle import Bundle, load_bundle
+from lesion_core.bundle import Bundle, load_bundle, registered_bundle
 from lesion_core.errors import BundleError, LesionError
 
 PREFIX = "models:/"
@@ -59,7 +59,7 @@ def fetch_bundle(uri: str, *, tracking_uri: str, into: Path) -> tuple[Bundle, st
         found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
         source = client.get_model_version_download_uri(name, str(found.version))
         fetched = Path(download_artifacts(artifact_uri=source, dst_path=str(scratch), tracking_uri=tracking_uri))
-        return _keep(fetched, into, registered_digest=found.tags.get(DIGEST_TAG)), str(found.version)
+        return _keep(registered_bundle(fetched), into, registered_digest=found.tags.get(DIGEST_TAG)), str(found.version)
     except (MlflowException, OSError) as error:
         raise _unavailable(uri, tracking_uri, str(error)) from error
     finally:

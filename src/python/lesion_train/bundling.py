@@ -41,7 +41,9 @@ from lesion_train.evaluation.choice import Choice, Role
 from lesion_train.evaluation.figures import learning_curves_picture, write_figure
 from lesion_train.evaluation.headline import measure
 from lesion_train.evaluation.measure import measure_outputs, now
+from lesion_train.evaluation.part import AnsweredPart
 from lesion_train.evaluation.run import write_evaluation
+from lesion_train.evaluation.values import Evaluation
 from lesion_train.export import export_checked
 from lesion_train.loop import Part, run_network
 from lesion_train.predictions import Predictions
@@ -65,6 +67,7 @@ def make_bundle(
     facts: RunFacts,
     source: DataSource,
     seed: int,
+    known: Mapping[str, NetworkOutput],
     export: bool,
     record: RunRecord,
 ) -> tuple[Bundle, dict[str, Interval]]:
@@ -78,11 +81,12 @@ def make_bundle(
         split: the records of the parts.
         metadata_sites: that the network's own branch for metadata knows, where it has one.
         source: where the images come from, for the card.
+        known: what the network says of parts, where it has been asked already.
         export: also write the network as ONNX, where it then answers the same.
     Returns:
         The bundle, and the scores of the validation and the test part.
     """
-    outputs = {name: run_network(model, part.squares, spec) for name, part in parts.items()}
+    outputs = {name: known.get(name) or run_network(model, part.squares, spec) for name, part in parts.items()}
     told = (
         {}
         if metadata_sites is None
@@ -129,6 +133,7 @@ def make_bundle(
             train_images=len(split.train),
             validation_images=len(split.validation),
             metrics=metrics,
+            data_licenses=tuple(license.name for license in source.licenses),
         ),
         decision_with_metadata=with_metadata,
         metadata_sites=metadata_sites,
@@ -137,19 +142,12 @@ def make_bundle(
     evaluations = {
         name: measure_outputs(
             outputs[name],
-            Choice(
-                dataset=facts.dataset,
-                records=split.parts[name],
-                part=name,
-                role=role,
-                data_digest=facts.data_digest,
-                split_digest=facts.split_digest,
-            ),
+            choice_of(name, split, manifest.training),
             manifest=manifest,
             reference=reference,
             output_with_metadata=told.get(name),
         )
-        for name, role in ROLES.items()
+        for name in ROLES
         if name in parts
     }
     card = CardFacts(
@@ -173,12 +171,29 @@ def make_bundle(
     if exported is not None and exported.data is not None:
         files[ONNX] = exported.data
     bundle = write_bundle(record.bundle, manifest, files)
-    evaluation, answers = evaluations.get(TEST) or evaluations[VALIDATION]
-    named = attrs.evolve(evaluation, model=attrs.evolve(evaluation.model, digest=bundle.digest))
-    write_evaluation(named, answers, record.report)
+    write_report(bundle, *(evaluations.get(TEST) or evaluations[VALIDATION]), record)
+    return bundle, metrics
+
+
+def choice_of(part: str, split: Split, facts: TrainingFacts) -> Choice:
+    """The images of a held-out part of a run's own split."""
+    return Choice(
+        dataset=facts.dataset,
+        records=split.parts[part],
+        part=part,
+        role=ROLES[part],
+        data_digest=facts.data_digest,
+        split_digest=facts.split_digest,
+    )
+
+
+def write_report(bundle: Bundle, evaluation: Evaluation, answers: AnsweredPart, record: RunRecord) -> None:
+    """Write the report of a run: learning curves, then the evaluation, whose page comes last."""
+    record.report.mkdir(exist_ok=True)
     if record.epochs:
         write_figure(learning_curves_picture(record.epochs), record.report / "learning_curves.svg")
-    return bundle, metrics
+    named = attrs.evolve(evaluation, model=attrs.evolve(evaluation.model, digest=bundle.digest))
+    write_evaluation(named, answers, record.report)
 
 
 def _measure(

@@ -7,16 +7,23 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from lesion_core.bundle import BackboneIdentity
-from lesion_core.data_source import NOT_STATED, DataSource, License, allow_commercial_use, license_named
+from lesion_core.data_source import (
+    NOT_STATED,
+    SEVERAL_LICENSES,
+    DataSource,
+    License,
+    allow_commercial_use,
+    license_named,
+)
 from lesion_core.datasets.cells import ANATOMICAL_SITES
 from lesion_core.records import UNNAMED_LESION, ImageRecord, lesions_of
 from lesion_core.splits import TEST, VALIDATION, Split
 from lesion_core.subgroups import FEWEST_LESIONS
 from lesion_core.taxonomy import Taxonomy
+from lesion_train.starting_weights import NO_LICENSE
 
 FEWEST_TO_LEARN_FROM = 100  # lesions of a diagnosis
 ADULT_YEARS = 18
-NO_LICENSE = "none"  # of weights that were drawn at random
 
 
 def limits(split: Split, source: DataSource, taxonomy: Taxonomy) -> tuple[str, ...]:
@@ -132,5 +139,6 @@ def _inherited(source: DataSource, backbone: BackboneIdentity) -> list[tuple[str
     images = "some of the images" if len(source.licenses) > 1 else "the images"
     found = [(images, license) for license in source.licenses]
     if backbone.weights_license != NO_LICENSE:
-        found.append(("the weights that training started from", license_named(backbone.weights_license)))
+        started = [license_named(name) for name in backbone.weights_license.split(SEVERAL_LICENSES)]
+        found += [("the weights that training started from", license) for license in started]
     return found

@@ -26,6 +26,7 @@ from lesion_core.errors import LesionError
 log = structlog.get_logger()
 
 KEPT = 2
+_PATTERN = "step-*.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -127,13 +128,13 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Remove all of them: the run is complete."""
-        for path in self._files():
+        for path in (*self._files(), *self._folder.glob("*.tmp")):  # those that a kill left half written too
             path.unlink()
         if self._folder.is_dir():
             self._folder.rmdir()
 
     def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("step-*.safetensors"), reverse=True)
+        return sorted(self._folder.glob(_PATTERN), reverse=True)
 
     def _require_identity(self, found: Mapping[str, str], path: Path) -> None:
         changes = [
@@ -146,6 +147,11 @@ class Checkpoints:
                 f"{path} is of other settings or other data than now: {'; '.join(changes)}. A run can only go on as it "
                 "began: put them back, or begin a new one with 'lesion-train fit'."
             )
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether there is one, whole or not."""
+    return any(folder.glob(_PATTERN))
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

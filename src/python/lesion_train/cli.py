@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import attrs
 from cyclopts import App, Parameter
 
 from lesion_core.errors import LesionError
@@ -16,7 +15,7 @@ from lesion_core.logs import configure_logging
 from lesion_core.workspace import MLFLOW_PORT, REGISTERED_NAME, Workspace
 from lesion_train import __version__
 from lesion_train.backbones_cli import backbones
-from lesion_train.config_cli import ConfigFile, Options, resolve_options
+from lesion_train.config_cli import ConfigFile, Options, resolve_options, resolve_resumed
 from lesion_train.config_cli import config as config_commands
 from lesion_train.data_cli import data
 from lesion_train.evaluate_cli import evaluate
@@ -68,7 +67,8 @@ def fit(
     ----------
     resume
         Folder of a run that was interrupted, to go on with: same settings and data, and the same weights at the end as
-        if it had not been. Its own settings are taken where no --config is given.
+        if it had not been. Its own settings are taken where no --config is given; once it has a checkpoint, it does not
+        need the file of --pretrained any more.
     cache
         Folder of decoded images, for all runs on the same data; in .lesion by default.
     tracking_uri
@@ -79,11 +79,8 @@ def fit(
     from lesion_train.record import RunRecord
 
     record = None if resume is None else RunRecord.open(resume)
-    if resume is not None and config is None:
-        config = resume / "config.toml"
-    settings = resolve_options(config, options).config()
-    if resume is not None:
-        settings = attrs.evolve(settings, split=resume / "split.csv", fold=None)
+    found = resolve_options(config, options) if record is None else resolve_resumed(record, config, options)
+    settings = found.config()
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
     from lesion_train.evaluation.headline import summary
     from lesion_train.evaluation.values import REPORT

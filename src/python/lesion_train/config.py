@@ -6,6 +6,7 @@ follow from them. See ``config_file``.
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from attrs.validators import ge, gt, in_, le, optional
 from lesion_core.decision.parameters import OodDetector
 from lesion_core.preprocess_spec import SHADES_OF_GREY, PreprocessSpec, Views
 from lesion_plugins.backbone import BackboneSpec
+
+USABLE_CORES = len(os.sched_getaffinity(0))
 
 
 class Imbalance(StrEnum):
@@ -62,6 +65,7 @@ class TrainConfig:
         taxonomy: TOML file with diagnoses of your own, for class folders; those of ISIC 2019 if not given.
         backbone: Name of a registered backbone; see 'lesion-train backbones'.
         pretrained: Where its weights start: bundled (ImageNet, offline), hub (downloads), none, or a .safetensors file.
+        weights_license: Licence of the weights of such a file, where the bundle that it lies in does not say it.
         input_size_px: Side of the square that the network sees, in pixels; the backbone's own if not given.
         crop_border: Cut black bars and the black surround of a dermatoscope's field before the central square.
         colour_constancy: shades_of_grey takes the colour of the light out of every image.
@@ -93,8 +97,8 @@ class TrainConfig:
         split: Frozen split to train on, made by 'lesion-train data split' or taken from a run (split.csv).
         fold: Which fold of a frozen split of k folds is held out for validation, counted from 1.
         seed: Seed of the split, the head, the order of the images and their augmentation.
-        threads: Threads of the network on the CPU.
-        workers: Threads that prepare images ahead of the network; 0 prepares them when they are needed.
+        threads: Threads of the network on the CPU; one for each core that this program may use if not given.
+        workers: Threads that prepare images ahead of the network, half as many by default; 0 prepares them when needed.
         device: auto takes a GPU where there is one.
         precision: bf16 is mixed precision; auto takes it on GPUs that gain from it.
         checkpoint_minutes: Time between two checkpoints within an epoch; each epoch ends with one. 0: after every step.
@@ -105,6 +109,7 @@ class TrainConfig:
     taxonomy: Path | None = None
     backbone: str = "efficientnet_lite0"
     pretrained: str = "bundled"
+    weights_license: str | None = None
     input_size_px: int | None = attrs.field(default=None, validator=optional([ge(32), le(1024)]))
     crop_border: bool = False
     colour_constancy: str | None = attrs.field(default=None, validator=in_((None, SHADES_OF_GREY)))
@@ -136,8 +141,8 @@ class TrainConfig:
     split: Path | None = None
     fold: int | None = attrs.field(default=None, validator=optional(ge(1)))
     seed: int = attrs.field(default=0, validator=ge(0))
-    threads: int = attrs.field(default=2, validator=ge(1))
-    workers: int = attrs.field(default=1, validator=ge(0))
+    threads: int = attrs.field(default=USABLE_CORES, validator=ge(1))
+    workers: int = attrs.field(default=max(1, USABLE_CORES // 2), validator=ge(0))
     device: str = attrs.field(default="auto", validator=in_(("auto", "cpu", "cuda")))
     precision: Precision = Precision.AUTO
     checkpoint_minutes: float = attrs.field(default=5.0, validator=ge(0))

@@ -43,6 +43,8 @@ def _make_options() -> type[Any]:
 
 
 if TYPE_CHECKING:
+    from lesion_train.record import RunRecord
+
     TrainOptions = attrs.AttrsInstance
 else:
     TrainOptions = _make_options()
@@ -61,6 +63,19 @@ def resolve_options(file: Path | None, options: attrs.AttrsInstance | None) -> R
     """
     given = attrs.asdict(options, recurse=False) if options is not None else {}
     return resolve_config(file, {name: value for name, value in given.items() if value is not _NOT_GIVEN})
+
+
+def resolve_resumed(record: RunRecord, file: Path | None, options: attrs.AttrsInstance | None) -> ResolvedConfig:
+    """What a run goes on with: its own settings where no file gives others, its own split and taxonomy in any case.
+
+    Raises:
+        ConfigError: as ``resolve_options``.
+    """
+    found = resolve_options(file or record.config, options)
+    own: dict[str, object] = {"split": record.split, "fold": None}
+    if record.taxonomy.is_file():
+        own["taxonomy"] = record.taxonomy
+    return ResolvedConfig({**found.values, **own}, {**found.origins, **dict.fromkeys(own, str(record.folder))})
 
 
 @config.command

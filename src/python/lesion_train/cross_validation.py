@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,25 @@ import numpy as np
 import structlog
 
 from lesion_core.datasets import read_dataset
-from lesion_core.errors import LesionError
-from lesion_core.frozen_split import read_parts, write_parts
+from lesion_core.errors import LesionError, SplitError
+from lesion_core.frozen_split import apply_parts, read_parts, write_parts
 from lesion_core.interval import Interval
 from lesion_core.metrics import balanced_multiclass_accuracy
-from lesion_core.records import data_digest
+from lesion_core.records import Dataset, ImageRecord, data_digest
 from lesion_core.splits import FOLD, TEST, folds_as_parts, k_folds, parts_digest, set_apart
 from lesion_core.taxonomy_file import read_taxonomy
 from lesion_core.workspace import Workspace
-from lesion_train.config import TrainConfig
+from lesion_train.config import Keep, TrainConfig
 from lesion_train.config_file import to_toml, without_paths
 from lesion_train.evaluation.headline import measure
-from lesion_train.fit import fit
+from lesion_train.fit import WITHOUT_EFFECT, fit
 from lesion_train.label_quality import LabelIssue, find_label_issues, write_label_issues
-from lesion_train.predictions import Predictions
+from lesion_train.predictions import OUT_OF_FOLD, Predictions
 from lesion_train.record import RunRecord
 from lesion_train.tracking import Mirror, send
 
 log = structlog.get_logger()
 
-OUT_OF_FOLD = "out-of-fold"
 LABEL_ISSUES = "label_issues.csv"
 
 
@@ -44,6 +44,8 @@ class CrossValidation:
         scores: over all of them, with intervals that resample whole lesions.
         fold_bma: balanced accuracy of each fold on its own images; their spread says how much one split tells.
         label_issues: labels to look at, the surest first.
+        chosen_on_held_out: what each fold chose on the images that it is then asked about, in words: its scores are a
+            little too good for that.
     """
 
     record: RunRecord
@@ -51,6 +53,7 @@ class CrossValidation:
     scores: dict[str, Interval]
     fold_bma: tuple[float, ...]
     label_issues: list[LabelIssue]
+    chosen_on_held_out: tuple[str, ...]
 
 
 def cross_validate(
@@ -65,40 +68,120 @@ def cross_validate(
 ) -> CrossValidation:
     """Train ``folds`` times, each time with another fold held out.
 
+    The images of a fold also are what ``fit`` calls its validation part: see ``chosen_on_held_out``.
+
     Args:
-        config: settings of each fold. A test part of ``test_fraction`` is set apart before, and never looked at.
+        config: settings of each fold. A test part of ``test_fraction`` is set apart before, and never looked at. With a
+            frozen split of folds in it, these are taken.
         workspace: where the runs are recorded; models of folds are not registered.
-        folds: how many; at least 2. Those of the interrupted one where there is one.
+        folds: how many; at least 2. Those of the frozen split, or of the interrupted one, where there is one.
         resume: an interrupted cross-validation to go on with: finished folds stay, the interrupted one goes on.
         tracking_uri: of MLflow.
         cache: folder of decoded images, shared by all folds.
         run: trains; a parameter for tests.
     Raises:
-        SplitError: a class has fewer lesions than there are folds.
-        LesionError: ``other_data``: the data is not that of the interrupted cross-validation.
+        SplitError: a class has fewer lesions than there are folds; the frozen split has no folds, or is for other data.
+        LesionError: ``other_data``, ``other_settings``: not those of the interrupted cross-validation.
     """
+    if config.fold is not None:
+        raise SplitError("A cross-validation trains on every fold: leave --fold out, or take 'lesion-train fit'.")
     dataset = read_dataset(config.data, read_taxonomy(config.taxonomy) if config.taxonomy else None)
     digest = data_digest((*dataset.records, *dataset.test))
-    if resume is None:
+    record = _begin(config, workspace, dataset, digest, folds) if resume is None else resume
+    if resume is not None:
+        _require_same(config, resume, digest)
+    status = "FAILED"
+    try:
+        made = _train_folds(config, workspace, record, dataset, tracking_uri=tracking_uri, cache=cache, run=run)
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        record.finish(status)
+        send(Mirror(record, tracking_uri or workspace.mlflow_database, workspace))
+    return made
+
+
+def chosen_on_held_out(config: TrainConfig) -> tuple[str, ...]:
+    """What a run chooses on its validation part, in words."""
+    if config.linear_probe:
+        return ("the strength of the regularisation", "the temperature")
+    epoch = ("the epoch (not with --keep last)",) if config.keep is Keep.BEST else ()
+    return (*epoch, *(("when to stop (--patience)",) if config.patience is not None else ()), "the temperature")
+
+
+def _begin(config: TrainConfig, workspace: Workspace, dataset: Dataset, digest: str, folds: int) -> RunRecord:
+    if config.split is None:
         fraction = 0.0 if dataset.test else config.test_fraction
         rest, test = set_apart(dataset.records, dataset.taxonomy, fraction=fraction, seed=config.seed)
         test = test or dataset.test
         parts = folds_as_parts(k_folds(rest, dataset.taxonomy, folds=folds, seed=config.seed))
         parts |= {TEST: test} if test else {}
-        facts = {"dataset": dataset.name, "data_digest": digest, "split_digest": parts_digest(parts)}
-        name = f"{config.backbone}-{folds}-fold"
-        record = RunRecord.create(workspace.runs, name, without_paths(config), facts)
-        record.config.write_text(to_toml(config), encoding="utf-8")
-        write_parts(parts, record.split)
     else:
-        record, known = resume, resume.description["facts"].get("data_digest")
-        folds = len({part for part in read_parts(record.split).values() if part.startswith(FOLD)})
-        if known != digest:
-            raise LesionError(
-                f"{config.data} is not the data of {record.folder.name}: digest {digest[:12]}, then {str(known)[:12]}. "
-                "Give that data, or begin a new cross-validation.",
-                code="other_data",
-            )
+        parts = _frozen_folds(config.split, dataset)
+        folds = sum(part.startswith(FOLD) for part in parts)
+    facts = {
+        "dataset": dataset.name,
+        "data_digest": digest,
+        "split_digest": parts_digest(parts),
+        "chosen_on_held_out": "; ".join(chosen_on_held_out(config)),
+    }
+    record = RunRecord.create(workspace.runs, f"{config.backbone}-{folds}-fold", without_paths(config), facts)
+    record.config.write_text(to_toml(config), encoding="utf-8")
+    if config.taxonomy is not None:
+        shutil.copyfile(config.taxonomy, record.taxonomy)
+    write_parts(parts, record.split)
+    return record
+
+
+def _frozen_folds(path: Path, dataset: Dataset) -> dict[str, tuple[ImageRecord, ...]]:
+    has_test = TEST in read_parts(path).values()
+    parts = apply_parts(path, (*dataset.records, *(dataset.test if has_test else ())))
+    folds = [part for part in parts if part.startswith(FOLD)]
+    if len(folds) < 2 or set(parts) - {*folds, TEST}:
+        raise SplitError(
+            f"{path} has the parts {', '.join(sorted(parts))}. A cross-validation needs '{FOLD}1', '{FOLD}2' … and "
+            f"perhaps '{TEST}': 'lesion-train data split DIR --folds K --out FILE' makes them. Or leave --split out."
+        )
+    return {**parts, **({TEST: dataset.test} if dataset.test and not has_test else {})}
+
+
+def _require_same(config: TrainConfig, record: RunRecord, digest: str) -> None:
+    """What was begun goes on as it was, or the folds would be of different models."""
+    content = record.description
+    known = content["facts"].get("data_digest")
+    if known != digest:
+        raise LesionError(
+            f"{config.data} is not the data of {record.folder.name}: digest {digest[:12]}, then {str(known)[:12]}. "
+            "Give that data, or begin a new cross-validation.",
+            code="other_data",
+        )
+    now = without_paths(config)
+    changes = [
+        f"{name}: {before} → {now.get(name)}"
+        for name, before in sorted(content["settings"].items())
+        if name not in (*WITHOUT_EFFECT, "taxonomy") and now.get(name) != before
+    ]
+    if changes:
+        raise LesionError(
+            f"{record.folder.name} was begun with other settings: {'; '.join(changes)}. Leave them as they were, or "
+            "begin a new cross-validation.",
+            code="other_settings",
+        )
+
+
+def _train_folds(
+    config: TrainConfig,
+    workspace: Workspace,
+    record: RunRecord,
+    dataset: Dataset,
+    *,
+    tracking_uri: str | None,
+    cache: Path | None,
+    run: Callable[..., Any],
+) -> CrossValidation:
+    folds = len({part for part in read_parts(record.split).values() if part.startswith(FOLD)})
     found: list[Predictions] = []
     fold_bma: list[float] = []
     for fold in range(1, folds + 1):
@@ -130,10 +213,13 @@ def cross_validate(
     if not record.steps:
         for fold, bma in enumerate(fold_bma, start=1):
             record.add_step(fold, {"fold_bma": bma})
-    record.finish()
-    send(Mirror(record, tracking_uri or workspace.mlflow_database, workspace))
     return CrossValidation(
-        record=record, predictions=together, scores=scores, fold_bma=tuple(fold_bma), label_issues=issues
+        record=record,
+        predictions=together,
+        scores=scores,
+        fold_bma=tuple(fold_bma),
+        label_issues=issues,
+        chosen_on_held_out=chosen_on_held_out(config),
     )
 
 

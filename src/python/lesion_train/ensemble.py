@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -11,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
+from lesion_core.bootstrap import PairedDifference, bootstrap_interval, paired_bootstrap_difference
 from lesion_core.errors import LesionError
 from lesion_core.metrics import Labels, Probabilities, balanced_multiclass_accuracy
-from lesion_train.predictions import Predictions
+from lesion_core.workspace import Workspace
+from lesion_train.predictions import OUT_OF_FOLD, Predictions
+from lesion_train.record import RunRecord
 
 ROUNDS = 25
 FOLDS = 5
@@ -57,7 +61,7 @@ def select_ensemble(
         if not same or first.codes != other.codes:
             raise LesionError(
                 "These models were not asked about the same images with the same labels. Cross-validate them on one "
-                "frozen split: lesion-train cross-validate --split FILE",
+                "split of folds: lesion-train data split DIR --folds K --out FILE, then cross-validate --split FILE.",
                 code="other_images",
             )
     stacked = np.stack([model.probabilities for model in models])
@@ -67,6 +71,49 @@ def select_ensemble(
         weights = _greedy(stacked[:, chosen_on], first.labels[chosen_on], metric)
         blended[judged] = np.tensordot(weights, stacked[:, judged], axes=1)
     return Ensemble(weights=_greedy(stacked, first.labels, metric), probabilities=blended)
+
+
+def keep_ensemble(
+    chosen: Ensemble, models: Sequence[Predictions], studies: Sequence[RunRecord], workspace: Workspace
+) -> tuple[RunRecord, PairedDifference]:
+    """Record what was chosen, in a run of its own, so that it can be used, compared, and sent to MLflow.
+
+    Its folder holds ``ensemble.json`` (each study with its weight and balanced accuracy, and the gain over the best of
+    them), the blended predictions as those of a cross-validation, so that ensembles can be chosen from as well, and
+    scores.
+
+    Args:
+        chosen: of ``models``.
+        models: what the studies said, in their order.
+        studies: the cross-validations.
+        workspace: where it is recorded.
+    Returns:
+        The record, and the gain in balanced accuracy over the best study.
+    """
+    first, metric = models[0], balanced_multiclass_accuracy
+    scores = [metric(model.probabilities, model.labels) for model in models]
+    best = models[int(np.argmax(scores))]
+    gain = paired_bootstrap_difference(metric, best.probabilities, chosen.probabilities, best.labels, best.lesions)
+    facts = studies[0].description["facts"]
+    record = RunRecord.create(
+        workspace.runs,
+        "ensemble",
+        {"studies": ", ".join(study.folder.name for study in studies)},
+        {key: facts[key] for key in ("dataset", "data_digest", "split_digest") if key in facts},
+    )
+    content = {
+        "members": [
+            {"study": study.folder.name, "weight": float(weight), "bma": score}
+            for study, weight, score in zip(studies, chosen.weights, scores, strict=True)
+        ],
+        "bma_gain_over_best": attrs.asdict(gain.difference),
+    }
+    record.ensemble.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    record.write_predictions(OUT_OF_FOLD, attrs.evolve(first, probabilities=chosen.probabilities))
+    score = bootstrap_interval(metric, chosen.probabilities, first.labels, first.lesions)
+    record.write_scores({"out_of_fold_bma": score})
+    record.finish()
+    return record, gain
 
 
 def _greedy(stacked: NDArray[np.float64], labels: NDArray[np.int64], metric: Metric) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
 
 
-def export(bundle: Path, *, data: Path, out: Path, threads: int = 2) -> None:
+def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, threads: int = 2) -> None:
     """Make a bundle that also holds its network as model.onnx, for a bundle that was made without.
 
     Example: lesion-train export .lesion/runs/RUN/bundle --data ISIC_2019 --out with-onnx
@@ -20,11 +20,13 @@ def export(bundle: Path, *, data: Path, out: Path, threads: int = 2) -> None:
     Parameters
     ----------
     bundle
-        Folder of the bundle, in the folder of its run.
+        Folder of the bundle.
     data
         The data set that it was trained on.
     out
         Folder of the new bundle; must not exist yet.
+    split
+        Frozen split of its run (split.csv), where it does not lie beside the bundle's folder, as it does in its run's.
     threads
         That calculate.
     """
@@ -35,11 +37,10 @@ def export(bundle: Path, *, data: Path, out: Path, threads: int = 2) -> None:
     import torch
 
     from lesion_core.bundle import ONNX, OnnxParity, load_bundle, write_bundle
-    from lesion_core.datasets import read_dataset
     from lesion_core.splits import VALIDATION
     from lesion_plugins.classifier import classifier_from_bundle
     from lesion_plugins.registry import BackboneRegistry
-    from lesion_train.evaluation.choice import choose_images
+    from lesion_train.evaluation.choice import choose_images, read_dataset_of
     from lesion_train.export import export_checked
     from lesion_train.loop import run_network
     from lesion_train.squares import SquareCache
@@ -48,7 +49,7 @@ def export(bundle: Path, *, data: Path, out: Path, threads: int = 2) -> None:
     torch.set_num_threads(threads)
     loaded = load_bundle(bundle)
     spec = loaded.manifest.preprocess
-    records = choose_images(loaded, read_dataset(data), split=None, part=VALIDATION).records
+    records = choose_images(loaded, read_dataset_of(loaded, data), split=split, part=VALIDATION).records
     model = classifier_from_bundle(loaded, BackboneRegistry.load())
     with tempfile.TemporaryDirectory(prefix="lesion-squares-") as scratch:
         squares = SquareCache(Path(scratch), records, threads=threads).squares(records, spec)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,9 +15,10 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from lesion_core.bundle import Bundle, load_bundle
+from lesion_core.bundle import Bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.decision.metadata import encode_metadata, metadata_features, sites_of
+from lesion_core.decision.ood import NetworkOutput
 from lesion_core.errors import LesionError
 from lesion_core.frozen_split import write_parts
 from lesion_core.interval import Interval
@@ -24,13 +27,17 @@ from lesion_core.records import Dataset, ImageRecord, labels_of
 from lesion_core.splits import TRAIN, VALIDATION, Split, require_disjoint
 from lesion_core.taxonomy_file import read_taxonomy
 from lesion_core.workspace import REGISTERED_NAME, Workspace
+from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
+from lesion_plugins.weights import NONE
 from lesion_train.bundling import make_bundle
-from lesion_train.checkpoint import Checkpoints
+from lesion_train.checkpoint import Checkpoints, has_checkpoints
 from lesion_train.config import TrainConfig, preprocess_of, with_backbone_defaults
 from lesion_train.config_file import to_toml, without_paths
 from lesion_train.devices import make_fabric
+from lesion_train.disk import full_disk
+from lesion_train.finishing import finish_run
 from lesion_train.linear_probe import fit_linear_probe
 from lesion_train.loop import Part, train_classifier
 from lesion_train.parts import make_split
@@ -38,6 +45,7 @@ from lesion_train.progress import ProgressRecorder
 from lesion_train.provenance import RunFacts
 from lesion_train.record import RunRecord
 from lesion_train.squares import CROP_MARGIN, SquareCache
+from lesion_train.starting_weights import StartingWeights, describe_weights
 from lesion_train.tracking import BackgroundMirror, Mirror, RegisteredVersion, SystemSampler, TrackingError
 
 log = structlog.get_logger()
@@ -47,6 +55,7 @@ log = structlog.get_logger()
 WITHOUT_EFFECT = (
     "data",
     "data_license",
+    "weights_license",
     "split",
     "fold",
     "onnx",
@@ -55,6 +64,8 @@ WITHOUT_EFFECT = (
     "workers",
     "checkpoint_minutes",
 )
+
+RESUME_HINT = "Free some, and go on from the last checkpoint: lesion-train fit --data DIR --resume {run}"
 
 
 class RunStoppedError(LesionError):
@@ -90,7 +101,8 @@ def fit(
         config: the settings.
         workspace: where the run is recorded.
         tracking_uri: of MLflow; the workspace's own database where it is ``None``.
-        resume: an interrupted run of the same settings and data to go on with, instead of a new one.
+        resume: an interrupted run of the same settings and data to go on with, instead of a new one. Once it has a
+            checkpoint, it does not need the weights that it started from.
         cache: folder of decoded images; the workspace's own where it is ``None``.
         parent: the run that this one is a part of.
         register: whether the bundle becomes a version of the registered model.
@@ -108,37 +120,44 @@ def fit(
     require_disjoint(*split.parts.values())
     registry = BackboneRegistry.load()
     backbone = registry.get(config.backbone)
-    torch.manual_seed(config.seed)
     taxonomy = dataset.taxonomy
     config, spec = with_backbone_defaults(config, backbone), preprocess_of(config, backbone)
+    cache = cache or workspace.squares
+    if resume is not None and resume.bundle.exists():
+        if not fabric.is_global_zero:
+            raise SystemExit(0)
+        bundle = finish_run(resume, dataset, split, registry=registry, cache=cache, threads=config.threads)
+        mirror = BackgroundMirror(Mirror(resume, tracking_uri or workspace.mlflow_database, workspace))
+        return FitResult(
+            record=resume,
+            bundle=bundle,
+            metrics=bundle.manifest.training.metrics,
+            registered=_published(mirror, register),
+        )
     sites = sites_of(split.train) if config.metadata_fusion else None
+    begun = _weights_of(resume, backbone) if resume is not None and has_checkpoints(resume.checkpoints) else None
+    torch.manual_seed(config.seed)
     model, weights_origin = build_classifier(
         backbone,
         classes=len(taxonomy.trained),
         input_size_px=spec.input_size_px,
-        pretrained=config.pretrained,
+        pretrained=NONE if begun is not None else config.pretrained,
         metadata_features=0 if sites is None else metadata_features(sites),
         dropout=config.dropout,
     )
-    facts = RunFacts.of(dataset, split, weights_origin=weights_origin)
+    weights = begun or describe_weights(backbone, config.pretrained, weights_origin, stated=config.weights_license)
+    facts = RunFacts.of(dataset, split, weights=weights)
     record = resume or _new_record(fabric, config, workspace, facts, split, parent)
-    if resume is not None and record.bundle.exists():
-        bundle = load_bundle(record.bundle)
-        raise LesionError(
-            f"{record.folder} is complete (bundle {bundle.digest[:12]}): there is nothing left to train. To register "
-            f"it: lesion-train register {record.folder}",
-            code="run_complete",
-        )
     checkpoints = Checkpoints(record.checkpoints, _identity(config, facts), every_s=60 * config.checkpoint_minutes)
     found = checkpoints.latest()
-    parts = _decoded(fabric, dataset, split, spec, cache or workspace.squares, facts.data_digest, config.threads)
+    parts = _decoded(fabric, dataset, split, spec, cache, facts.data_digest, config.threads)
     if sites is not None:
         parts = {name: attrs.evolve(part, metadata=_encoded(split.parts[name], sites)) for name, part in parts.items()}
     mirror = BackgroundMirror(Mirror(record, tracking_uri or workspace.mlflow_database, workspace))
     log.info(
         "run_started" if found is None else "run_resumed",
         folder=str(record.folder),
-        weights=weights_origin,
+        weights=weights.origin,
         step=0 if found is None else found[1].step,
         **{f"{name}_images": len(records) for name, records in split.parts.items()},
     )
@@ -157,8 +176,10 @@ def fit(
         with ExitStack() as during:
             if fabric.is_global_zero:
                 during.enter_context(SystemSampler(record))
+            known: dict[str, NetworkOutput] = {}
             if config.linear_probe:
-                model = fit_linear_probe(model, parts[TRAIN], parts[VALIDATION], spec, config)
+                probe = fit_linear_probe(model, parts[TRAIN], parts[VALIDATION], spec, config)
+                model, known = probe.model, {TRAIN: probe.train, VALIDATION: probe.validation}
             else:
                 model = train_classifier(
                     model,
@@ -182,10 +203,11 @@ def fit(
             taxonomy=taxonomy,
             metadata_sites=sites,
             detector=config.ood_detector or backbone.ood_detector,
-            backbone=registry.identity(config.backbone, weights_origin),
+            backbone=attrs.evolve(registry.identity(config.backbone, weights.origin), weights_license=weights.license),
             facts=facts,
             source=dataset.source.with_license(config.data_license),
             seed=config.seed,
+            known=known,
             export=config.onnx and backbone.exports_onnx,
             record=record,
         )
@@ -197,8 +219,10 @@ def fit(
         log.warning("run_interrupted", resume=f"lesion-train fit --data {config.data} --resume {record.folder}")
         _end(record, mirror, "KILLED")
         raise
-    except Exception:
+    except Exception as error:
         _end(record, mirror, "FAILED")
+        if named := full_disk(error, record.folder, RESUME_HINT.format(run=record.folder)):
+            raise named from error
         raise
     record.finish("FINISHED")
     checkpoints.remove()
@@ -217,7 +241,10 @@ def _published(mirror: BackgroundMirror, register: bool) -> RegisteredVersion | 
 
 
 def _end(record: RunRecord, mirror: BackgroundMirror, status: str) -> None:
-    record.finish(status)
+    try:
+        record.finish(status)
+    except OSError as error:  # on a full disk; what ended the run is told all the same
+        log.warning("end_not_written", reason=str(error))
     _published(mirror, register=False)
 
 
@@ -235,9 +262,18 @@ def _new_record(
             workspace.runs, config.backbone, without_paths(config), attrs.asdict(facts), parent=parent
         )
         record.config.write_text(to_toml(config), encoding="utf-8")
+        if config.taxonomy is not None:
+            shutil.copyfile(config.taxonomy, record.taxonomy)
         write_parts(split.parts, record.split)
         folder = str(record.folder)
     return RunRecord(Path(fabric.broadcast(folder)))
+
+
+def _weights_of(record: RunRecord, backbone: BackboneSpec) -> StartingWeights:
+    """What an interrupted run started from, as it noted then."""
+    facts = record.description["facts"]
+    origin = facts["weights_origin"]
+    return StartingWeights(origin=origin, license=facts.get("weights_license") or backbone.license_of(origin))
 
 
 def _encoded(records: Sequence[ImageRecord], sites: Sequence[str]) -> NDArray[np.float32]:
@@ -246,6 +282,8 @@ def _encoded(records: Sequence[ImageRecord], sites: Sequence[str]) -> NDArray[np
 
 def _identity(config: TrainConfig, facts: RunFacts) -> dict[str, str]:
     settings = {key: str(value) for key, value in without_paths(config).items() if key not in WITHOUT_EFFECT}
+    if config.taxonomy is not None:
+        settings["taxonomy"] = hashlib.sha256(config.taxonomy.read_bytes()).hexdigest()
     return {**settings, "data_digest": facts.data_digest, "split_digest": facts.split_digest}
 
 

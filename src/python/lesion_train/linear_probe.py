@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import structlog
 import torch
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from lesion_core.decision.ood import NetworkOutput
 from lesion_core.errors import LesionError
 from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.preprocess_spec import PreprocessSpec
@@ -24,9 +27,18 @@ STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)
 ABSENT_LOGIT = -20.0
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class LinearProbe:
+    """A fitted model, in evaluation mode, and what it says of the images that it was fitted and chosen on."""
+
+    model: Classifier
+    train: NetworkOutput
+    validation: NetworkOutput
+
+
 def fit_linear_probe(
     model: Classifier, train: Part, validation: Part, spec: PreprocessSpec, config: TrainConfig
-) -> Classifier:
+) -> LinearProbe:
     """Set the head to a multinomial logistic regression on the features of the untouched backbone.
 
     Features are standardised by the training part, which is folded into the head afterwards. Classes are weighed as
@@ -66,7 +78,16 @@ def fit_linear_probe(
     with torch.no_grad():
         model.head.bias.copy_(torch.from_numpy(bias))
         model.head.weight.copy_(torch.from_numpy(np.stack(rows) - bias).T)
-    return model.eval()
+    found = [
+        NetworkOutput(logits=_of_head(embeddings, model), embeddings=embeddings) for embeddings in (features, held_out)
+    ]
+    return LinearProbe(model=model.eval(), train=found[0], validation=found[1])
+
+
+def _of_head(embeddings: NDArray[np.float32], model: Classifier) -> NDArray[np.float32]:
+    """The head is linear, so the mean of views' logits is the logits of their mean embedding."""
+    weight, bias = (tensor.numpy(force=True) for tensor in (model.head.weight, model.head.bias))
+    return np.asarray(embeddings @ weight.T + bias, dtype=np.float32)
 
 
 def _logits(regression: LogisticRegression, features: np.ndarray, classes: int) -> np.ndarray:

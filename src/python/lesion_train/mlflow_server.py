@@ -23,8 +23,7 @@ def start_mlflow(
         workspace: its log goes there; its database and its folder of artefacts are the defaults.
         port: on loopback.
         backend_store_uri: address of a database that SQLAlchemy knows, such as ``postgresql+pg8000://…``. Handed over
-        in
-            the environment, since any user of the machine sees the command line.
+            in the environment, since any user of the machine sees the command line.
         artifact_root: folder, or address of an object store. Trainers write there themselves.
     Raises:
         PortTakenError: something else listens on ``port``.

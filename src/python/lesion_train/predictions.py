@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lesion_core.errors import LesionError
 from lesion_core.records import ImageRecord
 
+OUT_OF_FOLD = "out-of-fold"  # the part that all folds together are
 _KEYS = ("isic_id", "lesion_id", "label")
 
 

@@ -18,7 +18,8 @@ STEPS_A_ROW = 10
 class ProgressRecorder:
     """Writes to the record, tells the mirror, and logs a line an epoch.
 
-    A row of steps is the mean loss of ``STEPS_A_ROW`` steps and the learning rate of the last one.
+    A row of steps is the mean loss of ``STEPS_A_ROW`` steps, of fewer after an interruption in their midst, and the
+    learning rate of the last one.
     """
 
     def __init__(self, record: RunRecord, mirror: BackgroundMirror, *, epochs: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from lesion_core.data_source import NOT_STATED, SEVERAL_LICENSES
 from lesion_core.errors import LesionError
 from lesion_core.taxonomy import Malignancy, Taxonomy
 from lesion_core.workspace import Workspace
@@ -190,7 +191,8 @@ def _card_gate(candidate: Contender) -> Gate:
     if backbone.weights_origin == RANDOM_ORIGIN:
         del licences["weights"]  # training started from nobody's weights
     for what, licence in licences.items():
-        is_named = licence.strip().lower() not in ("", "unknown", "none", "not stated") and licence in text
+        names = {name.strip().lower() for name in licence.split(SEVERAL_LICENSES)}
+        is_named = not names & {"", "unknown", "none", NOT_STATED.name} and licence in text
         faults += [] if is_named else [f"the licence of the {what} is not named"]
     return Gate(
         name="card",
@@ -217,27 +219,44 @@ def _calibration_gate(candidate: Contender, limit: float) -> Gate:
 
 
 def _comparison_gates(candidate: Contender, champion: Contender | None) -> list[Gate]:
-    """BMA, and the sensitivity for melanoma, not worse than the champion's beyond the paired interval."""
+    """BMA, and the sensitivity for melanoma, not worse than the champion's beyond the paired interval.
+
+    A watched class that the part has no image of fails: nothing says that it is not worse.
+    """
     if champion is None:
         return [Gate(name="comparison", has_passed=True, sentence="there is no champion yet to compare with.")]
     try:
         both = pair(champion, candidate)
     except NotComparableError as error:
         return [Gate(name="comparison", has_passed=False, sentence=error.message)]
-    watched = ["BMA", *(f"sensitivity {code}" for code in _watched_codes(candidate, both))]
-    return [_not_worse(metric, both, champion, candidate) for metric in watched]
+    gates = [_not_worse("BMA", both, champion, candidate)]
+    present = {both.first.codes[index] for index in both.first.labels.tolist()}
+    for code in _watched_codes(candidate, both):
+        metric = f"sensitivity {code}"
+        gates.append(_not_worse(metric, both, champion, candidate) if code in present else _unmeasured(metric, both))
+    return gates
 
 
 def _watched_codes(candidate: Contender, both: Pair) -> list[str]:
-    """Melanoma; in a taxonomy of another kind all malignant classes. Only classes that the part has images of."""
-    present = {both.first.codes[index] for index in both.first.labels.tolist()}
+    """Melanoma; in a taxonomy without it all malignant classes."""
     if MELANOMA in both.first.codes:
-        wanted = [MELANOMA]
-    else:
-        taxonomy: Taxonomy | None = candidate.bundle.manifest.taxonomy if candidate.bundle else None
-        diagnoses = taxonomy.trained if taxonomy else ()
-        wanted = [item.code for item in diagnoses if item.malignancy is Malignancy.MALIGNANT]
-    return [code for code in wanted if code in present]
+        return [MELANOMA]
+    taxonomy: Taxonomy | None = candidate.bundle.manifest.taxonomy if candidate.bundle else None
+    diagnoses = taxonomy.trained if taxonomy else ()
+    return [item.code for item in diagnoses if item.malignancy is Malignancy.MALIGNANT]
+
+
+def _unmeasured(metric: str, both: Pair) -> Gate:
+    code = metric.removeprefix("sensitivity ")
+    return Gate(
+        name=metric,
+        has_passed=False,
+        sentence=(
+            f"{metric} cannot be compared: part '{both.part}' has no image of {code}. Measure both on images that "
+            "have some."
+        ),
+        figures={"part": both.part, "images": 0},
+    )
 
 
 def _not_worse(metric: str, both: Pair, champion: Contender, candidate: Contender) -> Gate:

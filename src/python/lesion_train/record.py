@@ -3,9 +3,11 @@
 run.json            id, name, parent, user, start, settings, facts; never changes
 config.toml         the settings again, for 'lesion-train fit --config'
 split.csv           which image was trained on, which was held out
+taxonomy.toml       diagnoses of one's own, where --taxonomy gave some
 epochs.jsonl        metrics, one line an epoch
 steps.jsonl         metrics of some steps of the optimiser, one line a step
 system.jsonl        load and memory of the machine, one line a sample
+ensemble.json       of a choice among cross-validated models: their weights
 scores.json         final scores of a run without a bundle, such as a cross-validation
 predictions/*.csv   probabilities of the held-out images; see ``predictions``
 checkpoints/        what an interrupted run goes on from
@@ -110,6 +112,16 @@ class RunRecord:
     def split(self) -> Path:
         """CSV file of the images and the parts they are in; see ``lesion_core.splits.read_parts``."""
         return self.folder / "split.csv"
+
+    @property
+    def taxonomy(self) -> Path:
+        """TOML file of the diagnoses; only where they are not those of ISIC 2019."""
+        return self.folder / "taxonomy.toml"
+
+    @property
+    def ensemble(self) -> Path:
+        """JSON file of the weights; see ``ensemble.keep_ensemble``."""
+        return self.folder / "ensemble.json"
 
     @property
     def checkpoints(self) -> Path:

@@ -12,7 +12,6 @@ them. Rows are read through the page cache of the operating system, so memory do
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import importlib.metadata
 import json
@@ -31,6 +30,7 @@ from lesion_core.errors import DatasetError, ImageError, LesionError
 from lesion_core.preprocess import load_square
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.records import ImageRecord, data_digest
+from lesion_train.disk import FULL_DISK, full_disk
 
 # Training squares are stored a little larger than the input, so that a random crop loses no sharpness.
 CROP_MARGIN = 1.15
@@ -105,7 +105,13 @@ class SquareCache:
         """
         stored = attrs.evolve(spec, input_size_px=round(spec.input_size_px * margin))
         rows = np.array([self._row[record.isic_id] for record in records], dtype=np.int64)
-        folder, shape = self._prepare(stored), (len(self._records), stored.input_size_px, stored.input_size_px, 3)
+        try:
+            folder = self._prepare(stored)
+        except OSError as error:
+            if named := full_disk(error, self._folder, "Free some, or keep decoded images elsewhere with --cache DIR."):
+                raise named from error
+            raise
+        shape = (len(self._records), stored.input_size_px, stored.input_size_px, 3)
         done = np.fromfile(folder / "done.u8", dtype=np.uint8)
         missing = rows[done[rows] == 0]
         if len(missing):
@@ -154,7 +160,7 @@ class SquareCache:
                             _write(marks, b"\1", row)
                     problems += [problem for problem in found if problem]
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno not in FULL_DISK:
                 raise
             raise LesionError(
                 f"No room for {len(rows) * row_bytes / 1e6:.0f} MB of decoded images in {folder} ({error.strerror}). "

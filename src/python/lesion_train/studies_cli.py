@@ -10,7 +10,7 @@ from cyclopts import App
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
 from lesion_core.workspace import Workspace
-from lesion_train.config_cli import ConfigFile, Options, resolve_options
+from lesion_train.config_cli import ConfigFile, Options, resolve_options, resolve_resumed
 
 studies = App()
 
@@ -32,11 +32,15 @@ def cross_validate(
     Each fold is a run of its own, below this one in MLflow; none is registered. The folder of the run then holds what
     was said of each image (predictions/out-of-fold.csv), the scores with intervals (scores.json), and labels that are
     worth a second look (report/label_issues.csv). A test part of --test-fraction is set apart before, untouched.
+    --split takes folds that 'lesion-train data split --folds' froze, so that several models are asked alike.
+
+    The images of a fold also set its temperature and choose its epoch (--keep last does not) or, of a linear probe, the
+    strength of its regularisation: scores are a little too good for that. The test part has no such fault.
 
     Parameters
     ----------
     folds
-        How many.
+        How many, where no --split has them.
     resume
         Folder of an interrupted cross-validation to go on with.
     cache
@@ -44,21 +48,22 @@ def cross_validate(
     tracking_uri
         MLflow server or database; the local database by default.
     """
-    if resume is not None and config is None:
-        config = resume / "config.toml"
-    settings = resolve_options(config, options).config()
+    from lesion_train.record import RunRecord
+
+    record = None if resume is None else RunRecord.open(resume)
+    found = resolve_options(config, options) if record is None else resolve_resumed(record, config, options)
+    settings = found.config()
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
     from lesion_train.cross_validation import LABEL_ISSUES, OUT_OF_FOLD
     from lesion_train.cross_validation import cross_validate as run
     from lesion_train.label_quality import describe_label_issues
-    from lesion_train.record import RunRecord
 
     configure_logging(as_json=False)
     done = run(
         settings,
         Workspace.default(),
         folds=folds,
-        resume=None if resume is None else RunRecord.open(resume),
+        resume=record,
         tracking_uri=tracking_uri,
         cache=cache,
     )
@@ -67,50 +72,60 @@ def cross_validate(
     prefix = OUT_OF_FOLD.replace("-", "_")
     for name, label in (("bma", "BMA"), ("macro_auroc", "macro AUROC"), ("ece", "ECE")):
         print(f"  {label:12} {done.scores[f'{prefix}_{name}']}")
+    print(
+        "These are a little too good: on the images that it is asked about, each fold also chose "
+        f"{' and '.join(done.chosen_on_held_out)}."
+    )
     print(describe_label_issues(done.label_issues, len(done.predictions.labels)))
     print(f"Record: {done.record.folder}\n  labels to look at: {done.record.report / LABEL_ISSUES}")
 
 
 @studies.command
-def ensemble(studies: list[Path], /) -> None:
+def ensemble(studies: list[Path], /, *, tracking_uri: str | None = None) -> None:
     """Choose among cross-validated models those that are better together, by greedy selection.
 
     Example: lesion-train ensemble .lesion/runs/…-efficientnet_lite0-5-fold .lesion/runs/…-vit_tiny-5-fold
 
     Prints each model's weight, and the gain over the best single model on lesions that the weights were not chosen on.
+    The choice is a run of its own, with the weights (ensemble.json) and the blended predictions.
 
     Parameters
     ----------
     studies
         Folders that 'lesion-train cross-validate' made, with the same data, folds and seed.
+    tracking_uri
+        MLflow server or database; the local database by default.
     """
-    from lesion_core.bootstrap import paired_bootstrap_difference
     from lesion_core.metrics import balanced_multiclass_accuracy
-    from lesion_train.cross_validation import OUT_OF_FOLD
-    from lesion_train.ensemble import select_ensemble
+    from lesion_train.ensemble import keep_ensemble, select_ensemble
+    from lesion_train.predictions import OUT_OF_FOLD
     from lesion_train.record import RunRecord
 
     if len(studies) < 2:
         raise LesionError("An ensemble needs at least two cross-validations to choose from.", code="too_few_models")
+    records = [RunRecord.open(folder) for folder in studies]
     models = []
-    for folder in studies:
-        predictions = RunRecord.open(folder).read_predictions(OUT_OF_FOLD)
+    for record in records:
+        predictions = record.read_predictions(OUT_OF_FOLD)
         if predictions is None:
             raise LesionError(
-                f"{folder} has no out-of-fold predictions: it is no cross-validation, or an interrupted one. Go on "
-                f"with it: lesion-train cross-validate --data DIR --resume {folder}",
+                f"{record.folder} has no out-of-fold predictions: it is no cross-validation, or an interrupted one. Go "
+                f"on with it: lesion-train cross-validate --data DIR --resume {record.folder}",
                 code="no_predictions",
             )
         models.append(predictions)
     chosen = select_ensemble(models)
-    scores = [balanced_multiclass_accuracy(model.probabilities, model.labels) for model in models]
-    for folder, weight, score in zip(studies, chosen.weights, scores, strict=True):
-        print(f"  {weight:5.0%}  BMA {score:.3f}  {folder.name}")
-    best = models[max(range(len(models)), key=lambda row: scores[row])]
-    gain = paired_bootstrap_difference(
-        balanced_multiclass_accuracy, best.probabilities, chosen.probabilities, best.labels, best.lesions
-    )
+    workspace = Workspace.default()
+    kept, gain = keep_ensemble(chosen, models, records, workspace)
+    from lesion_train.tracking import Mirror, send
+
+    configure_logging(as_json=False)
+    send(Mirror(kept, tracking_uri or workspace.mlflow_database, workspace))
+    for record, weight, model in zip(records, chosen.weights, models, strict=True):
+        score = balanced_multiclass_accuracy(model.probabilities, model.labels)
+        print(f"  {weight:5.0%}  BMA {score:.3f}  {record.folder.name}")
     print(f"Together, on lesions that the weights were not chosen on, against the best one: BMA {gain.difference}")
+    print(f"Record: {kept.folder}\n  weights: {kept.ensemble}")
 
 
 @studies.command

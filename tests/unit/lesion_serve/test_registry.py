@@ -57,6 +57,19 @@ def test_a_bundle_is_fetched_by_alias_and_by_version(store: Store, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == [bundle.folder.name]
 
 
+def test_a_bundle_is_fetched_from_beside_the_description_of_its_version(store: Store, tmp_path: Path) -> None:
+    """As training registers it, with a file in MLflow's own form."""
+    described = tmp_path / "described"
+    shutil.copytree(store.bundle.folder, described / "bundle")
+    (described / "MLmodel").write_text("flavors: {}\n")
+    version = store.register(NAME, described, store.bundle.digest)
+
+    bundle, _ = fetch_bundle(f"models:/{NAME}/{version}", tracking_uri=store.uri, into=tmp_path / "fetched")
+
+    assert bundle.digest == store.bundle.digest
+    assert [path.name for path in (tmp_path / "fetched").iterdir()] == [bundle.folder.name]
+
+
 def test_a_fetched_copy_that_was_damaged_is_replaced(store: Store, tmp_path: Path) -> None:
     """A broken disk block must not stop serving for good."""
     first, _ = fetch_bundle(f"models:/{NAME}/1", tracking_uri=store.uri, into=tmp_path)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 import torch
 
 from lesion_core.bundle import ONNX, load_bundle
+from lesion_core.datasets import read_dataset
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import LesionError
 from lesion_core.preprocess_spec import PreprocessSpec, Views
@@ -21,7 +25,16 @@ from lesion_train.fit import fit
 from lesion_train.loop import run_network
 from support.small_network import SIDE, SMALL_CNN
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
 SQUARES = np.random.default_rng(0).integers(0, 256, (70, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """The command sets logging up for its program, with a stream that is closed after the test."""
+    yield
+    structlog.reset_defaults()
 
 
 def classifier(metadata_features: int = 0) -> Classifier:
@@ -104,3 +117,31 @@ def test_a_run_exports_and_a_bundle_without_can_be_given_one_later(
     assert "ONNX Runtime" in capsys.readouterr().out
     with pytest.raises(LesionError, match="exists already"):
         export(without.folder, data=data, out=tmp_path / "later", threads=1)
+
+
+def test_a_bundle_of_diagnoses_of_one_s_own_is_exported_far_from_its_run(tmp_path: Path) -> None:
+    """As one that was fetched from MLflow: with the split of its run, and folders that only its taxonomy knows."""
+    folders = tmp_path / "data" / "Train"
+    for image in read_dataset(write_synthetic_dataset(tmp_path / "drawn", images_per_class=4, side_px=64)).records:
+        kept = folders / ("Lump" if image.diagnosis in ("MEL", "BCC", "SCC", "AK") else "Spot")
+        kept.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image.path, kept)
+    taxonomy = tmp_path / "mine.toml"
+    taxonomy.write_text(
+        'name = "lumps"\n'
+        '[[diagnosis]]\ncode = "LUMP"\nname = "Lump"\nmalignancy = "malignant"\nplain = "A lump."\n'
+        '[[diagnosis]]\ncode = "SPOT"\nname = "Spot"\nmalignancy = "benign"\nplain = "A spot."\n'
+    )
+    settings = TrainConfig(
+        data=folders.parent, taxonomy=taxonomy, linear_probe=True, input_size_px=64, threads=1, onnx=False
+    )
+    record = fit(settings, Workspace(tmp_path / "home"), register=False).record
+    fetched = shutil.copytree(record.bundle, tmp_path / "fetched")
+
+    with pytest.raises(LesionError, match="give --split FILE"):
+        export(fetched, data=folders.parent, out=tmp_path / "later", threads=1)
+    export(fetched, data=folders.parent, split=record.split, out=tmp_path / "later", threads=1)
+
+    parity = load_bundle(tmp_path / "later").manifest.onnx_parity
+    assert parity is not None
+    assert parity.images == load_bundle(fetched).manifest.training.validation_images

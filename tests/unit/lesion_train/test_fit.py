@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
-from lesion_core.bundle import load_bundle
+from lesion_core.bundle import WEIGHTS, load_bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES, METADATA
 from lesion_core.datasets.synthetic import write_synthetic_dataset
@@ -22,12 +24,16 @@ from lesion_core.preprocess import decode_for
 from lesion_core.quality_measures import measure_quality
 from lesion_core.splits import folds_as_parts, k_folds
 from lesion_core.workspace import Workspace
+from lesion_train import bundling
 from lesion_train.card import missing_sections
 from lesion_train.checkpoint import CheckpointError
 from lesion_train.config import TrainConfig
+from lesion_train.config_cli import resolve_resumed
+from lesion_train.evaluation.values import REPORT
 from lesion_train.fit import FitResult, fit
 from lesion_train.parts import make_split
 from lesion_train.record import RunRecord
+from lesion_train.squares import SquareCache
 from lesion_train.tracking import Mirror, TrackingError, register
 
 
@@ -171,7 +177,7 @@ def test_a_test_part_is_held_out_and_measured_once(tmp_path: Path) -> None:
     assert (len(again.test), again.digest) == (parts["test"], result.bundle.manifest.training.split_digest)
 
 
-def interrupted(data: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
+def interrupted(config: TrainConfig, home: Path, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
     """A run that was stopped by Ctrl-C in its second epoch."""
     add_epoch = RunRecord.add_epoch
 
@@ -183,7 +189,7 @@ def interrupted(data: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> RunR
     with monkeypatch.context() as patch:
         patch.setattr(RunRecord, "add_epoch", stop_in_the_second)
         with pytest.raises(KeyboardInterrupt):
-            fit(settings(data), Workspace(home))
+            fit(config, Workspace(home))
     (folder,) = (home / "runs").iterdir()
     return RunRecord(folder)
 
@@ -192,7 +198,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     data: Path, result: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the run that was left alone; its record and MLflow have each epoch once."""
-    record = interrupted(data, tmp_path, monkeypatch)
+    record = interrupted(settings(data), tmp_path, monkeypatch)
 
     resumed = fit(settings(data, checkpoint_minutes=0, workers=0), Workspace(tmp_path), resume=record)
 
@@ -207,7 +213,7 @@ def test_an_interrupted_run_goes_on_with_its_own_settings_and_data_only(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has changed is named, and the checkpoints stay."""
-    record = interrupted(data, tmp_path, monkeypatch)
+    record = interrupted(settings(data), tmp_path, monkeypatch)
     other = write_synthetic_dataset(tmp_path / "other", images_per_class=10, side_px=80, seed=9)
 
     with pytest.raises(CheckpointError, match="epochs: 2 → 3; seed: 0 → 1; split_digest: "):
@@ -216,6 +222,87 @@ def test_an_interrupted_run_goes_on_with_its_own_settings_and_data_only(
         fit(settings(other), Workspace(tmp_path), resume=record)
 
     assert len(list(record.checkpoints.iterdir())) == 1
+
+
+def test_an_interrupted_run_needs_neither_its_starting_weights_nor_its_taxonomy_s_file(
+    data: Path, result: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it has a checkpoint: the record keeps what it started from in words, and a copy of the taxonomy."""
+    folders = tmp_path / "images"
+    for image in read_dataset(data).records:
+        kept = folders / "Train" / ("Lump" if image.diagnosis in ("MEL", "BCC", "SCC", "AK") else "Spot")
+        kept.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image.path, kept)
+    weights, taxonomy = tmp_path / "start.safetensors", tmp_path / "mine.toml"
+    shutil.copy(result.bundle.folder / WEIGHTS, weights)
+    taxonomy.write_text(
+        'name = "lumps"\n'
+        '[[diagnosis]]\ncode = "LUMP"\nname = "Lump"\nmalignancy = "malignant"\nplain = "A lump."\n'
+        '[[diagnosis]]\ncode = "SPOT"\nname = "Spot"\nmalignancy = "benign"\nplain = "A spot."\n'
+    )
+    begun = settings(folders, pretrained=str(weights), taxonomy=taxonomy, weights_license="MIT")
+    record = interrupted(begun, tmp_path / "home", monkeypatch)
+    weights.unlink()
+    taxonomy.unlink()
+
+    settled = resolve_resumed(record, None, None).values | {"data": folders}
+    resumed = fit(TrainConfig(**settled), Workspace(tmp_path / "home"), resume=record)  # type: ignore[arg-type]
+
+    backbone = resumed.bundle.manifest.backbone
+    assert backbone.weights_origin.startswith("file start.safetensors, sha256 ")
+    assert backbone.weights_license == "MIT"
+    assert resumed.bundle.manifest.taxonomy.trained_codes == ("LUMP", "SPOT")
+
+
+@pytest.mark.parametrize("moment", ["write_evaluation", "write_bundle"])
+def test_a_run_that_was_interrupted_around_its_bundle_is_finished(
+    data: Path, result: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """With the same bundle but for the time, its report, no checkpoints left, and registered."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bundling, moment, stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(settings(data), Workspace(tmp_path))
+    (folder,) = (tmp_path / "runs").iterdir()
+    record = RunRecord(folder)
+    assert record.bundle.exists() is (moment == "write_evaluation")
+
+    finished = fit(settings(data), Workspace(tmp_path), resume=record)
+
+    weights = [made.bundle.manifest.files[WEIGHTS] for made in (finished, result)]
+    assert weights[0] == weights[1]
+    assert finished.metrics == result.metrics
+    assert finished.bundle.digest in (record.report / REPORT).read_text()
+    assert (record.report / "learning_curves.svg").is_file()
+    assert not record.checkpoints.exists()
+    assert record.end is not None
+    assert record.end[0] == "FINISHED"
+    assert finished.registered is not None
+    with pytest.raises(LesionError, match="is complete"):
+        fit(settings(data), Workspace(tmp_path), resume=record)
+
+
+@pytest.mark.parametrize(
+    ("place", "name"), [(RunRecord, "_append"), (bundling, "write_bundle"), (SquareCache, "_prepare")]
+)
+def test_a_full_disk_is_named_wherever_it_is_met(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: object, name: str
+) -> None:
+    """Not by a traceback; with what to do."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(place, name, refuse)
+
+    with pytest.raises(LesionError, match=r"No room .*\(No space left on device\)\. .*(--resume|--cache)") as caught:
+        fit(settings(data, epochs=1), Workspace(tmp_path), tracking_uri="http://127.0.0.1:9", register=False)
+
+    assert caught.value.code == "disk_full"
 
 
 def test_a_complete_run_is_not_trained_again(data: Path, workspace: Workspace, result: FitResult) -> None:

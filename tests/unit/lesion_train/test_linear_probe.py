@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from lesion_core.errors import LesionError
+from lesion_core.preprocess_spec import Views
 from lesion_plugins.classifier import Classifier, build_classifier
 from lesion_train.config import Imbalance, TrainConfig
 from lesion_train.linear_probe import fit_linear_probe
@@ -45,10 +47,25 @@ def test_the_head_separates_what_the_features_separate(classes: int) -> None:
     labels = [n % classes for n in range(10 * classes)]
     train, held_out = colours(labels, classes), colours(labels, classes, seed=1)
 
-    model = fit_linear_probe(model_of(classes), train, held_out, SMALL_CNN.preprocess, config())
+    model = fit_linear_probe(model_of(classes), train, held_out, SMALL_CNN.preprocess, config()).model
 
     assert (predicted(model, held_out) == held_out.labels).mean() > 0.9
     assert not model.training
+
+
+@pytest.mark.parametrize("views", [Views.NONE, Views.FLIPS_AND_ROTATIONS])
+def test_what_it_says_of_its_own_images_is_known_without_asking_again(views: Views) -> None:
+    """The features are taken once; the logits are those of the network."""
+    labels = [n % 3 for n in range(30)]
+    train, held_out = colours(labels, 3), colours(labels, 3, seed=1)
+    spec = attrs.evolve(SMALL_CNN.preprocess, views=views)
+
+    probe = fit_linear_probe(model_of(3), train, held_out, spec, config())
+
+    for part, said in ((train, probe.train), (held_out, probe.validation)):
+        asked = run_network(probe.model, part.squares, spec)
+        np.testing.assert_allclose(said.logits, asked.logits, atol=1e-4)
+        np.testing.assert_array_equal(said.embeddings, asked.embeddings)
 
 
 def test_the_backbone_stays_as_it_was() -> None:
@@ -66,7 +83,7 @@ def test_a_class_without_images_is_never_the_answer() -> None:
     """A taxonomy may know more than the data."""
     part = colours([0, 2] * 10, 3)
 
-    model = fit_linear_probe(model_of(3), part, part, SMALL_CNN.preprocess, config())
+    model = fit_linear_probe(model_of(3), part, part, SMALL_CNN.preprocess, config()).model
 
     assert set(predicted(model, part)) == {0, 2}
 
@@ -79,7 +96,7 @@ def test_rare_classes_count_more_with_balance() -> None:
     overlapping = Part(squares=noise, labels=train.labels)
 
     plain, balanced = (
-        fit_linear_probe(model_of(2), overlapping, overlapping, SMALL_CNN.preprocess, config(balance=balance))
+        fit_linear_probe(model_of(2), overlapping, overlapping, SMALL_CNN.preprocess, config(balance=balance)).model
         for balance in (0.0, 1.0)
     )
 

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from pathlib import Path
 
+import attrs
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -183,7 +184,7 @@ def test_a_bundle_that_is_not_the_registered_one_is_never_promoted(house: House,
     version = house.add(model, 0.9, seed=9)
     source = Path(str(house.client.get_model_version(model, version).source).removeprefix("file://"))
     if harm == "altered":
-        (source / "card.md").write_text("other")
+        (source / "bundle" / "card.md").write_text("other")
     elif harm == "missing":
         source.rename(source.with_name("gone"))
     else:
@@ -193,6 +194,32 @@ def test_a_bundle_that_is_not_the_registered_one_is_never_promoted(house: House,
         house.promote(version, model, override=True, why="I insist")
 
     assert house.champion(model) == "1"
+
+
+@pytest.mark.parametrize(("missing", "failed"), [("MEL", ["sensitivity MEL"]), ("DF", [])])
+def test_a_class_that_is_watched_and_was_not_measured_refuses(
+    tiny: Bundle, tmp_path: Path, missing: str, failed: list[str]
+) -> None:
+    """A part without a melanoma says nothing of melanoma; of the other diagnoses it need not."""
+    both = []
+    for skill in (0.6, 0.9):
+        made = Contender.from_run(make_contender(tmp_path, tiny, skill=skill, seed=int(10 * skill)).folder)
+        said = made.predictions["test"]
+        kept = said.labels != said.codes.index(missing)
+        some = attrs.evolve(
+            said,
+            isic_ids=said.isic_ids[kept],
+            lesions=said.lesions[kept],
+            labels=said.labels[kept],
+            probabilities=said.probabilities[kept],
+        )
+        both.append(attrs.evolve(made, predictions={"test": some}))
+
+    gates = examine(both[1], both[0])
+
+    assert [gate.name for gate in gates if not gate.has_passed] == failed
+    sentences = [gate.sentence for gate in gates if not gate.has_passed]
+    assert all(f"part 'test' has no image of {missing}" in sentence for sentence in sentences)
 
 
 def test_predictions_that_were_altered_are_named(house: House, model: str) -> None:
@@ -239,7 +266,7 @@ def test_a_rollback_to_a_bundle_that_was_exchanged_is_refused(house: House, mode
     """The log keeps the digest of each champion."""
     house.promote(house.add(model, 0.9, seed=15), model)
     source = Path(str(house.client.get_model_version(model, "1").source).removeprefix("file://"))
-    (source / "card.md").write_text("other")
+    (source / "bundle" / "card.md").write_text("other")
 
     with pytest.raises(PromotionRefusedError, match="cannot be champion again"):
         house.rollback(model)

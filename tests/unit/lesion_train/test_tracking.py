@@ -67,6 +67,8 @@ def test_mlflow_holds_what_its_users_look_for(workspace: Workspace, tiny: Bundle
     assert set(contexts) == {"train", "validation"}
     assert contexts["train"].digest != contexts["validation"].digest
     assert '"images": 16' in str(contexts["train"].profile)
+    source = mlflow.data.get_source(contexts["train"])
+    assert source.to_dict()["tags"]["data_digest"] == record.description["facts"]["data_digest"]
     assert (run.info.status, run.info.end_time) == record.end
     assert run.info.start_time == record.description["started_ms"]
     assert sent.metrics == len(rows_at_server(mirror(record, workspace).client, run_id))
@@ -83,9 +85,12 @@ def test_files_of_a_run_are_artefacts(workspace: Workspace, tiny: Bundle) -> Non
     client = mirror(record, workspace).client
 
     names = {item.path for item in client.list_artifacts(run_id)}
-    assert names == {"config.toml", "split.csv", "report", "predictions", "bundle", "model"}
-    assert {item.path for item in client.list_artifacts(run_id, "bundle")} == {
-        f"bundle/{name}" for name in ("bundle.json", *bundle.manifest.files)
+    assert names == {"config.toml", "split.csv", "report", "predictions", "model"}
+    assert {item.path for item in client.list_artifacts(run_id, "model")} == {
+        f"model/{name}" for name in ("bundle", "MLmodel", "input_example.json")
+    }
+    assert {item.path for item in client.list_artifacts(run_id, "model/bundle")} == {
+        f"model/bundle/{name}" for name in ("bundle.json", *bundle.manifest.files)
     }
 
 
@@ -95,17 +100,20 @@ def test_the_model_is_described_with_signature_and_example_but_cannot_be_loaded(
     """MLflow's tools read the description; nothing in it names code to run."""
     record = make_run(workspace.runs)
     add_bundle(record, tiny)
+    made = register(mirror(record, workspace), "described")
     run_id, _ = mirror(record, workspace).sync()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", workspace.mlflow_database)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", workspace.mlflow_database)
 
-    found = mlflow.models.get_model_info(f"runs:/{run_id}/model")
+    for uri in (f"runs:/{run_id}/model", f"models:/described/{made.version}", "models:/described@challenger"):
+        found = mlflow.models.get_model_info(uri)
 
-    assert found.flavors == {}
-    assert found.signature is not None
-    assert found.signature.inputs.input_names() == ["image"]
-    assert found.signature.outputs.input_names() == list(tiny.manifest.taxonomy.codes)
-    with pytest.raises(MlflowException, match="python_function"):
-        mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
+        assert found.flavors == {}
+        assert found.signature is not None
+        assert found.signature.inputs.input_names() == ["image"]
+        assert found.signature.outputs.input_names() == list(tiny.manifest.taxonomy.codes)
+        with pytest.raises(MlflowException, match="python_function"):
+            mlflow.pyfunc.load_model(uri)
 
 
 def test_a_run_can_be_sent_again_and_again(workspace: Workspace, tiny: Bundle) -> None:
@@ -237,7 +245,7 @@ def test_a_version_carries_digests_and_scores_with_intervals(workspace: Workspac
     assert version.tags["val_bma"] == "0.700 (95% CI 0.600–0.800)"
     assert "val_sensitivity_MEL" in version.tags
     assert len(version.tags["predictions_validation_sha256"]) == 64
-    assert str(version.source).endswith("/artifacts/bundle")
+    assert str(version.source).endswith("/artifacts/model")
 
 
 class HangingMirror:

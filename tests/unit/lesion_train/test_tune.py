@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +19,7 @@ from lesion_core.bundle import load_bundle
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import LesionError
 from lesion_core.interval import Interval
+from lesion_core.processes import child_environment
 from lesion_core.workspace import Workspace
 from lesion_train.config import Augmentation, TrainConfig
 from lesion_train.config_file import ConfigError
@@ -223,3 +226,24 @@ def test_a_trial_that_is_stopped_early_is_a_killed_run_in_mlflow(tmp_path: Path)
     assert "val_bma" in trial.data.metrics
     record = RunRecord.open(workspace.runs / str(trial.info.run_name))
     assert not list(record.checkpoints.glob("*"))
+
+
+def test_the_command_line_searches_and_names_the_best(tmp_path: Path) -> None:
+    """With the options that repeat it."""
+    data = write_synthetic_dataset(tmp_path / "data", images_per_class=10, side_px=64)
+    (tmp_path / "space.toml").write_text("balance = [0.3, 0.6]\n")
+    options = ["--data", str(data), "--linear-probe", "--input-size-px", "32", "--threads", "1", "--trials", "2"]
+    options += ["--validation-fraction", "0.2", "--test-fraction", "0"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "lesion_train", "tune", str(tmp_path / "space.toml"), *options],
+        env={**child_environment(), "LESION_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "tuning: 2 trials, 0 of them stopped early, 0 failed" in done.stdout
+    assert "  --balance 0." in done.stdout
+    assert (tmp_path / "home" / "tuning.db").is_file()

@@ -10,11 +10,12 @@ from pathlib import Path
 import attrs
 
 from lesion_core.bundle import Bundle
+from lesion_core.datasets import read_dataset
 from lesion_core.errors import SplitError
 from lesion_core.frozen_split import apply_parts, read_parts, seen_in_split
 from lesion_core.records import Dataset, ImageRecord, data_digest
 from lesion_core.splits import TEST, TRAIN, VALIDATION, parts_digest
-from lesion_core.taxonomy import Taxonomy
+from lesion_core.taxonomy import ISIC_2019, Taxonomy
 from lesion_train.evaluation.errors import EvaluationError
 
 ALL = "all"
@@ -47,6 +48,19 @@ class Choice:
     data_digest: str | None
     split_digest: str | None
     left_out: int = 0
+
+
+def read_dataset_of(bundle: Bundle, data: Path) -> Dataset:
+    """Read images to measure a bundle on: class folders by its own diagnoses, where they are not those of ISIC 2019.
+
+    The name of a taxonomy counts too: one of somebody's own may have the same codes for other folders.
+
+    Raises:
+        DatasetError: lists all problems, each with file and row.
+    """
+    own = bundle.manifest.taxonomy
+    is_standard = (own.name, own.codes) == (ISIC_2019.name, ISIC_2019.codes)
+    return read_dataset(data, None if is_standard else own)
 
 
 def choose_images(bundle: Bundle, dataset: Dataset, *, split: Path | None, part: str | None) -> Choice:

@@ -16,6 +16,7 @@ from lesion_core.decision.triage import MALIGNANT
 from lesion_train.evaluation.decisions import target_of
 from lesion_train.evaluation.part import AnsweredPart
 from lesion_train.evaluation.values import Mistake
+from lesion_train.squares import Squares
 
 SHOWN = 24
 THUMBNAIL_PX = 160
@@ -42,7 +43,7 @@ def missed_malignant(part: AnsweredPart, manifest: BundleManifest, *, shown: int
     return _mistakes(known, order[is_missed[order]], manifest, shown)
 
 
-def thumbnails(squares: NDArray[np.uint8], images: Sequence[str], mistakes: Sequence[Mistake]) -> dict[str, str]:
+def thumbnails(squares: Squares, images: Sequence[str], mistakes: Sequence[Mistake]) -> dict[str, str]:
     """Small JPEG pictures as data URIs, by the name of the image.
 
     Args:
@@ -51,7 +52,7 @@ def thumbnails(squares: NDArray[np.uint8], images: Sequence[str], mistakes: Sequ
         mistakes: whose pictures are wanted.
     """
     row_of = {image: row for row, image in enumerate(images)}
-    return {mistake.image: _data_uri(squares[row_of[mistake.image]]) for mistake in mistakes}
+    return {mistake.image: _data_uri(squares[np.array([row_of[mistake.image]])][0]) for mistake in mistakes}
 
 
 def _mistakes(

@@ -21,6 +21,7 @@ from lesion_train.evaluation.decisions import scores_of, target_of
 from lesion_train.evaluation.part import AnsweredPart, answer
 from lesion_train.evaluation.scores import answered_rightly
 from lesion_train.evaluation.values import CorruptionResult, Robustness
+from lesion_train.squares import Squares
 
 log = structlog.get_logger()
 
@@ -31,7 +32,7 @@ Network = Callable[[NDArray[np.uint8]], NetworkOutput]
 
 def measure_robustness(
     network: Network,
-    squares: NDArray[np.uint8],
+    squares: Squares,
     records: Sequence[ImageRecord],
     *,
     manifest: BundleManifest,
@@ -82,7 +83,7 @@ def _corrupted(square: NDArray[np.uint8], row: int, *, corruption: str, severity
 
 
 def _blocks(
-    squares: NDArray[np.uint8], change: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+    squares: Squares, change: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 ) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, len(squares), BLOCK):
         block = squares[start : start + BLOCK]

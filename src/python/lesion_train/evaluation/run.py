@@ -14,20 +14,18 @@ import numpy as np
 import safetensors.numpy
 import structlog
 import torch
-from numpy.typing import NDArray
 
 from lesion_core.bundle import REFERENCE, Bundle, BundleManifest
-from lesion_core.datasets import read_dataset
 from lesion_core.datasets.folder import find_images
 from lesion_core.decision.metadata import encode_metadata
 from lesion_core.decision.ood import NetworkOutput, Reference
 from lesion_core.errors import DatasetError
-from lesion_core.records import Dataset, ImageRecord
-from lesion_core.taxonomy import ISIC_2019, Taxonomy
+from lesion_core.records import ImageRecord
+from lesion_core.taxonomy import Taxonomy
 from lesion_plugins.classifier import classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
 from lesion_train.devices import resolve_device
-from lesion_train.evaluation.choice import Choice, choose_images
+from lesion_train.evaluation.choice import Choice, choose_images, read_dataset_of
 from lesion_train.evaluation.errors import EvaluationError
 from lesion_train.evaluation.figures import write_figure
 from lesion_train.evaluation.measure import NOTHING_STRANGE, RESAMPLES, measure_outputs
@@ -44,7 +42,7 @@ from lesion_train.evaluation.values import (
     to_json,
 )
 from lesion_train.loop import run_network
-from lesion_train.squares import SquareCache
+from lesion_train.squares import SquareCache, Squares
 
 log = structlog.get_logger()
 
@@ -87,7 +85,7 @@ def evaluate_outputs(
     folder: Path,
     output_with_metadata: NetworkOutput | None = None,
     bundle_digest: str | None = None,
-    squares: NDArray[np.uint8] | None = None,
+    squares: Squares | None = None,
     strange: Mapping[str, NetworkOutput] = NOTHING_STRANGE,
     robustness: Robustness | None = None,
     resamples: int = RESAMPLES,
@@ -134,7 +132,7 @@ def evaluate_bundle(bundle: Bundle, data: Path, folder: Path, options: Evaluatio
         require_isic_classes(manifest.taxonomy)
     device = resolve_device(options.device)
     torch.set_num_threads(options.threads)
-    choice = choose_images(bundle, _read(data, manifest.taxonomy), split=options.split, part=options.part)
+    choice = choose_images(bundle, read_dataset_of(bundle, data), split=options.split, part=options.part)
     log.info("images_chosen", part=choice.part, role=choice.role.value, images=len(choice.records))
     strange_records = _strange_images(options.ood, manifest.taxonomy) if options.ood else {}
     reference = safetensors.numpy.load(bundle.read(REFERENCE))
@@ -144,9 +142,10 @@ def evaluate_bundle(bundle: Bundle, data: Path, folder: Path, options: Evaluatio
 
     with tempfile.TemporaryDirectory(prefix="lesion-squares-") as scratch:
 
-        def decode(records: tuple[ImageRecord, ...]) -> NDArray[np.uint8]:
+        def decode(records: tuple[ImageRecord, ...]) -> Squares:
+            """Left on the disk: memory does not grow with their number."""
             cache = SquareCache(Path(scratch), records, threads=options.threads)
-            return cache.squares(records, manifest.preprocess)[:]
+            return cache.squares(records, manifest.preprocess)
 
         squares = decode(choice.records)
         output, with_metadata = network(squares), None
@@ -198,11 +197,6 @@ def require_free(folder: Path) -> None:
         )
 
 
-def _read(data: Path, taxonomy: Taxonomy) -> Dataset:
-    """A bundle with diagnoses of somebody's own is asked about class folders named by them."""
-    return read_dataset(data) if taxonomy.codes == ISIC_2019.codes else read_dataset(data, taxonomy)
-
-
 def _strange_images(folder: Path, taxonomy: Taxonomy) -> dict[str, tuple[ImageRecord, ...]]:
     """The images below each folder of a folder, as records of *none of the above*."""
     if not folder.is_dir():
@@ -226,9 +220,7 @@ def _strange_images(folder: Path, taxonomy: Taxonomy) -> dict[str, tuple[ImageRe
     return groups
 
 
-def write_evaluation(
-    evaluation: Evaluation, part: AnsweredPart, folder: Path, squares: NDArray[np.uint8] | None = None
-) -> None:
+def write_evaluation(evaluation: Evaluation, part: AnsweredPart, folder: Path, squares: Squares | None = None) -> None:
     """Write ``report.html``, its figures and ``evaluation.json``; arguments as for ``evaluate_outputs``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NUMBERS).write_text(to_json(evaluation), encoding="utf-8")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from mlflow.artifacts import download_artifacts
+from mlflow.artifacts import download_artifacts, list_artifacts
 
-from lesion_core.bundle import load_bundle
+from lesion_core.bundle import load_bundle, registered_bundle
 from lesion_core.errors import BundleError, LesionError
 from lesion_train.contender import PARTS, Contender
 from lesion_train.predictions import Predictions, read_predictions
 from lesion_train.tracking.client import named_errors
-from lesion_train.tracking.files import BUNDLE
 from lesion_train.tracking.registry import DIGEST_TAG, SPLIT_TAG, Registry
 
 
@@ -36,13 +35,13 @@ def fetch_version(registry: Registry, reference: str, scratch: Path) -> Contende
         }
         bundle, problem = None, ""
         try:
-            if not registry.client.list_artifacts(str(found.run_id), BUNDLE):
-                raise BundleError("MLflow holds no file of it.")
             source = registry.client.get_model_version_download_uri(registry.name, str(found.version))
+            if not list_artifacts(artifact_uri=source, tracking_uri=registry.uri):
+                raise BundleError("MLflow holds no file of it.")
             folder = scratch / f"{found.version}-bundle"
             folder.mkdir(parents=True)
             fetched = download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=registry.uri)
-            bundle = load_bundle(Path(fetched))
+            bundle = load_bundle(registered_bundle(Path(fetched)))
             if bundle.digest != tags.get(DIGEST_TAG):
                 problem = f"its digest is {bundle.digest}, registered was {tags.get(DIGEST_TAG, 'none')}"
                 bundle = None

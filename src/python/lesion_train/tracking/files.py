@@ -1,8 +1,11 @@
 """The files of a run at MLflow: settings, split, predictions, report, bundle, and a description of the model.
 
-The description is an ``MLmodel`` file without a flavour, in ``model/``: it gives the signature and an example as
-MLflow's tools show them, but nothing that could be loaded. A flavour would name a loader, which MLflow calls; our
-models are bundles, whose loading executes nothing, and a bundle takes no file that its manifest does not list.
+    model/MLmodel              the description: signature and example, as MLflow's tools show them
+    model/input_example.json
+    model/bundle/              the bundle
+
+A registered version is ``model/``. Its description has no flavour, since that would name a loader, which MLflow calls;
+our models are bundles, whose loading executes nothing, and a bundle takes no file that its manifest does not list.
 """
 
 from __future__ import annotations
@@ -19,13 +22,15 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 from PIL import Image
 
-from lesion_core.bundle import BundleManifest, load_bundle
+from lesion_core.bundle import REGISTERED_FOLDER, BundleManifest, load_bundle
 from lesion_core.datasets.synthetic import draw_lesion
+from lesion_core.taxonomy import ISIC_2019
 from lesion_train.record import RunRecord
 
-BUNDLE, DESCRIPTION = "bundle", "model"
+MODEL = "model"
 FILES_TAG = "lesion.files_digest"
 EXAMPLE = "input_example.json"
+DRAWN = ISIC_2019.trained_codes[0]  # what the example shows; its diagnosis does not matter
 
 
 def send_files(client: MlflowClient, run_id: str, record: RunRecord) -> int:
@@ -62,10 +67,14 @@ def signature_of(manifest: BundleManifest) -> ModelSignature:
 
 
 def _files_of(record: RunRecord) -> dict[str, Path]:
-    found = [path for path in (record.config, record.split) if path.is_file()]
-    for folder in (record.report, record.predictions, record.bundle):
+    found = [path for path in (record.config, record.split, record.taxonomy, record.ensemble) if path.is_file()]
+    for folder in (record.report, record.predictions):
         found += sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(record.folder).as_posix(): path for path in found}
+    files = {path.relative_to(record.folder).as_posix(): path for path in found}
+    bundle = sorted(path for path in record.bundle.rglob("*") if path.is_file())
+    return files | {
+        f"{MODEL}/{REGISTERED_FOLDER}/{path.relative_to(record.bundle).as_posix()}": path for path in bundle
+    }
 
 
 def _sizes_at_server(client: MlflowClient, run_id: str, folder: str) -> dict[str, int]:
@@ -78,20 +87,20 @@ def _sizes_at_server(client: MlflowClient, run_id: str, folder: str) -> dict[str
 def _send_description(client: MlflowClient, run_id: str, manifest: BundleManifest) -> int:
     """``model/MLmodel`` with the signature, and an example: a drawn image, of nobody."""
     buffer = io.BytesIO()
-    Image.fromarray(draw_lesion(manifest.taxonomy.trained_codes[0], seed=0)).save(buffer, format="JPEG")
+    Image.fromarray(draw_lesion(DRAWN, seed=0)).save(buffer, format="JPEG")
     model = Model(
-        artifact_path=DESCRIPTION,
+        artifact_path=MODEL,
         run_id=run_id,
         flavors={},
         signature=signature_of(manifest),
         saved_input_example_info={"artifact_path": EXAMPLE, "type": "json_object", "serving_input_path": None},
         model_uuid=None,
-        metadata={"bundle": f"../{BUNDLE}", "research_use_only": True},
+        metadata={"bundle": REGISTERED_FOLDER, "research_use_only": True},
     )
     with tempfile.TemporaryDirectory(prefix="lesion-mlmodel-") as scratch:
         folder = Path(scratch)
         model.save(str(folder / "MLmodel"))
         example = {"image": base64.b64encode(buffer.getvalue()).decode()}
         (folder / EXAMPLE).write_text(json.dumps(example))
-        client.log_artifacts(run_id, scratch, DESCRIPTION)
+        client.log_artifacts(run_id, scratch, MODEL)
     return 2

@@ -25,7 +25,7 @@ from lesion_train.address import without_password
 from lesion_train.promotion_log import ABANDONED, DONE, Action, Promotion, PromotionLog
 from lesion_train.record import RunRecord
 from lesion_train.tracking.client import TrackingError, connect, is_error, named_errors
-from lesion_train.tracking.files import BUNDLE
+from lesion_train.tracking.files import MODEL
 from lesion_train.tracking.mirror import Mirror
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -142,7 +142,7 @@ class Registry:
         except MlflowException as error:
             if not is_error(error, "RESOURCE_ALREADY_EXISTS"):
                 raise
-        source = f"{self.client.get_run(run_id).info.artifact_uri}/{BUNDLE}"
+        source = f"{self.client.get_run(run_id).info.artifact_uri}/{MODEL}"
         tags = {DIGEST_TAG: bundle.digest, **_version_tags(bundle.manifest), **prediction_tags(record)}
         return self.client.create_model_version(self.name, source, run_id, tags=tags, await_creation_for=0)
 

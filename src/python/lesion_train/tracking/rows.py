@@ -17,6 +17,7 @@ from lesion_train.tracking.client import EXPERIMENT
 
 RECORD_TAG = "lesion.record_id"
 CONTEXT_TAG = "mlflow.data.context"
+_SOURCE_FACTS = ("dataset", "data_digest", "split_digest", "git_revision")
 _LONGEST_PARAM, _LONGEST_TAG, _LONGEST_DATASET_DIGEST = 6000, 8000, 36
 
 
@@ -109,9 +110,10 @@ def inputs_of(record: RunRecord) -> list[DatasetInput]:
         dataset = Dataset(
             name=f"{facts.get('dataset', EXPERIMENT)} ({part})",
             digest=hashlib.sha256(ids.encode()).hexdigest()[:_LONGEST_DATASET_DIGEST],
-            source_type="local",
-            # A name and digests: a path may name a person, and says nothing elsewhere.
-            source=json.dumps({key: facts[key] for key in ("dataset", "data_digest", "split_digest") if key in facts}),
+            # A name and digests: a path may name a person, and says nothing elsewhere. MLflow's own type for data
+            # without an address is "code": tags of the program that read it.
+            source_type="code",
+            source=json.dumps({"tags": {key: facts[key] for key in _SOURCE_FACTS if key in facts}}),
             schema=json.dumps({"mlflow_colspec": [{"name": "image", "type": "binary", "required": True}]}),
             profile=json.dumps(profile),
         )

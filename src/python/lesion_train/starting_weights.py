@@ -1,0 +1,69 @@
+"""What the weights that a run starts from are: their licence, and where they are of a model of ours, its history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from lesion_core.bundle import MANIFEST, WEIGHTS, Bundle, load_bundle
+from lesion_core.data_source import NOT_STATED, SEVERAL_LICENSES
+from lesion_core.errors import LesionError
+from lesion_plugins.backbone import RANDOM_ORIGIN, BackboneSpec
+from lesion_plugins.weights import FILE_SUFFIX
+
+NO_LICENSE = "none"  # of weights that were drawn at random
+
+
+@attrs.frozen(kw_only=True)
+class StartingWeights:
+    """In words, for the bundle. ``license`` holds all that bind, with ``SEVERAL_LICENSES`` between them."""
+
+    origin: str
+    license: str
+
+
+def describe_weights(backbone: BackboneSpec, pretrained: str, origin: str, *, stated: str | None) -> StartingWeights:
+    """Say what training starts from.
+
+    A file of weights says nothing of its licence. The bundle that it lies in does: it is bound by the licences of its
+    images and of the weights that it started from itself.
+
+    Args:
+        backbone: that is trained.
+        pretrained: the setting.
+        origin: of the weights, as ``build_classifier`` said.
+        stated: licence that whoever trains states for a file; it counts instead of what the bundle says.
+    Raises:
+        LesionError: ``weights_license``: one is stated, and the weights are no file.
+        BundleError: the file lies in a bundle that was altered.
+    """
+    is_file = pretrained.endswith(FILE_SUFFIX)
+    if stated is not None and not is_file:
+        raise LesionError(
+            f"--weights-license {stated!r} is for weights of a file, and these are --pretrained {pretrained}, whose "
+            "licence is known. Leave it out, or give --pretrained FILE.safetensors.",
+            code="weights_license",
+        )
+    bundle = _bundle_of(Path(pretrained)) if is_file else None
+    if bundle is None:
+        return StartingWeights(origin=origin, license=stated or backbone.license_of(origin))
+    facts, earlier = bundle.manifest.training, bundle.manifest.backbone
+    inherited = (
+        () if earlier.weights_origin == RANDOM_ORIGIN else tuple(earlier.weights_license.split(SEVERAL_LICENSES))
+    )
+    licenses = dict.fromkeys((*(facts.data_licenses or (NOT_STATED.name,)), *inherited))
+    return StartingWeights(
+        origin=(
+            f"{origin}, of bundle {bundle.digest}, trained on {facts.dataset} (data digest {facts.data_digest[:12]}, "
+            f"{facts.train_images:,} images) from {earlier.weights_origin}"
+        ),
+        license=stated or SEVERAL_LICENSES.join(licenses),
+    )
+
+
+def _bundle_of(weights: Path) -> Bundle | None:
+    """The bundle whose weights a file is."""
+    if weights.name != WEIGHTS or not (weights.parent / MANIFEST).is_file():
+        return None
+    return load_bundle(weights.parent)
