@@ -56,9 +56,17 @@ def archive(
     tracking_uri
         MLflow server or database; the local database in .lesion by default.
     """
+    from lesion_serve.deploy import pack
+
     workspace = Workspace.default()
-    path = out or workspace.serving / f"{serving_name}.mar"
-    _print_archive(_pack(source, path, serving_name, tracking_uri, workspace))
+    packed = pack(
+        source,
+        out or workspace.serving / f"{serving_name}.mar",
+        serving_name=serving_name,
+        tracking_uri=tracking_uri or workspace.mlflow_database,
+        workspace=workspace,
+    )
+    _print_archive(packed)
 
 
 @app.command
@@ -129,6 +137,8 @@ def doctor(
     torchserve_port: Port = SERVE_PORT,
     java: Path | None = None,
     store: str | None = None,
+    anchors: Path | None = None,
+    keys_file: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Examine whether a server works here, or would; each finding with its fix. Nothing is changed.
@@ -145,6 +155,10 @@ def doctor(
         A Java runtime, as for 'start'.
     store
         Address of the prediction store; predictions.db in .lesion by default.
+    anchors
+        File of the heads of its chain; beside the database by default.
+    keys_file
+        API keys; keys.json in .lesion by default.
     as_json
         Print as JSON.
     """
@@ -155,7 +169,13 @@ def doctor(
     from lesion_serve.doctor import Examined, Grade, examine
 
     asked = Examined(
-        workspace=Workspace.default(), port=port, torchserve_port=torchserve_port, java=java, store_url=store
+        workspace=Workspace.default(),
+        port=port,
+        torchserve_port=torchserve_port,
+        java=java,
+        store_url=store,
+        anchors=anchors,
+        keys_file=keys_file,
     )
     findings = []
     for finding in examine(asked):
@@ -168,20 +188,6 @@ def doctor(
         print(json.dumps([attrs.asdict(finding) for finding in findings], ensure_ascii=False, indent=2))
     if any(finding.grade is Grade.PROBLEM for finding in findings):
         sys.exit(1)
-
-
-def _pack(source: str, out: Path, serving_name: str, tracking_uri: str | None, workspace: Workspace) -> ArchiveInfo:
-    from lesion_serve.archive import build_archive
-
-    folder, version = Path(source), "unregistered"
-    if source.startswith("models:"):
-        from lesion_serve.registry import fetch_bundle
-
-        bundle, version = fetch_bundle(
-            source, tracking_uri=tracking_uri or workspace.mlflow_database, into=workspace.serving / "bundles"
-        )
-        folder = bundle.folder
-    return build_archive(folder, out, version=version, serving_name=serving_name)
 
 
 def _print_archive(info: ArchiveInfo) -> None:

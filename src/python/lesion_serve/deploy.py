@@ -144,13 +144,28 @@ def _packed(source: str, folder: Path, name: str, tracking_uri: str, workspace: 
         except OSError as error:
             raise ArchiveError(f"{source} is not an archive ({error}).") from error
         return _verified(out, source)
+    return pack(source, out, serving_name=name, tracking_uri=tracking_uri, workspace=workspace)
+
+
+def pack(source: str, out: Path, *, serving_name: str, tracking_uri: str, workspace: Workspace) -> ArchiveInfo:
+    """Pack what is registered, or a bundle's folder. A folder has no version: it is named by the start of its digest.
+
+    Args:
+        source: a bundle's folder, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+        out: the archive.
+        serving_name: the last part of ``/predictions/<name>``.
+        tracking_uri: MLflow server or database.
+        workspace: where downloads are kept.
+    Raises:
+        RegistryError, BundleError, ArchiveError: it cannot be had, or is not intact.
+    """
     if source.startswith("models:"):
         from lesion_serve.registry import fetch_bundle  # MLflow takes seconds to import
 
         bundle, version = fetch_bundle(source, tracking_uri=tracking_uri, into=workspace.serving / "bundles")
-        return build_archive(bundle.folder, out, version=version, serving_name=name)
+        return build_archive(bundle.folder, out, version=version, serving_name=serving_name)
     bundle = load_bundle(Path(source))
-    return build_archive(bundle.folder, out, version=f"unregistered-{bundle.digest[:8]}", serving_name=name)
+    return build_archive(bundle.folder, out, version=f"unregistered-{bundle.digest[:8]}", serving_name=serving_name)
 
 
 def _verified(archive: Path, source: str) -> ArchiveInfo:
