@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ from lesion_core.workspace import GATEWAY_PORT, SERVE_PORT, SERVING_NAME, Endpoi
 from lesion_serve import __version__, deployment_cli, start_cli
 from lesion_serve.audit_cli import audit
 from lesion_serve.deployment_cli import CHAMPION, Port
-from lesion_serve.keys_cli import keys
+from lesion_serve.keys_cli import AsJson, keys
 
 if TYPE_CHECKING:
     from lesion_serve.archive import ArchiveInfo
@@ -40,6 +41,7 @@ def archive(
     out: Path | None = None,
     serving_name: str = SERVING_NAME,
     tracking_uri: str | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Pack a bundle as a TorchServe archive; the same bundle gives the same bytes.
 
@@ -55,6 +57,8 @@ def archive(
         Last part of the address: /predictions/SERVING_NAME.
     tracking_uri
         MLflow server or database; the local database in .lesion by default.
+    as_json
+        Print as JSON.
     """
     from lesion_serve.deploy import pack
 
@@ -66,7 +70,7 @@ def archive(
         tracking_uri=tracking_uri or workspace.mlflow_database,
         workspace=workspace,
     )
-    _print_archive(packed)
+    _print_archive(packed, as_json=as_json)
 
 
 @app.command
@@ -114,20 +118,52 @@ def predict(
 
 
 @app.command
-def inspect(archive: Path) -> None:
-    """Show what an archive holds.
+def inspect(archive: Path, *, as_json: AsJson = False) -> None:
+    """Show what an archive says of itself, and its files; 'verify' examines whether it is so.
 
     Parameters
     ----------
     archive
         A .mar file.
+    as_json
+        Print as JSON.
     """
     from lesion_serve.archive import read_archive
 
     info = read_archive(archive)
-    _print_archive(info)
-    for name in info.files:
-        print(f"  {name}")
+    _print_archive(info, as_json=as_json)
+    if not as_json:
+        for name in info.files:
+            print(f"  {name}")
+
+
+@app.command
+def verify(source: Path, *, as_json: AsJson = False) -> None:
+    """Examine an archive or a bundle: every file against its digest, and whether its backbone can be built here.
+
+    Ends with exit code 0 where it can be served, 1 where it is not what it says or its backbone is missing, 2 where it
+    is neither an archive nor a bundle.
+
+    Parameters
+    ----------
+    source
+        A .mar file, or a bundle's folder.
+    as_json
+        Print as JSON.
+    """
+    import attrs
+
+    from lesion_serve.deploy import verify_source
+
+    verified = verify_source(source)
+    if as_json:
+        print(json.dumps(attrs.asdict(verified), ensure_ascii=False, indent=2))
+    elif verified.finding is None:
+        print(f"Intact: {source}, version {verified.version}, bundle {verified.bundle_digest}")
+    else:
+        print(f"NOT INTACT: {verified.finding}")
+    if verified.finding is not None:
+        sys.exit(1)
 
 
 @app.command
@@ -139,7 +175,7 @@ def doctor(
     store: str | None = None,
     anchors: Path | None = None,
     keys_file: Path | None = None,
-    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Examine whether a server works here, or would; each finding with its fix. Nothing is changed.
 
@@ -162,8 +198,6 @@ def doctor(
     as_json
         Print as JSON.
     """
-    import json
-
     import attrs
 
     from lesion_serve.doctor import Examined, Grade, examine
@@ -190,7 +224,12 @@ def doctor(
         sys.exit(1)
 
 
-def _print_archive(info: ArchiveInfo) -> None:
+def _print_archive(info: ArchiveInfo, *, as_json: bool) -> None:
+    if as_json:
+        import attrs
+
+        print(json.dumps({**attrs.asdict(info), "path": str(info.path)}, ensure_ascii=False, indent=2))
+        return
     print(
         f"{info.path}: {info.model_name} version {info.version}, served as {info.serving_name}\n"
         f"  sha256 {info.sha256}\n  bundle {info.bundle_digest}\n"
