@@ -36,5 +36,5 @@ def test_serve_packs_the_archive_that_the_source_tree_packs(tmp_path: Path) -> N
     done = run("lesion_serve/serve", "archive", bundle.folder, "--out", tmp_path / "packed.mar")
 
     assert done.returncode == 0, done.stderr
-    expected = build_archive(bundle.folder, tmp_path / "expected.mar", version="unregistered")
+    expected = build_archive(bundle.folder, tmp_path / "expected.mar", version=f"unregistered-{bundle.digest[:8]}")
     assert (tmp_path / "packed.mar").read_bytes() == expected.path.read_bytes()

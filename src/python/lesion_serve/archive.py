@@ -182,8 +182,13 @@ def require_plugin(archive: ArchiveInfo) -> None:
         PluginMissingError: its plugin is not installed.
         PluginVersionError: its plugin is installed in a version that does not serve it.
     """
-    if canonicalize_name(archive.backbone.plugin) != BUILT_IN_DISTRIBUTION:  # the built-in ones travel in the archive
-        require_served(archive.backbone, BackboneRegistry.load())
+    require_backbone(archive.backbone)
+
+
+def require_backbone(backbone: BackboneIdentity) -> None:
+    """Make sure that a backbone can be built here; see ``require_plugin``."""
+    if canonicalize_name(backbone.plugin) != BUILT_IN_DISTRIBUTION:  # the built-in ones travel in the archive
+        require_served(backbone, BackboneRegistry.load())
 
 
 def _torchserve_manifest(bundle: Bundle, serving_name: str, version: str) -> dict[str, object]:

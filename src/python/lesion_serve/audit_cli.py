@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import attrs
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from lesion_core.workspace import Workspace
+from lesion_serve.keys_cli import AsJson
 
 if TYPE_CHECKING:
     from lesion_serve.store import ImageStore, PredictionStore, Principal
@@ -31,7 +33,7 @@ def verify(
     anchors: Path | None = None,
     images: Path | None = None,
     image_key: Path | None = None,
-    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check every record against the chain, the anchors and the triggers; nothing is changed.
 
@@ -53,8 +55,6 @@ def verify(
     as_json
         Print one JSON object.
     """
-    import attrs
-
     from lesion_serve import store as stores
 
     url = store or stores.default_url(Workspace.default())
@@ -133,6 +133,7 @@ def erase(
     store: str | None = None,
     anchors: Path | None = None,
     images: Path | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Erase a person: subject, images and their fingerprints, file names and comments. The chain stays whole.
 
@@ -152,13 +153,19 @@ def erase(
         File of the heads that were noted; beside the database by default.
     images
         Folder of kept images; needed where the subject has some.
+    as_json
+        Print as JSON.
     """
     with opened_store(store, anchors, kept_images(images, None)) as opened:
         done = opened.erase_subject(subject, principal=_operator(), reason=reason)
-    if not done.facts:
+    if as_json:
+        print(json.dumps(attrs.asdict(done)))
+    elif done.facts:
+        print(f"Erased: {done.facts} facts of {done.events} events, {done.images} images. Backups still hold them.")
+    else:
         print("Nothing is known of this subject; nothing was erased.")
+    if not done.facts:
         sys.exit(FINDINGS_EXIT_CODE)
-    print(f"Erased: {done.facts} facts of {done.events} events, {done.images} images. Backups still hold them.")
 
 
 @audit.command
@@ -168,8 +175,11 @@ def retention(
     images: Path | None = None,
     store: str | None = None,
     anchors: Path | None = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Erase kept images that are too old, and what monitoring keeps of them; run it every day.
+    """Erase kept images that are too old, and what monitoring keeps of them.
+
+    'lesion-serve start --keep-images-days' does so by itself, every day.
 
     Example: lesion-serve audit retention --older-than-days 30 --images /data/images
 
@@ -183,12 +193,19 @@ def retention(
         Address of the database; predictions.db in .lesion by default.
     anchors
         File of the heads that were noted; beside the database by default.
+    as_json
+        Print as JSON.
     """
     with opened_store(store, anchors, kept_images(images, None)) as opened:
+        done = None
         if images is not None:
             done = opened.erase_old_images(older_than_days=older_than_days, principal=_operator())
-            print(f"Erased: {done.images} images; {done.orphans} files that no record knew.")
         features = opened.erase_old_features(older_than_days=older_than_days)
+    if as_json:
+        print(json.dumps({**(attrs.asdict(done) if done else {}), "features": features}))
+        return
+    if done is not None:
+        print(f"Erased: {done.images} images; {done.orphans} files that no record knew.")
     print(f"Erased: what monitoring kept of {features} images.")
 
 

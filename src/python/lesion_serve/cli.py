@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ from lesion_core.workspace import GATEWAY_PORT, SERVE_PORT, SERVING_NAME, Endpoi
 from lesion_serve import __version__, batch_cli, deployment_cli, start_cli
 from lesion_serve.audit_cli import audit
 from lesion_serve.deployment_cli import CHAMPION, Port
-from lesion_serve.keys_cli import keys
+from lesion_serve.keys_cli import AsJson, keys
 from lesion_serve.monitor_cli import monitor
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def archive(
     out: Path | None = None,
     serving_name: str = SERVING_NAME,
     tracking_uri: str | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Pack a bundle as a TorchServe archive; the same bundle gives the same bytes.
 
@@ -57,10 +59,20 @@ def archive(
         Last part of the address: /predictions/SERVING_NAME.
     tracking_uri
         MLflow server or database; the local database in .lesion by default.
+    as_json
+        Print as JSON.
     """
+    from lesion_serve.deploy import pack
+
     workspace = Workspace.default()
-    path = out or workspace.serving / f"{serving_name}.mar"
-    _print_archive(_pack(source, path, serving_name, tracking_uri, workspace))
+    packed = pack(
+        source,
+        out or workspace.serving / f"{serving_name}.mar",
+        serving_name=serving_name,
+        tracking_uri=tracking_uri or workspace.mlflow_database,
+        workspace=workspace,
+    )
+    _print_archive(packed, as_json=as_json)
 
 
 @app.command
@@ -108,20 +120,52 @@ def ask(
 
 
 @app.command
-def inspect(archive: Path) -> None:
-    """Show what an archive holds.
+def inspect(archive: Path, *, as_json: AsJson = False) -> None:
+    """Show what an archive says of itself, and its files; 'verify' examines whether it is so.
 
     Parameters
     ----------
     archive
         A .mar file.
+    as_json
+        Print as JSON.
     """
     from lesion_serve.archive import read_archive
 
     info = read_archive(archive)
-    _print_archive(info)
-    for name in info.files:
-        print(f"  {name}")
+    _print_archive(info, as_json=as_json)
+    if not as_json:
+        for name in info.files:
+            print(f"  {name}")
+
+
+@app.command
+def verify(source: Path, *, as_json: AsJson = False) -> None:
+    """Examine an archive or a bundle: every file against its digest, and whether its backbone can be built here.
+
+    Ends with exit code 0 where it can be served, 1 where it is not what it says or its backbone is missing, 2 where it
+    is neither an archive nor a bundle.
+
+    Parameters
+    ----------
+    source
+        A .mar file, or a bundle's folder.
+    as_json
+        Print as JSON.
+    """
+    import attrs
+
+    from lesion_serve.deploy import verify_source
+
+    verified = verify_source(source)
+    if as_json:
+        print(json.dumps(attrs.asdict(verified), ensure_ascii=False, indent=2))
+    elif verified.finding is None:
+        print(f"Intact: {source}, version {verified.version}, bundle {verified.bundle_digest}")
+    else:
+        print(f"NOT INTACT: {verified.finding}")
+    if verified.finding is not None:
+        sys.exit(1)
 
 
 @app.command
@@ -131,7 +175,9 @@ def doctor(
     torchserve_port: Port = SERVE_PORT,
     java: Path | None = None,
     store: str | None = None,
-    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    anchors: Path | None = None,
+    keys_file: Path | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Examine whether a server works here, or would; each finding with its fix. Nothing is changed.
 
@@ -147,17 +193,25 @@ def doctor(
         A Java runtime, as for 'start'.
     store
         Address of the prediction store; predictions.db in .lesion by default.
+    anchors
+        File of the heads of its chain; beside the database by default.
+    keys_file
+        API keys; keys.json in .lesion by default.
     as_json
         Print as JSON.
     """
-    import json
-
     import attrs
 
     from lesion_serve.doctor import Examined, Grade, examine
 
     asked = Examined(
-        workspace=Workspace.default(), port=port, torchserve_port=torchserve_port, java=java, store_url=store
+        workspace=Workspace.default(),
+        port=port,
+        torchserve_port=torchserve_port,
+        java=java,
+        store_url=store,
+        anchors=anchors,
+        keys_file=keys_file,
     )
     findings = []
     for finding in examine(asked):
@@ -172,21 +226,12 @@ def doctor(
         sys.exit(1)
 
 
-def _pack(source: str, out: Path, serving_name: str, tracking_uri: str | None, workspace: Workspace) -> ArchiveInfo:
-    from lesion_serve.archive import build_archive
+def _print_archive(info: ArchiveInfo, *, as_json: bool) -> None:
+    if as_json:
+        import attrs
 
-    folder, version = Path(source), "unregistered"
-    if source.startswith("models:"):
-        from lesion_serve.registry import fetch_bundle
-
-        bundle, version = fetch_bundle(
-            source, tracking_uri=tracking_uri or workspace.mlflow_database, into=workspace.serving / "bundles"
-        )
-        folder = bundle.folder
-    return build_archive(folder, out, version=version, serving_name=serving_name)
-
-
-def _print_archive(info: ArchiveInfo) -> None:
+        print(json.dumps({**attrs.asdict(info), "path": str(info.path)}, ensure_ascii=False, indent=2))
+        return
     print(
         f"{info.path}: {info.model_name} version {info.version}, served as {info.serving_name}\n"
         f"  sha256 {info.sha256}\n  bundle {info.bundle_digest}\n"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import attrs
 
-from lesion_core.bundle import load_bundle
+from lesion_core.bundle import MANIFEST, load_bundle
+from lesion_core.errors import LesionError
 from lesion_core.workspace import SERVING_NAME, Workspace
 from lesion_serve.archive import (
     ARCHIVED_BUNDLE,
@@ -20,6 +21,7 @@ from lesion_serve.archive import (
     ArchiveInfo,
     build_archive,
     read_archive,
+    require_backbone,
     require_plugin,
 )
 from lesion_serve.deployment import Deployed, Deployment, DeploymentError, rolled_back, with_challenger, with_champion
@@ -145,8 +147,23 @@ def _packed(source: str, folder: Path, name: str, tracking_uri: str | None, work
         except OSError as error:
             raise ArchiveError(f"{source} is not an archive ({error}).") from error
         return _verified(out, source)
+    return pack(source, out, serving_name=name, tracking_uri=tracking_uri, workspace=workspace)
+
+
+def pack(source: str, out: Path, *, serving_name: str, tracking_uri: str | None, workspace: Workspace) -> ArchiveInfo:
+    """Pack what is registered, or a bundle's folder.
+
+    Args:
+        source: a bundle's folder, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
+        out: the archive.
+        serving_name: the last part of ``/predictions/<name>``.
+        tracking_uri: MLflow server or database; the workspace's own where it is ``None``.
+        workspace: where downloads are kept.
+    Raises:
+        RegistryError, BundleError, ArchiveError: it cannot be had, or is not intact.
+    """
     bundle, version = find_bundle(source, workspace=workspace, tracking_uri=tracking_uri)
-    return build_archive(bundle.folder, out, version=version, serving_name=name)
+    return build_archive(bundle.folder, out, version=version, serving_name=serving_name)
 
 
 def _verified(archive: Path, source: str) -> ArchiveInfo:
@@ -170,9 +187,47 @@ def verify_archive(archive: ArchiveInfo) -> None:
     require_plugin(archive)
 
 
+@attrs.frozen(kw_only=True)
+class Verified:
+    """What was found of an archive or a bundle; ``finding`` says why it cannot be served, if it cannot."""
+
+    source: str
+    version: str | None
+    bundle_digest: str | None
+    finding: str | None
+
+
+def verify_source(source: Path) -> Verified:
+    """Examine an archive or a bundle's folder.
+
+    Raises:
+        ArchiveError, BundleError: it is neither.
+    """
+    is_folder = source.is_dir()
+    if is_folder and not (source / MANIFEST).is_file():
+        load_bundle(source)  # says what is missing
+    archive = None if is_folder else read_archive(source)
+    version, digest = (archive.version, archive.bundle_digest) if archive is not None else (None, None)
+    finding = None
+    try:
+        if archive is not None:
+            verify_archive(archive)
+        else:
+            bundle = load_bundle(source)
+            digest = bundle.digest
+            require_backbone(bundle.manifest.backbone)
+    except LesionError as error:
+        finding = error.message
+    return Verified(source=str(source), version=version, bundle_digest=digest, finding=finding)
+
+
 def _verify_bundle(info: ArchiveInfo, source: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="lesion-verify-") as folder, zipfile.ZipFile(info.path) as packed:
-        packed.extractall(folder, [name for name in info.files if name.startswith(f"{ARCHIVED_BUNDLE}/")])
+    with tempfile.TemporaryDirectory(prefix="lesion-verify-") as folder:
+        try:
+            with zipfile.ZipFile(info.path) as packed:
+                packed.extractall(folder, [name for name in info.files if name.startswith(f"{ARCHIVED_BUNDLE}/")])
+        except zipfile.BadZipFile as error:
+            raise ArchiveError(f"{source} is damaged ({error}).") from error
         digest = load_bundle(Path(folder) / ARCHIVED_BUNDLE).digest
     if digest != info.bundle_digest:
         raise ArchiveError(f"{source} holds a bundle with digest {digest}, not {info.bundle_digest} as it says.")

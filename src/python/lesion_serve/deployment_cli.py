@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import attrs
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from lesion_core.errors import LesionError
 from lesion_core.workspace import GATEWAY_PORT, Workspace
+from lesion_serve.keys_cli import AsJson
 
 if TYPE_CHECKING:
     from lesion_serve.deployment import Deployed, Deployment
@@ -34,6 +37,7 @@ def deploy(
     shadow: bool = False,
     port: Port = GATEWAY_PORT,
     tracking_uri: str | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Let a version serve. A running server loads it beside the others and switches to it without losing a request.
 
@@ -54,6 +58,8 @@ def deploy(
         Of the gateway of the server that it is for.
     tracking_uri
         MLflow server or database; the local database in .lesion by default.
+    as_json
+        Print as JSON.
     """
     from lesion_serve.deploy import Challenging
     from lesion_serve.deploy import deploy as deploy_source
@@ -66,49 +72,58 @@ def deploy(
     after = deploy_source(
         store, source, workspace=Workspace.default(), tracking_uri=tracking_uri, challenging=challenging
     )
-    _follow(store, before, after)
+    _follow(store, before, after, as_json=as_json)
 
 
-def rollback(*, port: Port = GATEWAY_PORT) -> None:
+def rollback(*, port: Port = GATEWAY_PORT, as_json: AsJson = False) -> None:
     """Let the previous champion answer again. A second rollback undoes the first.
 
     Parameters
     ----------
     port
         Of the server.
+    as_json
+        Print as JSON.
     """
     from lesion_serve.deploy import roll_back
 
     store = _store(port)
     before = store.read()
-    _follow(store, before, roll_back(store))
+    _follow(store, before, roll_back(store), as_json=as_json)
 
 
-def withdraw(*, port: Port = GATEWAY_PORT) -> None:
+def withdraw(*, port: Port = GATEWAY_PORT, as_json: AsJson = False) -> None:
     """Take the challenger away.
 
     Parameters
     ----------
     port
         Of the server.
+    as_json
+        Print as JSON.
     """
     from lesion_serve.deploy import withdraw as withdraw_challenger
 
     store = _store(port)
     before = store.read()
-    _follow(store, before, withdraw_challenger(store))
+    _follow(store, before, withdraw_challenger(store), as_json=as_json)
 
 
-def deployments(*, port: Port = GATEWAY_PORT) -> None:
+def deployments(*, port: Port = GATEWAY_PORT, as_json: AsJson = False) -> None:
     """Show what serves, and who changed it when.
 
     Parameters
     ----------
     port
         Of the server.
+    as_json
+        Print as JSON.
     """
     store = _store(port)
     deployment = store.read()
+    if as_json:
+        _print_json(deployment, history=[attrs.asdict(change) for change in store.history()])
+        return
     if deployment is None:
         print(f"Nothing is deployed for port {port}.")
     else:
@@ -119,7 +134,7 @@ def deployments(*, port: Port = GATEWAY_PORT) -> None:
         )
 
 
-def _follow(store: DeploymentStore, before: Deployment | None, after: Deployment) -> None:
+def _follow(store: DeploymentStore, before: Deployment | None, after: Deployment, *, as_json: bool) -> None:
     """Wait for the server, if one runs; take the change back where it cannot follow.
 
     Raises:
@@ -130,26 +145,36 @@ def _follow(store: DeploymentStore, before: Deployment | None, after: Deployment
 
     needed = {after.champion.version} | ({one.version for one in after.all} - _versions(before))
     report = wait_until_served(store, after, needed)
-    if report is None:
-        _print_deployment(after)
-        print("No server runs; it is used at the next start.")
-        return
-    if report.generation > after.generation:
-        print("The server has followed another change that came after this one: see 'lesion-serve deployments'.")
-        return
-    failed = sorted(needed & report.findings.keys())
-    if failed or report.default != after.champion.version:
+    findings = report.findings if report is not None else {}
+    failed = sorted(needed & findings.keys())
+    ours = report if report is not None and report.generation == after.generation else None
+    if ours is not None and (failed or ours.default != after.champion.version):
         take_back(store, after, before)
-        reasons = " ".join(f"Version {version}: {report.findings[version]}" for version in failed)
-        raise ModelLoadError(f"The server goes on with version {report.default}. {reasons}")
+        reasons = " ".join(f"Version {version}: {findings[version]}" for version in failed)
+        raise ModelLoadError(f"The server goes on with version {ours.default}. {reasons}")
+    if report is None:
+        state, sentence = "no_server", "No server runs; it is used at the next start."
+    elif ours is not None:
+        state, sentence = "followed", "The server follows it."
+    else:
+        state = "superseded"
+        sentence = "The server has followed another change that came after it: see 'lesion-serve deployments'."
+    if as_json:
+        _print_json(after, server=state, findings=findings)
+        return
     _print_deployment(after)
-    for version, reason in sorted(report.findings.items()):
+    for version, reason in sorted(findings.items()):
         print(f"Not loaded: version {version}: {reason}")
-    print("The server follows it.")
+    print(sentence)
 
 
 def _versions(deployment: Deployment | None) -> set[str]:
     return {one.version for one in deployment.all} if deployment else set()
+
+
+def _print_json(deployment: Deployment | None, **more: object) -> None:
+    told = None if deployment is None else attrs.asdict(deployment)
+    print(json.dumps({"deployment": told, **more}, ensure_ascii=False, indent=2))
 
 
 def _print_deployment(deployment: Deployment) -> None:

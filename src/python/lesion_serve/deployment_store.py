@@ -7,9 +7,11 @@ import fcntl
 import getpass
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import attrs
 import cattrs
@@ -17,6 +19,8 @@ import cattrs
 from lesion_core.workspace import Workspace
 from lesion_serve.archive import ArchiveError, ArchiveInfo, read_archive
 from lesion_serve.deployment import Deployed, Deployment, DeploymentError, deployment_from_json, deployment_to_json
+
+_LOOK_S = 0.5
 
 
 @attrs.frozen(kw_only=True)
@@ -129,10 +133,11 @@ class DeploymentStore:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "server.lock").open("wb") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DeploymentError(f"A server runs already for {self.folder}.", code="already_served") from None
+            deadline = time.monotonic() + _LOOK_S
+            while not _taken(stream):
+                if time.monotonic() > deadline:
+                    raise DeploymentError(f"A server runs already for {self.folder}.", code="already_served")
+                time.sleep(0.01)  # it may be somebody who looks whether one does
             self._report.unlink(missing_ok=True)
             yield
 
@@ -197,6 +202,14 @@ def _describe(action: str, before: Deployment | None, after: Deployment) -> Chan
         after=new.version if new else None,
         bundle_digest=new.bundle_digest if new else None,
     )
+
+
+def _taken(stream: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _user() -> str:

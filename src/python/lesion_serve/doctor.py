@@ -36,6 +36,19 @@ _IMPORTS = (
 )
 
 
+# Where a check ends with an error of its own.
+_FIXES = {
+    "java": "Install Java 11 or later, or name one with --java.",
+    "ports": "Stop the program that has the port, or name another with --port or --torchserve-port.",
+    "disk": "Mount the folder, or choose another with LESION_HOME and TMPDIR.",
+    "keys": "Bring the file back, or move it away and make new ones: lesion-serve keys create NAME --role clinician",
+    "libraries": "Install lesion-serve again from its own requirements, in an environment of its own.",
+    "model": "Move the file away and deploy again: lesion-serve deploy models:/skin-lesion@champion",
+    "store": "Mend the database, or name another with --store; 'lesion-serve audit verify' looks closer.",
+    "clock": "Set the clock, best by NTP.",
+}
+
+
 class Grade(StrEnum):
     """How bad it is."""
 
@@ -63,6 +76,8 @@ class Examined:
         port, torchserve_port: of the gateway, and of the engine.
         java: the runtime that was named, if one was.
         store_url: of the prediction store.
+        anchors: file of its heads; the usual one where it is ``None``.
+        keys_file: of the gateway; the workspace's own where it is ``None``.
         now: the machine's idea of the time.
     """
 
@@ -71,6 +86,8 @@ class Examined:
     torchserve_port: int
     java: Path | None = None
     store_url: str | None = None
+    anchors: Path | None = None
+    keys_file: Path | None = None
     now: datetime = attrs.field(factory=lambda: datetime.now(UTC))
 
 
@@ -91,7 +108,7 @@ def examine(examined: Examined) -> Iterator[Finding]:
         try:
             yield from check(examined)
         except LesionError as error:
-            yield Finding(check=name, grade=Grade.PROBLEM, message=error.message, fix="The sentence before says how.")
+            yield Finding(check=name, grade=Grade.PROBLEM, message=error.message, fix=_FIXES[name])
         except OSError as error:
             fix = "Let the user of this program read and write there."
             yield Finding(check=name, grade=Grade.PROBLEM, message=str(error), fix=fix)
@@ -132,7 +149,7 @@ def _disk(examined: Examined) -> Iterator[Finding]:
 
 
 def _keys(examined: Examined) -> Iterator[Finding]:
-    path = keys_file(examined.workspace)
+    path = examined.keys_file or keys_file(examined.workspace)
     valid = [key for key in ApiKeys(path).all() if key.is_valid(examined.now)]
     if not valid:
         yield Finding(
@@ -191,7 +208,16 @@ def _model(examined: Examined) -> Iterator[Finding]:
         )
         return
     for one in deployment.all:
-        verify_archive(store.archive_of(one))
+        try:
+            verify_archive(store.archive_of(one))
+        except LesionError as error:
+            yield Finding(
+                check="model",
+                grade=Grade.PROBLEM,
+                message=f"Version {one.version}: {error.message}",
+                fix=f"Deploy it again from where it came from: lesion-serve deploy {one.source} --port {examined.port}",
+            )
+            continue
         yield Finding(
             check="model",
             grade=Grade.OK,
@@ -204,7 +230,7 @@ def _store(examined: Examined) -> Iterator[Finding]:
     database = Database(url)
     try:
         database.require()
-        place = default_anchors(url, examined.workspace)
+        place = examined.anchors or default_anchors(url, examined.workspace)
         yield Finding(
             check="store",
             grade=Grade.OK if place.exists() else Grade.PROBLEM,

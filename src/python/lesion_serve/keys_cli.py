@@ -75,7 +75,7 @@ def list_keys(*, keys_file: Path | None = None, as_json: AsJson = False) -> None
 
 
 @keys.command
-def revoke(key_id: str, *, keys_file: Path | None = None) -> None:
+def revoke(key_id: str, *, keys_file: Path | None = None, as_json: AsJson = False) -> None:
     """End a key, for good and at once.
 
     Parameters
@@ -84,8 +84,13 @@ def revoke(key_id: str, *, keys_file: Path | None = None) -> None:
         As 'lesion-serve keys list' shows it; also the second part of the key itself.
     keys_file
         Of the gateway; keys.json in .lesion by default.
+    as_json
+        Print as JSON.
     """
     key = _keys(keys_file).revoke(key_id)
+    if as_json:
+        print(json.dumps(_facts(key), ensure_ascii=False))
+        return
     print(f"Revoked: {key.id} ({key.name}) since {key.revoked_at}.")
 
 

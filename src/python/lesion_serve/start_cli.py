@@ -48,6 +48,7 @@ def start(
     anchors: Path | None = None,
     keep_images: Path | None = None,
     image_key: Path | None = None,
+    keep_images_days: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     deadline_s: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     longest_wait_s: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
     max_images: Positive | None = None,
@@ -92,6 +93,9 @@ def start(
         Folder to keep the images in, encrypted; without it none is kept.
     image_key
         File of the key for them: 'lesion-serve audit new-key FILE' makes one.
+    keep_images_days
+        Days after which the server erases a kept image, at its start and then daily; without it they are kept until
+        'lesion-serve audit retention' or 'erase'.
     deadline_s
         Seconds that the answer for an image may take from its turn on, its record included; 20 by default.
     longest_wait_s
@@ -118,6 +122,7 @@ def start(
     from lesion_serve.deployment_store import DeploymentStore
     from lesion_serve.engine.torchserve_layout import TorchServeSettings
     from lesion_serve.follower import Follower
+    from lesion_serve.gateway.retention import Retention
     from lesion_serve.gateway.server import listen, open_store, run_gateway
     from lesion_serve.gateway.settings import GatewaySettings
 
@@ -135,6 +140,7 @@ def start(
         anchors=anchors,
         image_folder=keep_images,
         image_key=image_key,
+        keep_images_days=keep_images_days,
         deadline_s=deadline_s,
         longest_wait_s=longest_wait_s,
         max_images=max_images,
@@ -150,6 +156,8 @@ def start(
         for path in (workspace.endpoint, workspace.torchserve_endpoint):
             _forget_the_dead(path)
         records = stack.enter_context(open_store(settings))
+        if settings.keep_images_days is not None:
+            stack.callback(Retention(records, days=settings.keep_images_days).stop)
         deployment = _deployed(deployments, source, workspace, tracking_uri, serving_name)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:

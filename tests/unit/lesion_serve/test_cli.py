@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from lesion_core.processes import child_environment, free_port
 from lesion_core.workspace import Endpoint, Workspace
 from lesion_serve.engine.java import find_java, java_version
 from lesion_serve.start_cli import _forget, _forget_the_dead
+from support.archives import altered
 from support.bundles import make_tiny_bundle
 
 
@@ -70,6 +72,31 @@ def test_a_named_error_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments
     assert done.returncode == 2, done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_archives_and_bundles_are_verified_for_people_and_programs(tmp_path: Path) -> None:
+    """0 where it could be served, 1 where it is not what it says, 2 where it is neither."""
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    packed = json.loads(run(tmp_path, "archive", "bundle", "--out", "a.mar", "--json").stdout)
+    broken = altered(tmp_path / "a.mar", tmp_path / "broken.mar", "bundle/card.md", b"untrained", b"trained")
+    (tmp_path / "text.mar").write_text("text")
+
+    done = {
+        name: run(tmp_path, "verify", name, "--json") for name in ("a.mar", "bundle", "broken.mar", "text.mar", ".")
+    }
+
+    assert {name: one.returncode for name, one in done.items()} == {
+        **{"a.mar": 0, "bundle": 0},
+        "broken.mar": 1,
+        **{"text.mar": 2, ".": 2},
+    }
+    told = {name: json.loads(one.stdout) for name, one in done.items() if one.stdout}
+    assert packed["version"] == told["a.mar"]["version"] == f"unregistered-{bundle.digest[:8]}"
+    assert told["a.mar"]["bundle_digest"] == told["bundle"]["bundle_digest"] == bundle.digest
+    assert "card.md does not match" in told["broken.mar"]["finding"]
+    assert "NOT INTACT" in run(tmp_path, "verify", "broken.mar").stdout
+    inspected = json.loads(run(tmp_path, "inspect", "broken.mar", "--json").stdout)
+    assert (inspected["sha256"], "bundle/card.md" in inspected["files"]) == (broken.sha256, True)
 
 
 def test_help_needs_neither_torch_nor_mlflow(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,21 @@ def test_what_else_is_not_loaded_is_told_and_keeps_nobody_from_a_rollback(
 
     assert champion(store) == "1"
     assert "Not loaded: version 3: It is broken." in capsys.readouterr().out
+
+
+def test_programs_get_the_same_as_json(store: DeploymentStore, capsys: pytest.CaptureFixture[str]) -> None:
+    """One object: what is deployed, whether the server follows, and what it could not load; or who changed what."""
+    report(store, "1", findings={"3": "It is broken."})
+
+    deployment_cli.rollback(port=PORT, as_json=True)
+    changed = json.loads(capsys.readouterr().out)
+    deployment_cli.deployments(port=PORT, as_json=True)
+    shown = json.loads(capsys.readouterr().out)
+
+    assert (changed["server"], changed["findings"]) == ("followed", {"3": "It is broken."})
+    assert changed["deployment"]["champion"]["version"] == "1"
+    assert shown["deployment"] == changed["deployment"]
+    assert [line["action"] for line in shown["history"]] == ["test", "rollback"]
 
 
 def test_a_change_that_came_after_ours_is_not_judged_by_it(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
 from pathlib import Path
 
@@ -109,6 +110,18 @@ def test_one_server_follows_a_deployment(tmp_path: Path) -> None:
             pass
 
     assert not other.is_served()
+
+
+def test_who_looks_whether_a_server_runs_does_not_keep_one_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look takes the lock for a moment, and is over when the server tries again."""
+    looking = (tmp_path / "server.lock").open("wb")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr("lesion_serve.deployment_store.time.sleep", lambda _: looking.close())
+
+    with DeploymentStore(tmp_path).served():
+        assert DeploymentStore(tmp_path).is_served()
 
 
 def test_undoing_a_change_is_a_change(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from lesion_serve.deployment_store import DeploymentStore
 from lesion_serve.doctor import Examined, Finding, Grade, examine
 from lesion_serve.gateway.keys import ApiKeys, Role
 from lesion_serve.gateway.settings import keys_file
+from lesion_serve.store import PredictionStore, default_url
 from support.bundles import make_tiny_bundle
 from support.stored import open_store
 
@@ -71,7 +72,47 @@ def test_what_is_wrong_is_found_with_its_fix(
 
     problems = {check for check, line in findings.items() if any(one.grade is Grade.PROBLEM for one in line)}
     assert problems == {"java", "ports", "disk", "keys", "model", "store", "clock"}
-    assert all(one.fix for line in findings.values() for one in line if one.grade is not Grade.OK)
+    fixes = {check: " ".join(one.fix for one in line) for check, line in findings.items()}
+    assert "--java" in fixes["java"]
+    assert "--torchserve-port" in fixes["ports"]
+    assert fixes["keys"].strip() == f"chmod 600 {keys_file(healthy.workspace)}"
+    assert fixes["model"].endswith(f"lesion-serve deploy {deployment.champion.source} --port {healthy.port}")
+    assert "--anchors" in fixes["store"]
+    assert "NTP" in fixes["clock"]
+
+
+def test_every_version_is_examined_whatever_is_wrong_with_the_first(healthy: Examined, tmp_path: Path) -> None:
+    """The champion is altered, the one before it is whole."""
+    store = DeploymentStore.of(healthy.workspace, healthy.port)
+    deploy(store, str(make_tiny_bundle(tmp_path / "other", seed=1).folder), workspace=healthy.workspace)
+    deployment = store.read()
+    assert deployment is not None
+    archive = store.archives / deployment.champion.archive
+    archive.write_bytes(archive.read_bytes()[:-10] + b"0123456789")
+
+    assert [one.grade for one in found(healthy)["model"]] == [Grade.PROBLEM, Grade.OK]
+
+
+def test_files_that_lie_elsewhere_are_examined_there(healthy: Examined, tmp_path: Path) -> None:
+    """As 'start' was told."""
+    anchors, keys = tmp_path / "other-disk" / "heads.jsonl", tmp_path / "keys.json"
+    PredictionStore.open(default_url(healthy.workspace), anchors=anchors).close()
+    keys_file(healthy.workspace).rename(keys)
+
+    findings = found(attrs.evolve(healthy, anchors=anchors, keys_file=keys))
+
+    assert [one.grade for one in (*findings["store"], *findings["keys"])] == [Grade.OK, Grade.OK]
+    assert {one.grade for one in found(healthy)["store"]} == {Grade.PROBLEM}
+
+
+def test_a_packaged_java_that_does_not_run_is_a_problem(healthy: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the last that is tried, and nobody would notice before the start."""
+    monkeypatch.setattr("lesion_serve.engine.java.java_version", lambda java: 0)
+
+    (finding,) = found(healthy)["java"]
+
+    assert finding.grade is Grade.PROBLEM
+    assert "--java" in finding.fix
 
 
 def test_old_keys_and_an_empty_workspace_are_warnings(healthy: Examined, tmp_path: Path) -> None:

@@ -10,9 +10,12 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import httpx
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.types import Message
 
 from lesion_core.logs import configure_logging
@@ -28,9 +31,12 @@ from lesion_serve.engine.engine import (
     WorkerDiedError,
 )
 from lesion_serve.gateway import asking
+from lesion_serve.gateway.inputs import SUBJECT_PATTERN
 from lesion_serve.gateway.keys import Role
-from lesion_serve.store import Receipt, StoreError
+from lesion_serve.gateway.middleware import GOOD_ID
+from lesion_serve.store import PredictionRecord, Principal, Receipt, StoreError
 from lesion_serve.store import Role as StoreRole
+from support.fake_service import make_prediction
 from support.gateways import IMAGE, JPEG, GatewayUnderTest, deployed
 
 
@@ -89,6 +95,21 @@ def test_an_answer_that_cannot_be_recorded_does_not_leave(gateway: GatewayUnderT
     assert problem_of(answer)["code"] == "not_recorded"
     assert b"probabilit" not in answer.content
     assert int(answer.headers["retry-after"]) >= 1
+
+
+@given(
+    subject=st.from_regex(SUBJECT_PATTERN),
+    request_id=st.from_regex(GOOD_ID, fullmatch=True),
+    number=st.integers(1, 999),
+)
+def test_whatever_is_taken_as_subject_or_id_is_a_record(subject: str, request_id: str, number: int) -> None:
+    """The patterns of the gateway allow nothing that those of the store refuse."""
+    prediction = attrs.evolve(make_prediction(), request_id=f"{request_id}-{number}")
+    principal = Principal(key_id="local", role="clinician")
+
+    record = PredictionRecord.of(prediction, principal=principal, image_sha256="0" * 64, image_bytes=1, subject=subject)
+
+    assert (record.subject, record.request_id) == (subject, f"{request_id}-{number}")
 
 
 @pytest.mark.parametrize("subject", ["a", "0" * 64, "nullable", "P-17:34_x."])

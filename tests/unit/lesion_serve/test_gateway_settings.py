@@ -34,6 +34,7 @@ def test_what_is_not_given_is_the_workspaces_own(tmp_path: Path) -> None:
         ({"certificate": Path("c.pem")}, "both --certificate and --private-key"),
         ({"certificate": Path("c.pem"), "private_key": Path("k.pem")}, "c.pem does not exist"),
         ({"image_folder": Path("images")}, "new-key"),
+        ({"keep_images_days": 30.0}, "--keep-images "),
     ],
 )
 def test_settings_that_would_show_somebody_too_much_are_refused(

@@ -26,11 +26,12 @@ def test_a_key_is_made_shown_once_listed_and_revoked(tmp_path: Path) -> None:
     key = made.stdout.strip()
     key_id, secret = key.split("_", 2)[1:]
     listed = run(tmp_path, "list", "--json")
-    revoked = run(tmp_path, "revoke", key_id)
+    revoked = run(tmp_path, "revoke", key_id, "--json")
 
     assert [done.returncode for done in (made, listed, revoked)] == [0, 0, 0], made.stderr + listed.stderr
     (row,) = json.loads(listed.stdout)
     assert (row["id"], row["name"], row["role"], row["is_valid"]) == (key_id, "Ward 3", "clinician", True)
+    assert json.loads(revoked.stdout)["id"] == key_id
     assert "revoked" in run(tmp_path, "list").stdout
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and secret in path.read_text()]
     assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0

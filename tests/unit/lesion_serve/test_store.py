@@ -19,6 +19,7 @@ from lesion_core.processes import child_environment
 from lesion_core.wire import PNG_SIGNATURE, HeatMap
 from lesion_core.workspace import Workspace
 from lesion_serve.store import (
+    AnchorFile,
     Database,
     FeedbackRecord,
     PredictionRecord,
@@ -452,6 +453,22 @@ def test_anchors_follow_after_so_many_records(tmp_path: Path) -> None:
 
     assert positions[0] == 1
     assert positions == sorted(positions)
+
+
+def test_the_furthest_anchor_is_found_at_the_end_of_a_long_file(tmp_path: Path) -> None:
+    """Without reading all of it; where the end is damaged, further up."""
+    file = AnchorFile(tmp_path / "heads.jsonl")
+    assert file.latest() is None
+    lines = [json.dumps({"position": n, "digest": "d" * 64, "at": "2026-01-01"}) for n in range(1, 3001)]
+    file.path.write_text("\n".join(lines) + "\n")
+    latest = file.latest()
+    assert latest is not None
+    assert latest.position == 3000
+
+    file.path.write_text("\n".join([lines[0], *["damaged" * 20] * 3000]) + "\n")
+    latest = file.latest()
+    assert latest is not None
+    assert latest.position == 1
 
 
 def test_a_line_that_a_crash_cut_off_is_no_anchor_and_does_no_harm(tmp_path: Path) -> None:

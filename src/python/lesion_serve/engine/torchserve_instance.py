@@ -115,6 +115,8 @@ class TorchServeInstance:
         """End Java and its workers, and remove the folder. Safe to call twice."""
         if hasattr(self, "process"):
             self.process.stop()
+        if self.token:
+            self.management.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._lock >= 0:
             os.close(self._lock)
@@ -127,10 +129,12 @@ class TorchServeInstance:
     def _is_up(self) -> bool:
         try:
             keys = json.loads(self._key_file.read_text())
-            self.token = keys["inference"]["key"]
-            self.management = Management(self.ports.management, keys["management"]["key"])
+            token, management_key = keys["inference"]["key"], keys["management"]["key"]
         except (OSError, ValueError, KeyError):  # not written yet, or only half
             return False
+        if token != self.token:
+            self.token = token
+            self.management = Management(self.ports.management, management_key)
         return self.management.is_up()
 
 

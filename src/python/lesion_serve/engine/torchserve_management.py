@@ -72,6 +72,10 @@ class Management:
         except httpx.HTTPError:
             return False
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def _call(self, method: str, path: str, *, may_be_missing: bool = False, **parameters: str | int) -> httpx.Response:
         try:
             answer = self._client.request(method, path, params=parameters or None)

@@ -111,7 +111,7 @@ class Asking:
         self._deployment = deployment
         self._deadline_s = deadline_s
         self._shadows: set[asyncio.Task[None]] = set()
-        self._records = ThreadPoolExecutor(RECORDS_AT_ONCE, thread_name_prefix="records")
+        self._records = _record_threads()
         metrics.in_progress.set_function(lambda: admission.taken)
 
     def require_place(self, principal: Principal) -> None:
@@ -152,9 +152,10 @@ class Asking:
         await asyncio.gather(*self._shadows, return_exceptions=True)
 
     async def close(self) -> None:
-        """Wait for what is still to be recorded, and end the threads that do it."""
+        """Wait for what is still to be recorded, and end the threads that do it; a later question starts others."""
         await self.settle()
-        await asyncio.to_thread(self._records.shutdown)
+        ending, self._records = self._records, _record_threads()
+        await asyncio.to_thread(ending.shutdown)
 
     async def _ask(self, question: Question, principal: Principal, places: Places) -> Prediction:
         async with places.turn():
@@ -262,6 +263,10 @@ class Asking:
             log.warning("shadow_failed", request_id=question.request_id, version=version, reason=error.message)
         else:
             self._metrics.shadows.labels(outcome="recorded").inc()
+
+
+def _record_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(RECORDS_AT_ONCE, thread_name_prefix="records")
 
 
 def _not_recorded(request_id: str, error: LesionError) -> NotRecordedError:

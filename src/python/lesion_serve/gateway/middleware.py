@@ -23,7 +23,7 @@ UPLOAD_S = 60.0
 BODIES_AT_ONCE = 4
 CLIENT_WENT_AWAY = 499  # as nginx counts it
 # Begins as the record wants its ids to begin.
-_GOOD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{7,63}")
+GOOD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{7,63}")
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ class Around:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         offered = headers.get(REQUEST_ID.lower(), "")
-        is_named = _GOOD_ID.fullmatch(offered) is not None
+        is_named = GOOD_ID.fullmatch(offered) is not None
         request_id = offered if is_named else uuid.uuid4().hex
         scope.setdefault("state", {}).update(request_id=request_id, is_named=is_named)
         status, has_begun, started = 500, False, time.perf_counter()

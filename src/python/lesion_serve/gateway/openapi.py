@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from lesion_core.wire import Prediction
+from lesion_serve.gateway.examples import EXAMPLES, METRICS, REQUEST_ID
 from lesion_serve.gateway.inputs import FORM, IMAGE_TYPES, SUBJECT, SUBJECT_PATTERN
 from lesion_serve.gateway.messages import (
     Agree,
@@ -38,6 +39,8 @@ _METADATA = {
         "anatom_site_general": {"type": ["string", "null"], "description": "A site of the training data"},
     },
 }
+_METADATA_EXAMPLE = {"age_approx": 55, "sex": "female", "anatom_site_general": "posterior torso"}
+_BYTES = "the bytes of the file, as curl --data-binary @image.jpg sends them"
 _HEAT_MAP = "Also draw where the network sees evidence for its most probable diagnosis"
 _PSEUDONYM = {"type": "string", "pattern": SUBJECT_PATTERN}
 _YES_OR_NO = {"enum": ["true", "false"]}
@@ -105,11 +108,16 @@ def _predict(max_images: int) -> dict[str, Any]:
     )
     answers = operation["responses"]["200"]["content"][JSON]
     answers["schema"] = {"anyOf": [_ref(Prediction), _ref(Items)]}
+    del answers["example"]
+    answers["examples"] = {
+        "image": {"summary": "To one image", "value": EXAMPLES[Prediction]},
+        "form": {"summary": "To a form with two images", "value": EXAMPLES[Items]},
+    }
     binary = {"type": "string", "format": "binary"}
     operation["requestBody"] = {
         "required": True,
         "content": {
-            **{kind: {"schema": binary} for kind in IMAGE_TYPES},
+            **{kind: {"schema": binary, "example": _BYTES} for kind in IMAGE_TYPES},
             FORM: {
                 "schema": {
                     "type": "object",
@@ -123,15 +131,24 @@ def _predict(max_images: int) -> dict[str, Any]:
                     },
                 },
                 "encoding": {"metadata": {"contentType": JSON}},
+                "example": {"images": [_BYTES], "metadata": _METADATA_EXAMPLE, "subject": "P-1734"},
             },
         },
     }
     operation["parameters"] = [
         {"name": name, "in": "header", "required": False, "description": text, **shape}
         for name, text, shape in (
-            (METADATA, "What is known of the patient", {"content": {JSON: {"schema": _METADATA}}}),
-            (HEAT_MAP, _HEAT_MAP, {"schema": _YES_OR_NO}),
-            (SUBJECT, "Your own pseudonym for the patient, for erasure; never a name", {"schema": _PSEUDONYM}),
+            (
+                METADATA,
+                "What is known of the patient",
+                {"content": {JSON: {"schema": _METADATA, "example": _METADATA_EXAMPLE}}},
+            ),
+            (HEAT_MAP, _HEAT_MAP, {"schema": _YES_OR_NO, "example": "true"}),
+            (
+                SUBJECT,
+                "Your own pseudonym for the patient, for erasure; never a name",
+                {"schema": _PSEUDONYM, "example": "P-1734"},
+            ),
         )
     ]
     return operation
@@ -155,7 +172,13 @@ def _feedback() -> dict[str, Any]:
 
 def _about_one(operation: dict[str, Any]) -> dict[str, Any]:
     operation["parameters"] = [
-        {"name": "request_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        {
+            "name": "request_id",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "minLength": 1},
+            "example": REQUEST_ID,
+        }
     ]
     return operation
 
@@ -164,11 +187,11 @@ def _operation(summary: str, message: type, *, problems: tuple[int, ...] = (), s
     return {
         "summary": summary,
         "responses": {
-            str(status): {"description": "The answer", "content": {JSON: {"schema": _ref(message)}}},
+            str(status): {"description": "The answer", "content": {JSON: _described(message)}},
             **{
                 str(status): {
                     "description": "No answer, and why",
-                    "content": {MEDIA_TYPE: {"schema": _ref(ProblemDetails)}},
+                    "content": {MEDIA_TYPE: _described(ProblemDetails)},
                 }
                 for status in problems
             },
@@ -178,8 +201,12 @@ def _operation(summary: str, message: type, *, problems: tuple[int, ...] = (), s
 
 def _text(summary: str, *, problems: tuple[int, ...]) -> dict[str, Any]:
     operation = _operation(summary, Status, problems=problems)
-    operation["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    operation["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}, "example": METRICS}}
     return operation
+
+
+def _described(message: type) -> dict[str, Any]:
+    return {"schema": _ref(message), "example": EXAMPLES[message]}
 
 
 def _ref(message: type) -> dict[str, str]:

@@ -35,6 +35,7 @@ class GatewaySettings:
         store_url: database of the prediction store.
         anchors: file of the heads of its chain.
         image_folder, image_key: where images are kept, encrypted, and the key file; both, or none to keep no image.
+        keep_images_days: after which a kept image is erased, by the gateway itself; ``None`` keeps them.
         max_images: of one request.
         max_request_mib: of one request.
         deadline_s: that the answer for one image may take, its record included.
@@ -54,6 +55,7 @@ class GatewaySettings:
     anchors: Path
     image_folder: Path | None = None
     image_key: Path | None = None
+    keep_images_days: float | None = None
     max_images: int = 16
     max_request_mib: int = 4 * DEFAULT_LIMITS.max_bytes // 2**20
     deadline_s: float = 20.0
@@ -71,6 +73,8 @@ class GatewaySettings:
             raise GatewaySettingsError(
                 "Keeping images needs both --keep-images and --image-key: 'lesion-serve audit new-key FILE' makes one."
             )
+        if self.keep_images_days is not None and self.image_folder is None:
+            raise GatewaySettingsError("--keep-images-days is for kept images: give --keep-images and --image-key too.")
         if not self.needs_key and not is_loopback(self.host):
             raise GatewaySettingsError(
                 f"Without API keys everybody who reaches {self.host} could ask, so --no-keys is for loopback only. "

@@ -24,6 +24,7 @@ from lesion_serve.store.records import Receipt
 
 EVERY_RECORDS, EVERY_S = 100, 10.0
 _WAIT_S = 30.0
+_TAIL_BYTES = 64 * 1024
 log = structlog.get_logger()
 
 
@@ -51,18 +52,29 @@ class AnchorFile:
             StoreError: ``anchor_failed``: the file is there and cannot be read.
         """
         try:
-            lines = self.path.read_bytes().split(b"\n")
+            return _anchors(self.path.read_bytes())
         except FileNotFoundError:
             return [], []
         except OSError as error:
-            raise StoreError(f"The anchors {self.path} cannot be read: {error}.", code="anchor_failed") from error
-        anchors, damaged = [], []
-        for number, line in enumerate(lines[:-1], start=1):
-            try:
-                anchors.append(_anchor(line))
-            except (ValueError, TypeError):
-                damaged.append(number)
-        return anchors, damaged
+            raise _unreadable(self.path, error) from error
+
+    def latest(self) -> Anchor | None:
+        """The furthest anchor; of a long file only the end is read, since each anchor stands for all before it.
+
+        Raises:
+            StoreError: ``anchor_failed``: the file is there and cannot be read.
+        """
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(max(0, self.path.stat().st_size - _TAIL_BYTES))
+                found, _ = _anchors(stream.read())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+        if not found:  # damaged there; perhaps not further up
+            found, _ = self.read()
+        return max(found, key=lambda anchor: anchor.position, default=None)
 
     def add(self, head: Receipt) -> None:
         """Write one anchor; it is on the disk when this returns.
@@ -163,6 +175,20 @@ class Anchoring:
                 log.error("anchor_failed", reason=error.message)
                 # Neither spin on a full disk, nor wait for so many records again.
                 self._closing.wait(min(self._every_s, 1.0))
+
+
+def _anchors(text: bytes) -> tuple[list[Anchor], list[int]]:
+    anchors, damaged = [], []
+    for number, line in enumerate(text.split(b"\n")[:-1], start=1):
+        try:
+            anchors.append(_anchor(line))
+        except (ValueError, TypeError):
+            damaged.append(number)
+    return anchors, damaged
+
+
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"The anchors {path} cannot be read: {error}.", code="anchor_failed")
 
 
 def _anchor(line: bytes) -> Anchor:

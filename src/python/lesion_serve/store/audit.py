@@ -93,13 +93,12 @@ def verify(database: Database, anchors: AnchorFile, images: ImageStore | None = 
     )
 
 
-def check_last_anchor(connection: sa.Connection, anchors: Sequence[Anchor], path: Path) -> None:
+def check_last_anchor(connection: sa.Connection, last: Anchor, path: Path) -> None:
     """A quick look on opening: is the last anchored head still in the database?
 
     Raises:
         StoreError: ``behind_anchor``.
     """
-    last = max(anchors, key=lambda anchor: anchor.position)
     digest = connection.scalar(sa.select(event.c.digest).where(event.c.position == last.position))
     if digest != last.digest:
         state = "is not there" if digest is None else "is another one"

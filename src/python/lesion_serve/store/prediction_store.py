@@ -263,10 +263,10 @@ class PredictionStore:
         lock = FileLock(file.path.with_name(f"{file.path.name}.opening"), timeout=WAIT_S, mode=0o600)
         try:
             with lock:
-                anchors, _ = file.read()
+                latest = file.latest()
                 with self._appender.writing() as chain:
-                    if anchors:
-                        check_last_anchor(chain.connection, anchors, file.path)
+                    if latest is not None:
+                        check_last_anchor(chain.connection, latest, file.path)
                     else:
                         # Its place tells an audit: 1 for a new chain, later where the anchors were lost.
                         chain.add(Entry(at=datetime.now(UTC), kind=Kind.OPENED, content={"format": 1}))
