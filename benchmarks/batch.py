@@ -25,7 +25,7 @@ import psutil
 from lesion_core.processes import child_environment
 from lesion_serve.predictor import Predictor
 
-LOOP_IMAGES = 400
+LOOP_IMAGES = 2_000
 LINKS = 50_000  # of one file; file systems have a limit
 
 

@@ -20,6 +20,7 @@ from lesion_serve import __version__
 from lesion_serve.deployment_cli import CHAMPION
 
 if TYPE_CHECKING:
+    from lesion_core.bundle import Bundle
     from lesion_serve.batch.answering import Model
     from lesion_serve.batch.run import Summary
 
@@ -40,6 +41,8 @@ def predict(
     layout: Literal["full", "isic"] = "full",
     metadata: ExistingFile | None = None,
     workers: Positive | None = None,
+    ray: bool = False,
+    ray_address: str | None = None,
     overwrite: bool = False,
     tracking_uri: str | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
@@ -67,7 +70,11 @@ def predict(
         A CSV file with image (a file's name without its ending), age_approx, sex and anatom_site_general, as ISIC 2019
         has it.
     workers
-        Processes that answer, one thread each; by default as many as there are cores.
+        Processes that answer, one thread each; by default as many as there are cores, or CPUs in the Ray cluster.
+    ray
+        Answer with Ray Data, in a cluster that is started here and ends with the run. Needs lesion-serve[ray].
+    ray_address
+        Of a Ray cluster that exists, HOST:PORT; the paths have to lead to the images on each of its hosts.
     overwrite
         Replace OUT where it exists, and forget an unfinished run.
     tracking_uri
@@ -91,7 +98,7 @@ def predict(
     configure_logging()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     paths = (path, *more)
-    answering_model = _find_model(model, layout, tracking_uri)
+    bundle, answering_model = _find_model(model, layout, tracking_uri)
     settings = BatchSettings(
         bundle=answering_model.identity.bundle_digest,
         version=answering_model.identity.version,
@@ -107,9 +114,17 @@ def predict(
         listing=Listing(paths=paths, metadata=metadata, needs_names=layout == "isic"),
         overwrite=overwrite,
     )
-    pool = WorkerPool(answering_model, workers=workers or len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0))
+    if ray or ray_address is not None:
+        from lesion_serve.batch.on_ray import answering_on_ray
+        from lesion_serve.ray_cluster import import_ray
+
+        import_ray()
+        answering = answering_on_ray(bundle, answering_model, address=ray_address, workers=workers, cpus=cores)
+    else:
+        answering = WorkerPool(answering_model, workers=workers or cores).answers
     try:
-        summary = run_batch(batch, pool.answers, shown_progress)
+        summary = run_batch(batch, answering, shown_progress)
     except KeyboardInterrupt:
         print("lesion-serve: stopped. Repeat the command to go on with what is not answered yet.", file=sys.stderr)
         sys.exit(130)
@@ -118,7 +133,7 @@ def predict(
         sys.exit(1)
 
 
-def _find_model(source: str, layout: Literal["full", "isic"], tracking_uri: str | None) -> Model:
+def _find_model(source: str, layout: Literal["full", "isic"], tracking_uri: str | None) -> tuple[Bundle, Model]:
     """Find the bundle, and check that the layout fits it, before anything is begun."""
     from lesion_core.wire import ModelIdentity
     from lesion_serve.batch.answering import Model
@@ -128,14 +143,11 @@ def _find_model(source: str, layout: Literal["full", "isic"], tracking_uri: str 
     bundle, version = find_bundle(source, workspace=Workspace.default(), tracking_uri=tracking_uri)
     manifest = bundle.manifest
     layout_of(layout, manifest.taxonomy.codes)
-    return Model(
-        folder=str(bundle.folder.resolve()),
-        identity=ModelIdentity(
-            name=manifest.name, version=version, backbone=manifest.backbone.name, bundle_digest=bundle.digest
-        ),
-        codes=manifest.taxonomy.codes,
-        layout=layout,
+    identity = ModelIdentity(
+        name=manifest.name, version=version, backbone=manifest.backbone.name, bundle_digest=bundle.digest
     )
+    folder = str(bundle.folder.resolve())
+    return bundle, Model(folder=folder, identity=identity, codes=manifest.taxonomy.codes, layout=layout)
 
 
 def _digest(path: Path) -> str:

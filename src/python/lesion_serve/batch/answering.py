@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import attrs
 import structlog
@@ -99,6 +100,13 @@ class Model:
         """What is written down of an image for which this was said."""
         cells = layout_of(self.layout, self.codes).cells(self.identity, sha256, said)
         return Answer(task.number, said.code if isinstance(said, Problem) else None, cells)
+
+
+class Answers(Protocol):
+    """What answers tasks: an ``Answerer``."""
+
+    def answer(self, task: Task) -> Answer:
+        """Answer for one image; never raises for what is wrong with it."""
 
 
 class Answerer:

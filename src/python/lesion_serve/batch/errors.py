@@ -10,7 +10,7 @@ class BatchError(LesionError):
 
     Codes: ``bad_output``, ``output_exists``, ``another_run`` (an unfinished one with other settings), ``in_use``,
     ``damaged_journal``, ``journal_failed``, ``no_images``, ``unreadable_folder``, ``same_names``, ``other_taxonomy``,
-    ``model_did_not_load``, ``workers_died``, ``no_ray``, ``ray_failed``.
+    ``model_did_not_load``, ``workers_died``.
     """
 
     code = "batch_failed"

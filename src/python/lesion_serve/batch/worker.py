@@ -7,22 +7,14 @@ import json
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Protocol
 
 import cattrs
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
-from lesion_serve.batch.answering import Answer, Answerer, Model, Task
+from lesion_serve.batch.answering import Answerer, Answers, Model, Task
 
 READY, FAILED = b"ready", b"failed:"
-
-
-class Answers(Protocol):
-    """What a worker asks: an ``Answerer``."""
-
-    def answer(self, task: Task) -> Answer:
-        """Answer for one image."""
 
 
 def serve(connection: Connection, load: Callable[[Model], Answers]) -> None:
