@@ -136,7 +136,7 @@ def stock_torchserve(bundle: Path, folder: Path, *, workers: int) -> Iterator[tu
     try:
         (instance.folder / "models" / "stock.mar").write_bytes((folder / "stock.mar").read_bytes())
         instance.management.register("stock.mar", workers=workers)
-        _wait(lambda: all(worker.is_ready for worker in instance.management.workers("stock", "1.0")))
+        _wait(lambda: [one.is_ready for one in instance.management.workers("stock", "1.0")] == [True] * workers)
         headers = {"Authorization": f"Bearer {instance.token}", "Content-Type": "image/jpeg"}
         yield f"http://127.0.0.1:{instance.ports.inference}/predictions/stock", headers
     finally:
