@@ -24,6 +24,7 @@ from lesion_core.decision.decide import fit_decision
 from lesion_core.decision.metadata import metadata_features
 from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
 from lesion_core.decision.parameters import OodDetector
+from lesion_core.drift_reference import DRIFT, DriftReference, fit_projection
 from lesion_core.interval import Interval
 from lesion_core.preprocess import normalise, resize_square
 from lesion_core.preprocess_spec import Views
@@ -31,6 +32,7 @@ from lesion_core.taxonomy import ISIC_2019
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
 from lesion_plugins.weights import weights_to_bytes
+from support.samples import FEATURES, draw_sample
 
 SIDE_PX = 64
 
@@ -99,6 +101,15 @@ def with_metadata_branch(bundle: Bundle, folder: Path, sites: tuple[str, ...] = 
     )
     files = {name: bundle.read(name) for name in bundle.manifest.files}
     return write_bundle(folder, manifest, {**files, WEIGHTS: weights_to_bytes(model)})
+
+
+def with_drift(bundle: Bundle, folder: Path, *, features: int = FEATURES) -> Bundle:
+    """A bundle like another that has a sample to compare with: drawn numbers, and a projection of its embeddings."""
+    length = safetensors.numpy.load(bundle.read(REFERENCE))["class_means"].shape[1]
+    embeddings = np.random.default_rng(0).normal(size=(4 * features, length))
+    drift = DriftReference(projection=fit_projection(embeddings, features=features), sample=draw_sample(120, seed=1))
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    return write_bundle(folder, attrs.evolve(bundle.manifest, files={}), {**files, DRIFT: drift.to_bytes()})
 
 
 def with_views(bundle: Bundle, folder: Path, views: Views) -> Bundle:

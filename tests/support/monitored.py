@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import attrs
 import numpy as np
@@ -16,7 +15,7 @@ from lesion_core.wire import (
     Features,
     MalignancyRisk,
     OutOfDistribution,
-    Prediction,
+    describe,
 )
 from lesion_serve.monitor.report import Baseline
 from lesion_serve.store import FeedbackRecord, PredictionRecord, PredictionStore, Role, Source, Verdict
@@ -35,31 +34,32 @@ def answer_like(sample: DriftSample, row: int, *, number: int, version: str = "1
     """The answer for one image of a sample, with its features."""
     shares = np.float64(sample.probabilities[row]) / np.float64(sample.probabilities[row]).sum()
     plain = make_answer(number, version=version)
-    fields: dict[str, Any] = {field.name: getattr(plain, field.name) for field in attrs.fields(Prediction)}
-    fields["probabilities"] = tuple(
-        ClassProbability(code=one.code, name=one.name, malignancy=one.malignancy, probability=float(share))
-        for one, share in zip(ISIC_2019.diagnoses, shares, strict=True)
-    )
-    fields["out_of_distribution"] = OutOfDistribution(
-        detector="mahalanobis",
-        score=float(sample.strangeness[row]),
-        threshold=2.0,
-        is_outside=bool(sample.strangeness[row] > 2.0),
-    )
     risk = float(shares[:2].sum())
-    fields["risk"] = MalignancyRisk(
-        probability=risk,
-        band="low" if risk < 0.1 else "high",
-        lower=0.0,
-        upper=0.5,
-        sensitivity=0.95,
-        images=9,
-        malignant=1,
-        prevalence=0.2,
-    )
-    return DescribedPrediction(
-        **fields,
-        features=Features(
+    return describe(
+        attrs.evolve(
+            plain,
+            probabilities=tuple(
+                ClassProbability(code=one.code, name=one.name, malignancy=one.malignancy, probability=float(share))
+                for one, share in zip(ISIC_2019.diagnoses, shares, strict=True)
+            ),
+            out_of_distribution=OutOfDistribution(
+                detector="mahalanobis",
+                score=float(sample.strangeness[row]),
+                threshold=2.0,
+                is_outside=bool(sample.strangeness[row] > 2.0),
+            ),
+            risk=MalignancyRisk(
+                probability=risk,
+                band="low" if risk < 0.1 else "high",
+                lower=0.0,
+                upper=0.5,
+                sensitivity=0.95,
+                images=9,
+                malignant=1,
+                prevalence=0.2,
+            ),
+        ),
+        Features(
             embedding_base64=embedding_to_text(sample.embeddings[row]),
             probabilities=tuple(float(share) for share in shares),
             quality={name: float(values[row]) for name, values in sample.quality.items()},

@@ -156,5 +156,9 @@ LIMITS = (
 
 def assess_quality(image: NDArray[np.uint8]) -> tuple[QualityFinding, ...]:
     """Findings for one image: uint8 ``(H, W, 3)``, RGB → none, one or several, in the order of ``LIMITS``."""
-    measures = measure_quality(image)
+    return findings_of(measure_quality(image))
+
+
+def findings_of(measures: QualityMeasures) -> tuple[QualityFinding, ...]:
+    """Findings for what was measured on one image, in the order of ``LIMITS``."""
     return tuple(finding for limit in LIMITS if (finding := limit.finding(measures)) is not None)

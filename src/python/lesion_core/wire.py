@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -220,6 +220,12 @@ class DescribedPrediction(Prediction):
         return Prediction(**{field.name: getattr(self, field.name) for field in attrs.fields(Prediction)})
 
 
+def describe(prediction: Prediction, features: Features) -> DescribedPrediction:
+    """The answer with its features."""
+    fields = {field.name: getattr(prediction, field.name) for field in attrs.fields(Prediction)}
+    return DescribedPrediction(**fields, features=features)
+
+
 @attrs.frozen(kw_only=True)
 class Problem:
     """Why there is no answer: a stable ``code``, a sentence for people, and the request it belongs to."""
@@ -255,6 +261,20 @@ def from_json(text: str | bytes, kind: type[Message]) -> Message:
     Raises:
         WireError: not JSON, another schema version, or fields missing, unknown or out of range.
     """
+    return _structured(_read(text), kind)
+
+
+def answer_from_json(text: str | bytes) -> Prediction:
+    """Read an answer: a ``DescribedPrediction`` where it comes with features.
+
+    Raises:
+        WireError: as ``from_json``.
+    """
+    data = _read(text)
+    return _structured(data, DescribedPrediction if "features" in data else Prediction)
+
+
+def _read(text: str | bytes) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except ValueError as error:
@@ -267,6 +287,10 @@ def from_json(text: str | bytes, kind: type[Message]) -> Message:
             f"The answer has schema version {version!r}; this program reads {SCHEMA_VERSION}. "
             "Use the same release of Lesion on both sides."
         )
+    return data
+
+
+def _structured(data: Mapping[str, Any], kind: type[Message]) -> Message:
     try:
         return _converter.structure(data, kind)
     except Exception as error:

@@ -62,7 +62,11 @@ class Handler:
             body = _image_bytes(item, header_of(headers, "Content-Type"))
             asked = read_headers(headers)
             prediction = self._predictor.predict(
-                body, metadata=asked.metadata, heat_map=asked.heat_map, request_id=request_id
+                body,
+                metadata=asked.metadata,
+                heat_map=asked.heat_map,
+                features=asked.features,
+                request_id=request_id,
             )
             return to_json(prediction)
         except (ImageError, RequestHeaderError) as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import attrs
 import cv2
 import numpy as np
 import safetensors.numpy
@@ -19,18 +20,22 @@ from lesion_core.decision.metadata import PatientMetadata, encode_metadata
 from lesion_core.decision.ood import NetworkOutput
 from lesion_core.decision.parameters import DecisionParameters
 from lesion_core.decision.triage import band_of
+from lesion_core.drift_reference import DRIFT, Projection, embedding_to_text, read_projection
 from lesion_core.preprocess import decode_for, normalise, resize_square
-from lesion_core.quality import assess_quality
+from lesion_core.quality import findings_of
+from lesion_core.quality_measures import QualityMeasures, measure_quality
 from lesion_core.views import views_of
 from lesion_core.wire import (
     ClassProbability,
     ConformalSet,
+    Features,
     HeatMap,
     MalignancyRisk,
     ModelIdentity,
     OutOfDistribution,
     Prediction,
     QualityFinding,
+    describe,
 )
 from lesion_plugins.registry import BackboneRegistry
 from lesion_serve.heat_map import draw_heat_map, evidence_for
@@ -54,6 +59,8 @@ class Predictor:
         self._manifest = manifest
         self._network = load_network(bundle, registry, engine=engine, threads=threads)
         self._reference = safetensors.numpy.load(bundle.read(REFERENCE))
+        # What makes embeddings comparable with the bundle's sample; older bundles have none.
+        self._projection = read_projection(bundle.read(DRIFT)) if DRIFT in manifest.files else None
         self.identity = ModelIdentity(
             name=manifest.name, version=version, backbone=manifest.backbone.name, bundle_digest=bundle.digest
         )
@@ -90,6 +97,7 @@ class Predictor:
         *,
         metadata: PatientMetadata | None = None,
         heat_map: bool = False,
+        features: bool = False,
         request_id: str | None = None,
     ) -> Prediction:
         """Answer for one image.
@@ -99,6 +107,8 @@ class Predictor:
             metadata: age, sex and site where they are known; used where the model was measured with them.
             heat_map: also draw where the network finds evidence for the most probable trained diagnosis. The network
                 has what it takes at hand after every answer, so nothing is computed unless it is asked for.
+            features: answer with a ``DescribedPrediction``, for whoever keeps the record, where the bundle has what
+                that takes.
             request_id: named in the answer; a new one where it is ``None``.
         Raises:
             ImageError: the bytes are not an acceptable image.
@@ -108,7 +118,8 @@ class Predictor:
         with _timed(timings, "decode"):
             image = decode_for(data, spec)
         with _timed(timings, "quality"):
-            quality = assess_quality(image)
+            measures = measure_quality(image)
+            quality = findings_of(measures)
         with _timed(timings, "preprocess"):
             square = resize_square(image, spec)
         with_metadata = None if metadata is None else self._manifest.decision_with_metadata
@@ -128,7 +139,33 @@ class Predictor:
         if heat_map and answer.feature_map is not None:
             with _timed(timings, "heat_map"):
                 drawn = self._draw(square, answer.feature_map, decisions)
-        return self._answer(decisions, parameters, quality, timings, drawn, request_id or uuid.uuid4().hex)
+        answered = self._answer(decisions, parameters, quality, timings, drawn, request_id or uuid.uuid4().hex)
+        if not features or self._projection is None:
+            return answered
+        with _timed(timings, "features"):
+            return describe(answered, self._features(self._projection, output, parameters, decisions, measures))
+
+    def _features(
+        self,
+        projection: Projection,
+        output: NetworkOutput,
+        parameters: DecisionParameters,
+        decisions: Decisions,
+        measures: QualityMeasures,
+    ) -> Features:
+        alone = decisions
+        if parameters.metadata is not None:  # drift is compared with answers to images alone
+            alone = decide(
+                output,
+                parameters=self._manifest.decision,
+                reference=self._reference,
+                taxonomy=self._manifest.taxonomy,
+            )
+        return Features(
+            embedding_base64=embedding_to_text(projection(output.embeddings)[0]),
+            probabilities=tuple(alone.probabilities[0].tolist()),
+            quality=attrs.asdict(measures),
+        )
 
     def _draw(self, square: NDArray[np.uint8], feature_maps: NDArray[np.float32], decisions: Decisions) -> HeatMap:
         top = int(decisions.top_trained[0])  # none of the above has no logit that could be explained

@@ -2,6 +2,7 @@
 
     X-Lesion-Metadata: {"age_approx": 55, "sex": "female", "anatom_site_general": "anterior torso"}
     X-Lesion-Heat-Map: true
+    X-Lesion-Features: true     (of the gateway: what monitoring compares)
 
 Imports nothing that a worker of TorchServe lacks.
 """
@@ -18,6 +19,7 @@ from lesion_core.errors import LesionError
 
 METADATA = "X-Lesion-Metadata"
 HEAT_MAP = "X-Lesion-Heat-Map"
+FEATURES = "X-Lesion-Features"
 
 
 class RequestHeaderError(LesionError):
@@ -28,10 +30,11 @@ class RequestHeaderError(LesionError):
 
 @attrs.frozen(kw_only=True)
 class Asked:
-    """What the headers say: of the patient, ``None`` where nothing was sent, and whether a heat map is wanted."""
+    """What the headers say: of the patient, ``None`` where nothing was sent; and what is wanted beside an answer."""
 
     metadata: PatientMetadata | None = None
     heat_map: bool = False
+    features: bool = False
 
 
 def header_of(headers: Mapping[str, str], name: str) -> str | None:
@@ -40,17 +43,18 @@ def header_of(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def read_headers(headers: Mapping[str, str]) -> Asked:
-    """Read both headers; others are left alone.
+    """Read our headers; others are left alone.
 
     Raises:
         RequestHeaderError: ``bad_metadata``: not a JSON object of ``PatientMetadata``'s fields; ``bad_request``: a wish
-            for a heat map that is neither ``true`` nor ``false``.
+            for a heat map or for features that is neither ``true`` nor ``false``.
     """
-    wish = header_of(headers, HEAT_MAP)
-    if wish not in (None, "true", "false"):
-        raise RequestHeaderError(f"{HEAT_MAP} is true or false, got {wish[:80]!r}.")
     told = header_of(headers, METADATA)
-    return Asked(metadata=None if told is None else _read_metadata(told), heat_map=wish == "true")
+    return Asked(
+        heat_map=_is_wanted(headers, HEAT_MAP),
+        features=_is_wanted(headers, FEATURES),
+        metadata=None if told is None else _read_metadata(told),
+    )
 
 
 def metadata_of(told: object) -> PatientMetadata:
@@ -72,6 +76,13 @@ def metadata_of(told: object) -> PatientMetadata:
         return PatientMetadata(**told)
     except ValueError as error:
         raise _bad_metadata(str(error.args[0])) from error
+
+
+def _is_wanted(headers: Mapping[str, str], name: str) -> bool:
+    wish = header_of(headers, name)
+    if wish not in (None, "true", "false"):
+        raise RequestHeaderError(f"{name} is true or false, got {wish[:80]!r}.")
+    return wish == "true"
 
 
 def _read_metadata(text: str) -> PatientMetadata:

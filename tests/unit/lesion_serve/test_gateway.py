@@ -500,8 +500,8 @@ def test_a_challenger_in_the_shadow_draws_nothing(gateway: GatewayUnderTest) -> 
     gateway.ask(headers={**JPEG, "X-Lesion-Heat-Map": "true", "X-Lesion-Metadata": '{"sex": "male"}'})
 
     (_, _, shown), (_, _, hidden) = gateway.engine.asked
-    assert sorted(shown) == ["X-Lesion-Heat-Map", "X-Lesion-Metadata"]
-    assert sorted(hidden) == ["X-Lesion-Metadata"]
+    assert sorted(shown) == ["X-Lesion-Features", "X-Lesion-Heat-Map", "X-Lesion-Metadata"]
+    assert sorted(hidden) == ["X-Lesion-Features", "X-Lesion-Metadata"]
 
 
 def test_a_share_of_the_answers_is_the_challengers(gateway: GatewayUnderTest) -> None:

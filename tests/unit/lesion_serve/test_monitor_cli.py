@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from lesion_core import logs
-from lesion_core.bundle import Bundle, write_bundle
+from lesion_core.bundle import Bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.datasets.isic import IMAGES
-from lesion_core.drift_reference import DRIFT, DriftReference, fit_projection
+from lesion_core.drift_reference import DRIFT
 from lesion_core.errors import BundleError, LesionError
 from lesion_core.monitoring import MonitoringReport
 from lesion_core.service import from_json
@@ -25,10 +25,10 @@ from lesion_serve.monitor.cases import export_cases
 from lesion_serve.monitor.reference import baseline_of
 from lesion_serve.monitor.report import MonitorError
 from lesion_serve.store import ImageKey, ImageStore, PredictionRecord, Source, Window, create_key
-from support.bundles import make_tiny_bundle
+from support.bundles import make_tiny_bundle, with_drift
 from support.images import encoded_lesion
 from support.monitored import answer_like, fill, review
-from support.samples import FEATURES, draw_sample
+from support.samples import draw_sample
 from support.stored import CLINICIAN, START, anchors_in, open_store, url_in
 
 Command = Callable[..., int]
@@ -38,11 +38,7 @@ Command = Callable[..., int]
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle with a sample to compare with."""
     folder = tmp_path_factory.mktemp("bundle")
-    plain = make_tiny_bundle(folder / "plain")
-    projection = fit_projection(np.random.default_rng(0).normal(size=(50, 20)), features=FEATURES)
-    drift = DriftReference(projection=projection, sample=draw_sample(120, seed=1)).to_bytes()
-    files = {name: plain.read(name) for name in plain.manifest.files}
-    return write_bundle(folder / "whole", attrs.evolve(plain.manifest, files={}), {**files, DRIFT: drift})
+    return with_drift(make_tiny_bundle(folder / "plain"), folder / "whole")
 
 
 @pytest.fixture

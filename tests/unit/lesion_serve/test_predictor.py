@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import safetensors.numpy
 import torch
 from PIL import Image
 
-from lesion_core.bundle import REFERENCE, Bundle
+from lesion_core.bundle import REFERENCE, Bundle, write_bundle
 from lesion_core.datasets.synthetic import draw_lesion
 from lesion_core.decision.decide import decide
-from lesion_core.decision.metadata import PatientMetadata
+from lesion_core.decision.metadata import PatientMetadata, metadata_features
 from lesion_core.decision.ood import NetworkOutput
+from lesion_core.decision.parameters import MetadataAdjustment
+from lesion_core.drift_reference import DRIFT, embedding_from_text, read_projection
 from lesion_core.errors import BundleError, ImageError
-from lesion_core.preprocess import load_square, normalise, resize_square
+from lesion_core.preprocess import decode_for, load_square, normalise, resize_square
 from lesion_core.preprocess_spec import Views
+from lesion_core.quality_measures import measure_quality
 from lesion_core.taxonomy import ISIC_2019
-from lesion_core.wire import Prediction, from_json, to_json
+from lesion_core.wire import DescribedPrediction, Prediction, from_json, to_json
 from lesion_plugins.classifier import classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
 from lesion_serve.predictor import Predictor
-from support.bundles import make_tiny_bundle, with_metadata_branch, with_views
+from support.bundles import make_tiny_bundle, with_drift, with_metadata_branch, with_views
 from support.image_files import encoded
 from support.images import encoded_lesion
 
@@ -144,3 +148,54 @@ def test_a_network_that_takes_metadata_is_told_what_is_known(bundle: Bundle, tmp
     assert answer(PatientMetadata(sex="male")) != answer(None)
     assert answer(PatientMetadata(anatom_site_general="back")) != answer(None)
     assert answer(PatientMetadata(anatom_site_general="nowhere")) == answer(None)
+
+
+def test_features_describe_the_image_as_the_reference_does(bundle: Bundle, tmp_path: Path) -> None:
+    """The projected embedding, to half precision; the measures; and what the image alone would be called."""
+    described = with_drift(bundle, tmp_path / "described")
+    manifest, data = described.manifest, encoded_lesion(side_px=200)
+    answer = Predictor.load(described.folder, version="7").predict(data, features=True)
+    model = classifier_from_bundle(described, BackboneRegistry.load())
+    with torch.inference_mode():
+        output = model(torch.from_numpy(normalise(load_square(data, manifest.preprocess)[None], manifest.preprocess)))
+    projected = read_projection(described.read(DRIFT))(output.embedding.numpy())[0]
+
+    assert isinstance(answer, DescribedPrediction)
+    embedding = embedding_from_text(answer.features.embedding_base64)
+    np.testing.assert_allclose(embedding, projected, atol=1e-3)
+    assert np.abs(embedding).max() > 0.001
+    assert answer.features.quality == attrs.asdict(measure_quality(decode_for(data, manifest.preprocess)))
+    assert list(answer.features.probabilities) == [one.probability for one in answer.probabilities]
+    assert set(answer.timings_ms) == {"decode", "quality", "preprocess", "network", "decision", "features"}
+
+
+def test_features_do_not_depend_on_what_is_known_of_the_patient(bundle: Bundle, tmp_path: Path) -> None:
+    """A clinic that begins to send the age is no drift."""
+    alike = attrs.evolve(bundle.manifest.decision.ood, threshold=1e9)  # no image is strange to it
+    plain = attrs.evolve(bundle.manifest.decision, ood=alike)
+    adjusted = attrs.evolve(
+        plain,
+        metadata=MetadataAdjustment(sites=("back",), weights=((0.9, *[0.0] * 7),) * metadata_features(("back",))),
+    )
+    manifest = attrs.evolve(bundle.manifest, decision=plain, decision_with_metadata=adjusted, files={})
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    whole = with_drift(write_bundle(tmp_path / "adjusted", manifest, files), tmp_path / "described")
+    predictor = Predictor.load(whole.folder, version="7")
+    told = PatientMetadata(age_approx=80, sex="male", anatom_site_general="back")
+
+    with_it = predictor.predict(encoded_lesion(), metadata=told, features=True)
+    without = predictor.predict(encoded_lesion(), features=True)
+
+    assert isinstance(with_it, DescribedPrediction)
+    assert isinstance(without, DescribedPrediction)
+    assert with_it.probabilities != without.probabilities
+    assert with_it.features == without.features
+
+
+def test_features_come_only_where_they_are_asked_for_and_can_be_had(bundle: Bundle, tmp_path: Path) -> None:
+    """An older bundle, without a sample to compare with, answers as ever."""
+    described = Predictor.load(with_drift(bundle, tmp_path / "described").folder, version="7")
+    older = Predictor.load(bundle.folder, version="7")
+
+    assert type(described.predict(encoded_lesion())) is Prediction
+    assert type(older.predict(encoded_lesion(), features=True)) is Prediction

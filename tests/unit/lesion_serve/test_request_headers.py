@@ -69,11 +69,13 @@ def test_metadata_that_cannot_be_used_is_refused_with_the_reason(told: str, reas
     assert len(caught.value.message) < 400
 
 
+@pytest.mark.parametrize(("name", "field"), [("X-Lesion-Heat-Map", "heat_map"), ("X-Lesion-Features", "features")])
 @pytest.mark.parametrize("wish", ["", "True", "1", "yes", "MEL", "x" * 5000])
-def test_a_wish_for_a_heat_map_is_true_or_false(wish: str) -> None:
+def test_a_wish_is_true_or_false(name: str, field: str, wish: str) -> None:
     """Nothing else is guessed at."""
-    assert not read_headers({"X-Lesion-Heat-Map": "false"}).heat_map
-    with pytest.raises(RequestHeaderError, match="X-Lesion-Heat-Map is true or false") as caught:
-        read_headers({"X-Lesion-Heat-Map": wish})
+    assert getattr(read_headers({name: "true"}), field)
+    assert not getattr(read_headers({name: "false"}), field)
+    with pytest.raises(RequestHeaderError, match=f"{name} is true or false") as caught:
+        read_headers({name: wish})
     assert caught.value.code == "bad_request"
     assert len(caught.value.message) < 200

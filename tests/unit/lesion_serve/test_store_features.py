@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from lesion_core.drift_reference import embedding_from_text, embedding_to_text
-from lesion_core.wire import DescribedPrediction, Features, Prediction, from_json, to_json
+from lesion_core.wire import DescribedPrediction, Features, Prediction, answer_from_json, describe, from_json, to_json
 from lesion_serve.store import AlertRecord, PredictionRecord, PredictionStore, Role, Source, StoreError, Verdict, Window
 from lesion_serve.store.tables import event, feature
 from support.stored import CLINICIAN, START, check, make_answer, make_comment, make_record, open_store
@@ -29,9 +29,7 @@ def make_features(number: int) -> Features:
 
 def described(number: int) -> DescribedPrediction:
     """An answer with its features."""
-    answer = make_answer(number)
-    fields = {field.name: getattr(answer, field.name) for field in attrs.fields(Prediction)}
-    return DescribedPrediction(**fields, features=make_features(number))
+    return describe(make_answer(number), make_features(number))
 
 
 def record_of(number: int, **more: Any) -> PredictionRecord:
@@ -104,7 +102,8 @@ def test_the_wire_carries_features_only_to_whoever_asks_for_them() -> None:
     told = described(1)
 
     assert from_json(to_json(told), Prediction) == make_answer(1) == told.undescribed
-    assert from_json(to_json(told), DescribedPrediction) == told
+    assert answer_from_json(to_json(told)) == told
+    assert answer_from_json(to_json(make_answer(1))) == make_answer(1)
     np.testing.assert_array_equal(embedding_from_text(told.features.embedding_base64), [0.25, -1.5])
 
 

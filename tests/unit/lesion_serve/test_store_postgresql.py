@@ -11,8 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from lesion_core.processes import child_environment
+from lesion_serve.monitor.report import Wanted, make_report
 from lesion_serve.store import AnchorFile, Database, PredictionStore, StoreError, Window, verify
+from support.monitored import baseline, fill, review
 from support.postgres import private_postgres
+from support.samples import draw_sample
 from support.stored import CLINICIAN, START, answer_of, make_comment, make_record
 
 APPEND = """
@@ -148,3 +151,19 @@ def test_a_server_that_refuses_is_named_without_its_password(postgres: str) -> N
     assert refused.value.code == "store_unreachable"
     assert "guessed3" not in refused.value.message
     assert "authentication failed" in refused.value.message
+
+
+def test_monitoring_reads_and_forgets_there_as_well(url: str, tmp_path: Path) -> None:
+    """Pages of predictions, features, reviews; and none is left once they are erased."""
+    with PredictionStore.open(url, anchors=tmp_path / "heads.jsonl") as store:
+        requests = fill(store, draw_sample(40, seed=4, shift=3.0))
+        review(store, requests[0])
+        report = make_report(store, Wanted(last=39), baseline())
+        store.erase_subject("patient-1", principal=CLINICIAN, reason="case-1")
+        left = store.erase_old_features(older_than_days=0)
+
+        assert report.predictions == 39
+        assert {check.name for check in report.checks if check.is_alarm} == {"embedding"}
+        assert make_report(store, Wanted(), None).feedback.reviewed == 1
+        assert left == 39
+    assert found_in(url, tmp_path / "heads.jsonl") == []

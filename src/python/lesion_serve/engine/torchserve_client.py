@@ -11,7 +11,7 @@ import attrs
 import httpx
 
 from lesion_core.errors import WireError
-from lesion_core.wire import Prediction, Problem, from_json
+from lesion_core.wire import Prediction, Problem, answer_from_json, from_json
 from lesion_serve.engine.engine import (
     BusyError,
     DeadlineError,
@@ -85,7 +85,7 @@ def read_answer(status: int, body: bytes, request_id: str) -> Prediction:
     """
     try:
         if status == 200:
-            return attrs.evolve(from_json(body, Prediction), request_id=request_id)
+            return attrs.evolve(answer_from_json(body), request_id=request_id)
         raise RefusedError(status, attrs.evolve(from_json(body, Problem), request_id=request_id))
     except WireError as error:
         if status == 200:
