@@ -8,22 +8,24 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from lesion_core.monitoring import MonitoringReport
+from lesion_core.service import Caller, Feedback, Label, Page, Record, Versions
 from lesion_core.wire import Prediction
 from lesion_serve.gateway.inputs import FORM, IMAGE_TYPES, SUBJECT, SUBJECT_PATTERN
 from lesion_serve.gateway.messages import (
     Agree,
     Comment,
-    Feedback,
     Items,
-    Label,
     Models,
     Other,
     ProblemDetails,
-    Record,
+    Promote,
+    Rollback,
     Status,
 )
 from lesion_serve.gateway.problems import MEDIA_TYPE
 from lesion_serve.request_headers import HEAT_MAP, METADATA
+from lesion_serve.store import LONGEST_PAGE, Verdict
 
 JSON = "application/json"
 _REF = "#/components/schemas/{name}"
@@ -49,7 +51,10 @@ _FEEDBACK_EXAMPLES = {
     },
 }
 _FEEDBACK = (Agree, Other, Comment)
-_MESSAGES = (Prediction, Items, Models, Label, Record, Feedback, *_FEEDBACK, Status, ProblemDetails)
+_MESSAGES = (
+    *(Prediction, Items, Page, Record, Feedback, *_FEEDBACK),
+    *(Models, Label, Versions, Promote, Rollback, Caller, MonitoringReport, Status, ProblemDetails),
+)
 
 
 def describe(app: FastAPI, *, needs_key: bool, max_images: int) -> None:
@@ -82,6 +87,17 @@ def _document(app: FastAPI, *, needs_key: bool, max_images: int) -> dict[str, An
             _operation("A prediction that was given, with its feedback", Record, problems=(400, 401, 403, 404, 503))
         ),
         ("/v1/predictions/{request_id}/feedback", "post"): _feedback(),
+        ("/v1/predictions", "get"): _search(),
+        ("/v1/caller", "get"): _operation("Who the key stands for, and what it may do", Caller, problems=(401,)),
+        ("/v1/versions", "get"): _operation(
+            "Deployed versions, the champion first, and how they came to be", Versions, problems=(401, 403, 503)
+        ),
+        ("/v1/versions/{version}/card", "get"): _about_version(
+            _text("The model card of a version", problems=(401, 403, 404, 503), media_type="text/markdown")
+        ),
+        ("/v1/versions/{version}/evaluation", "get"): _about_version(_evaluation()),
+        ("/v1/deployment", "post"): _change(),
+        ("/v1/monitoring", "get"): _monitoring(),
         ("/v1/models", "get"): _operation("Loaded versions", Models, problems=(401, 403)),
         ("/v1/label", "get"): _operation(
             "Intended use, version, limits and measured quality of what answers", Label, problems=(401, 403, 503)
@@ -176,9 +192,70 @@ def _operation(summary: str, message: type, *, problems: tuple[int, ...] = (), s
     }
 
 
-def _text(summary: str, *, problems: tuple[int, ...]) -> dict[str, Any]:
+def _text(summary: str, *, problems: tuple[int, ...], media_type: str = "text/plain") -> dict[str, Any]:
     operation = _operation(summary, Status, problems=problems)
-    operation["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    operation["responses"]["200"]["content"] = {media_type: {"schema": {"type": "string"}}}
+    return operation
+
+
+def _search() -> dict[str, Any]:
+    operation = _operation(
+        "Predictions that were given, newest first; a page may hold fewer than 'limit' and still have a 'next'",
+        Page,
+        problems=(400, 401, 403, 503),
+    )
+    time = {"type": "string", "format": "date-time"}
+    text = {"type": "string", "minLength": 1, "maxLength": 64}
+    filters: dict[str, dict[str, Any]] = {
+        "since": time,
+        "until": time,
+        "top": {**text, "description": "Code of the most probable class"},
+        "version": text,
+        "band": {"enum": ["low", "intermediate", "high"]},
+        "review": {"enum": ["none", *(verdict.value for verdict in Verdict)]},
+        "subject": _PSEUDONYM,
+        "limit": {"type": "integer", "minimum": 1, "maximum": LONGEST_PAGE, "default": 50},
+        "cursor": {"type": "string", "pattern": "^[0-9]{1,18}$", "description": "'next' of the page before"},
+    }
+    operation["parameters"] = [
+        {"name": name, "in": "query", "required": False, "schema": schema} for name, schema in filters.items()
+    ]
+    return operation
+
+
+def _monitoring() -> dict[str, Any]:
+    operation = _operation("What the last days looked like", MonitoringReport, problems=(400, 401, 403, 404, 503))
+    days = {"type": "integer", "minimum": 1, "maximum": 366, "default": 30}
+    operation["parameters"] = [{"name": "days", "in": "query", "required": False, "schema": days}]
+    return operation
+
+
+def _change() -> dict[str, Any]:
+    operation = _operation(
+        "Promote a deployed version, or go back to the champion before",
+        Versions,
+        problems=(400, 401, 403, 404, 409, 413, 422, 503),
+    )
+    examples = {
+        "promote": {"summary": "The challenger takes over", "value": {"action": "promote", "version": "7", "why": "…"}},
+        "rollback": {"summary": "Back to the champion before", "value": {"action": "rollback", "why": "…"}},
+    }
+    operation["requestBody"] = {
+        "required": True,
+        "content": {JSON: {"schema": {"anyOf": [_ref(Promote), _ref(Rollback)]}, "examples": examples}},
+    }
+    return operation
+
+
+def _evaluation() -> dict[str, Any]:
+    operation = _operation("How good a version was found to be", Status, problems=(401, 403, 404, 503))
+    operation["responses"]["200"]["content"] = {JSON: {"schema": {"type": "object"}}}
+    return operation
+
+
+def _about_version(operation: dict[str, Any]) -> dict[str, Any]:
+    version = {"type": "string", "minLength": 1}
+    operation["parameters"] = [{"name": "version", "in": "path", "required": True, "schema": version}]
     return operation
 
 
