@@ -87,7 +87,7 @@ def request_cost(folder: Path) -> None:
     random = np.random.default_rng(0)
     projection = fit_projection(random.normal(size=(2000, 1280)), features=LARGEST_PROJECTION)
     embedding, shares = random.normal(size=(1, 1280)), tuple(np.full(9, 1 / 9).tolist())
-    measures = QualityMeasures(**{field.name: 0.5 for field in attrs.fields(QualityMeasures)})
+    measures = QualityMeasures(**dict.fromkeys((field.name for field in attrs.fields(QualityMeasures)), 1))
     plain = make_answer(0)
 
     def described() -> DescribedPrediction:

@@ -12,8 +12,11 @@ from hypothesis import HealthCheck, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth
 
-from lesion_serve.gateway.examples import EXAMPLES
-from lesion_serve.gateway.messages import FeedbackBody
+from lesion_core.workspace import Workspace
+from lesion_serve.deploy import deploy
+from lesion_serve.gateway.examples import EVALUATION, EXAMPLES
+from lesion_serve.gateway.messages import DeploymentBody, FeedbackBody
+from support.bundles import make_tiny_bundle
 from support.gateways import GatewayUnderTest
 
 # Bytes as all other images; schemathesis knows fewer media types than the gateway.
@@ -24,6 +27,9 @@ GATEWAY = GatewayUnderTest(Path(FOLDER.name), max_body_bytes=2**20)
 TOKEN = "a-token-of-this-machine"
 GUARDED_FOLDER = tempfile.TemporaryDirectory()
 GUARDED = GatewayUnderTest(Path(GUARDED_FOLDER.name), max_body_bytes=2**20, with_keys=True, local_token=TOKEN)
+BUNDLE = make_tiny_bundle(Path(FOLDER.name) / "bundle")
+for each, folder in ((GATEWAY, FOLDER), (GUARDED, GUARDED_FOLDER)):
+    deploy(each.deployments, str(BUNDLE.folder), workspace=Workspace(Path(folder.name) / "home"))
 schema = schemathesis.openapi.from_asgi("/openapi.json", GATEWAY.app)
 guarded = schemathesis.openapi.from_asgi("/openapi.json", GUARDED.app)
 guarded.config.generation.update(modes=[GenerationMode.POSITIVE])
@@ -71,6 +77,12 @@ def test_every_body_and_answer_has_an_example_of_the_message_that_it_is() -> Non
         named = content.get("examples", {})
         values: list[Any] = [one["value"] for one in named.values()] or [content["example"]]
         for value in values:
-            assert value in EXAMPLES.values() or msgspec.convert(value, FeedbackBody)
+            assert value in (*EXAMPLES.values(), EVALUATION) or _is_body(value)
     for message, value in EXAMPLES.items():
         assert msgspec.json.decode(msgspec.json.encode(msgspec.convert(value, message))) == value
+
+
+def _is_body(value: object) -> bool:
+    """Whether the gateway takes it."""
+    body = DeploymentBody if isinstance(value, dict) and "action" in value else FeedbackBody
+    return bool(msgspec.convert(value, body))

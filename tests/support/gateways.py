@@ -11,19 +11,23 @@ import httpx
 from fastapi import FastAPI
 
 from lesion_core.interval import Interval
+from lesion_core.service import DiagnosisLine, Label, Limits
 from lesion_core.taxonomy import Malignancy
 from lesion_core.wire import NOTICE, ModelIdentity, Prediction
 from lesion_serve.archive import ArchiveInfo
 from lesion_serve.deployment import Deployed, Deployment
+from lesion_serve.deployment_store import DeploymentStore
 from lesion_serve.engine.engine import LoadedVersion, always
 from lesion_serve.gateway.admission import Admission
-from lesion_serve.gateway.app import Gateway, create_app
+from lesion_serve.gateway.app import create_app
 from lesion_serve.gateway.asking import Asking
+from lesion_serve.gateway.deployments import Deployments
+from lesion_serve.gateway.gateway import Gateway
 from lesion_serve.gateway.history import History
 from lesion_serve.gateway.keys import ApiKeys
-from lesion_serve.gateway.messages import DiagnosisLine, Label, Limits
 from lesion_serve.gateway.metrics import Metrics
 from lesion_serve.gateway.recording import StoreRecorder
+from lesion_serve.gateway.reporting import Reporting
 from lesion_serve.store import PredictionStore, StoredPrediction
 from support.fake_service import make_prediction
 
@@ -153,6 +157,7 @@ class GatewayUnderTest:
     ) -> None:
         self.engine, self.metrics = FakeEngine(), Metrics()
         self.deployment: Deployment | None = Deployment(generation=1, champion=deployed("1"))
+        self.deployments = DeploymentStore(folder / "deployment")
         self.keys = ApiKeys(folder / "keys.json", local_token=local_token)
         self.store = PredictionStore.open(
             f"sqlite:///{folder / 'predictions.db'}", anchors=folder / "anchors" / "heads.jsonl"
@@ -170,7 +175,9 @@ class GatewayUnderTest:
                 asking=self.asking,
                 engine=self.engine,
                 history=History(self.store),
+                deployments=Deployments(self.deployments, self.engine),
                 label=make_label,
+                monitoring=Reporting(self.store, self.deployments).report,
                 metrics=self.metrics,
                 keys=self.keys if with_keys else None,
                 max_body_bytes=max_body_bytes,

@@ -6,6 +6,7 @@
     reference.safetensors  statistics of the training embeddings (see ``decision.ood``)
     drift.safetensors      what a server compares its images with (see ``drift_reference``); older bundles have none
     card.md                model card, filled in from the run
+    evaluation.json        how good it was found to be on images that it has not seen; for people, nothing depends on it
 
 A bundle with one flipped byte, a missing file or an unlisted one is refused.
 """
@@ -37,6 +38,7 @@ ONNX = "model.onnx"
 REFERENCE = "reference.safetensors"
 CARD = "card.md"
 REGISTERED_FOLDER = "bundle"
+EVALUATION = "evaluation.json"
 REQUIRED_FILES = (WEIGHTS, REFERENCE, CARD)
 
 

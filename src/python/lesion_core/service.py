@@ -210,13 +210,16 @@ class Version:
 
 @attrs.frozen(kw_only=True)
 class Change:
-    """One change of what serves. ``before`` and ``after`` are champions' versions; ``by`` names who made it."""
+    """One change of what serves: ``before`` and ``after`` are the champion's version, or the challenger's.
+
+    ``by`` names the user or the key that made it.
+    """
 
     at: str
     by: str
     action: str
     before: str | None
-    after: str
+    after: str | None
     why: str = ""
 
 

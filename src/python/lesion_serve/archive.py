@@ -32,7 +32,7 @@ import lesion_plugins
 import lesion_serve
 from lesion_core.bundle import CARD, BackboneIdentity, Bundle, BundleManifest, load_bundle, read_manifest
 from lesion_core.bundle import MANIFEST as BUNDLE_MANIFEST
-from lesion_core.errors import LesionError
+from lesion_core.errors import BundleError, LesionError
 from lesion_core.workspace import SERVING_NAME
 from lesion_plugins.compatibility import require_served
 from lesion_plugins.registry import BackboneRegistry
@@ -173,6 +173,26 @@ def read_archived_bundle(path: Path) -> tuple[BundleManifest, str, str]:
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ArchiveError(f"{path} is not an archive made by 'lesion-serve archive' ({error}).") from error
     return read_manifest(text, name=str(path)), hashlib.sha256(text).hexdigest(), card
+
+
+def read_archived_file(path: Path, name: str) -> bytes:
+    """One file of the bundle in an archive, checked against its manifest.
+
+    Raises:
+        ArchiveError: not an archive of ours, or it has lost the file.
+        BundleError: the bundle does not list the file, or it was altered.
+    """
+    manifest, _, _ = read_archived_bundle(path)
+    if name not in manifest.files:
+        raise BundleError(f"The bundle in {path} has no {name}.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            data = archive.read(f"{ARCHIVED_BUNDLE}/{name}")
+    except (OSError, zipfile.BadZipFile, KeyError) as error:
+        raise ArchiveError(f"{path} has lost its {name} ({error}).") from error
+    if hashlib.sha256(data).hexdigest() != manifest.files[name]:
+        raise BundleError(f"{name} in {path} does not match its sha256: it was altered.")
+    return data
 
 
 def require_plugin(archive: ArchiveInfo) -> None:

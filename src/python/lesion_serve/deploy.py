@@ -85,13 +85,38 @@ def deploy(
         return store.change("deploy" if challenging is None else "challenge", take_over)
 
 
-def roll_back(store: DeploymentStore) -> Deployment:
-    """Make the previous champion the champion again; it is loaded already.
+def promote(store: DeploymentStore, version: str, *, by: str | None = None, why: str = "") -> Deployment:
+    """Make a version that is deployed already the champion.
+
+    Args:
+        store: of the server.
+        version: of the challenger, or of the champion before.
+        by: who does it; the user of this process where it is ``None``.
+        why: in words, for the history.
+    Raises:
+        DeploymentError: ``unknown_version``: it is not deployed; or nothing is.
+    """
+
+    def take_over(before: Deployment | None) -> Deployment:
+        deployed = {one.version: one for one in _require(before).all}
+        if version not in deployed:
+            raise DeploymentError(
+                f"No version {version!r} is deployed. Deployed: {', '.join(deployed)}. 'lesion-serve deploy' brings "
+                "others.",
+                code="unknown_version",
+            )
+        return with_champion(before, deployed[version])
+
+    return store.change("promote", take_over, by=by, why=why)
+
+
+def roll_back(store: DeploymentStore, *, by: str | None = None, why: str = "") -> Deployment:
+    """Make the previous champion the champion again; it is loaded already. For ``by`` and ``why`` see ``promote``.
 
     Raises:
         DeploymentError: nothing is deployed, or there was none before.
     """
-    return store.change("rollback", lambda before: rolled_back(_require(before)))
+    return store.change("rollback", lambda before: rolled_back(_require(before)), by=by, why=why)
 
 
 def withdraw(store: DeploymentStore) -> Deployment:

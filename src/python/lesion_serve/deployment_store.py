@@ -34,6 +34,7 @@ class Change:
     before: str | None
     after: str | None
     bundle_digest: str | None
+    why: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -77,12 +78,16 @@ class DeploymentStore:
                 f"{self._state} cannot be read: {error}. Remove it and deploy again; the history is kept."
             ) from error
 
-    def change(self, action: str, to: Callable[[Deployment | None], Deployment]) -> Deployment:
+    def change(
+        self, action: str, to: Callable[[Deployment | None], Deployment], *, by: str | None = None, why: str = ""
+    ) -> Deployment:
         """Change the deployment while nobody else does.
 
         Args:
             action: how the history names it.
             to: the deployment that shall be, from the one that is; the generation is filled in here.
+            by: who changes it, as the history names them; the user of this process where it is ``None``.
+            why: in words.
         """
         with self._alone():
             before = self.read()
@@ -91,7 +96,7 @@ class DeploymentStore:
                 return wanted
             generation = max([before.generation if before else 0, *(line.generation for line in self.history())]) + 1
             after = attrs.evolve(wanted, generation=generation)
-            self._append(_describe(action, before, after))
+            self._append(_describe(action, before, after, by=by or _user(), why=why))
             _replace(self._state, deployment_to_json(after))
             self._prune(before, after)
             return after
@@ -185,7 +190,7 @@ class DeploymentStore:
                 path.unlink(missing_ok=True)
 
 
-def _describe(action: str, before: Deployment | None, after: Deployment) -> Change:
+def _describe(action: str, before: Deployment | None, after: Deployment, *, by: str, why: str) -> Change:
     """The champion's change, or the challenger's where the champion stays."""
     was, is_now = (before.champion if before else None), after.champion
     if was == is_now and before is not None:
@@ -196,11 +201,12 @@ def _describe(action: str, before: Deployment | None, after: Deployment) -> Chan
     return Change(
         generation=after.generation,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
-        by=_user(),
+        by=by,
         action=action,
         before=old.version if old else None,
         after=new.version if new else None,
         bundle_digest=new.bundle_digest if new else None,
+        why=why,
     )
 
 

@@ -231,7 +231,7 @@ def _baseline(
 ) -> Baseline | None:
     from lesion_serve.deployment_store import DeploymentStore
     from lesion_serve.monitor import reference
-    from lesion_serve.monitor.report import MonitorError
+    from lesion_serve.monitor.errors import MonitorError
     from lesion_serve.store import Role, Window
 
     if bundle is not None:

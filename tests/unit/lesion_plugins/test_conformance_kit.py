@@ -295,8 +295,8 @@ def test_a_feature_map_that_is_missing_in_onnx_runtime_is_found(make_spec, monke
     """Servers would have no heat map, and nobody would know why."""
 
     class Mapless(OnnxNetwork):
-        def __call__(self, images):
-            return super().__call__(images)._replace(feature_map=None)
+        def __call__(self, images, metadata=None):
+            return super().__call__(images, metadata)._replace(feature_map=None)
 
     monkeypatch.setattr(conformance_checks, "OnnxNetwork", Mapless)
 

@@ -586,7 +586,7 @@ def test_loaded_versions_are_listed(gateway: GatewayUnderTest) -> None:
     assert (model["version"], model["is_default"], len(model["bundle_digest"])) == ("1", True, 64)
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/predictions", 405), ("GET", "/nothing", 404)])
+@pytest.mark.parametrize(("method", "path", "status"), [("DELETE", "/v1/predictions", 405), ("GET", "/nothing", 404)])
 def test_other_addresses_are_problems_as_well(method: str, path: str, status: int, gateway: GatewayUnderTest) -> None:
     """One form for every error."""
     answer = gateway.send(method, path)

@@ -47,7 +47,7 @@ def rows(gateway: GatewayUnderTest) -> int:
 @pytest.mark.parametrize("form", [False, True])
 def test_features_are_recorded_and_do_not_leave(gateway: GatewayUnderTest, form: bool) -> None:
     """Of one image, and of those of a form; nor are they in what is looked up later."""
-    request = (
+    request: dict[str, object] = (
         {"files": [("images", ("a.jpg", IMAGE, "image/jpeg"))] * 2, "content": None, "headers": {}} if form else {}
     )
     answer = gateway.ask(**request)

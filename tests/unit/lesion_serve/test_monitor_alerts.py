@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from lesion_serve.monitor.alerts import FIRING, RESOLVED, Alerting, Rule
+from lesion_serve.monitor.errors import MonitorError
 from lesion_serve.monitor.notify import Channels, Mail, Webhook
-from lesion_serve.monitor.report import MonitorError, Wanted
+from lesion_serve.monitor.report import Wanted
 from lesion_serve.monitor.watch import watch_once
 from lesion_serve.store import AlertRecord, PredictionStore
 from support.monitored import baseline, fill

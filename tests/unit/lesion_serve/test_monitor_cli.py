@@ -22,8 +22,8 @@ from lesion_core.service import from_json
 from lesion_serve.archive import build_archive
 from lesion_serve.cli import app
 from lesion_serve.monitor.cases import export_cases
+from lesion_serve.monitor.errors import MonitorError
 from lesion_serve.monitor.reference import baseline_of
-from lesion_serve.monitor.report import MonitorError
 from lesion_serve.store import ImageKey, ImageStore, PredictionRecord, Source, Window, create_key
 from support.bundles import make_tiny_bundle, with_drift
 from support.images import encoded_lesion

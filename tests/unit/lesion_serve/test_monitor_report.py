@@ -16,9 +16,10 @@ from lesion_core.interval import proportion_interval
 from lesion_core.monitoring import MonitoringReport
 from lesion_core.service import from_json, to_json
 from lesion_serve.monitor.agreement import compare_with_shadow, feedback_scores
+from lesion_serve.monitor.errors import MonitorError
 from lesion_serve.monitor.page import render_page
 from lesion_serve.monitor.reading import independent, read_seen
-from lesion_serve.monitor.report import MonitorError, Wanted, make_report
+from lesion_serve.monitor.report import Wanted, make_report
 from lesion_serve.store import PredictionStore, Role, Source, Window
 from support.monitored import baseline, fill, review
 from support.samples import draw_sample

@@ -22,11 +22,13 @@ from lesion_serve.engine.engine import (
 )
 from lesion_serve.gateway.admission import NotAdmittedError
 from lesion_serve.gateway.asking import NotRecordedError
+from lesion_serve.gateway.deployments import NoSuchVersionError
 from lesion_serve.gateway.inputs import InputError
 from lesion_serve.gateway.keys import AccessError
 from lesion_serve.gateway.metrics import Metrics
 from lesion_serve.gateway.middleware import TooLargeError, UploadTooSlowError
 from lesion_serve.gateway.problems import Problem, problem_response
+from lesion_serve.monitor.errors import MonitorError
 from lesion_serve.store import StoreError
 
 log = structlog.get_logger()
@@ -72,6 +74,10 @@ def as_problem(error: LesionError) -> Problem:
             return Problem(503, error.code, error.message, {"Retry-After": "5"})
         case StoreError(code="no_prediction"):
             return Problem(404, error.code, "There is no such prediction among those of this API key.")
+        case StoreError(code="bad_cursor"):
+            return Problem(400, error.code, error.message)
+        case NoSuchVersionError() | MonitorError():
+            return Problem(404, error.code, error.message)
         case StoreError():
             return Problem(
                 503, error.code, "The record of predictions cannot be used at the moment.", {"Retry-After": "5"}

@@ -8,6 +8,29 @@ from typing import Any
 import msgspec
 
 from lesion_core.interval import Interval
+from lesion_core.monitoring import (
+    Alert,
+    Check,
+    ClassFeedback,
+    Comparison,
+    Day,
+    FeedbackScores,
+    Latency,
+    MonitoringReport,
+)
+from lesion_core.service import (
+    Caller,
+    Change,
+    DiagnosisLine,
+    Feedback,
+    Label,
+    Limits,
+    Line,
+    Page,
+    Record,
+    Version,
+    Versions,
+)
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import (
     NOTICE,
@@ -18,22 +41,13 @@ from lesion_core.wire import (
     OutOfDistribution,
     Prediction,
 )
-from lesion_serve.gateway.messages import (
-    DiagnosisLine,
-    Feedback,
-    Item,
-    Items,
-    Label,
-    Limits,
-    Model,
-    Models,
-    ProblemDetails,
-    Record,
-    Status,
-)
+from lesion_serve.gateway.messages import Item, Items, Model, Models, ProblemDetails, Status
 
 REQUEST_ID = "3f0c7d52b1a84e6f9d0e2c4b6a8f1357"
+CARD = "# Model card\n"
+EVALUATION = {"headline": {"bma": {"value": 0.65, "low": 0.58, "high": 0.72, "confidence": 0.95}}}
 _DIGEST = "9f2c" * 16
+_BMA = Interval(value=0.65, low=0.58, high=0.72)
 _AT = "2026-11-12T09:30:00.000000+00:00"
 _SHARES = {"MEL": 0.08, "NV": 0.81, "BKL": 0.06, "BCC": 0.01, "SCC": 0.01, "AK": 0.01, "DF": 0.005, "VASC": 0.005}
 
@@ -69,7 +83,7 @@ _problem = ProblemDetails(
     schema_version=1,
 )
 _feedback = Feedback(
-    at=_AT, key_id="a1b2c3d4", verdict="other", diagnosis="BCC", comment="Excised, histology of 12 November"
+    at=_AT, key_id="a1b2c3d4", verdict="other", diagnosis="BCC", comment="Excised on 12 November", source="histology"
 )
 _MESSAGES: tuple[object, ...] = (
     _prediction,
@@ -133,7 +147,7 @@ _MESSAGES: tuple[object, ...] = (
             )
             for one in ISIC_2019.diagnoses
         ),
-        metrics={"bma": Interval(value=0.65, low=0.58, high=0.72)},
+        metrics={"bma": _BMA},
         limits=Limits(
             formats=("image/jpeg", "image/png"),
             image_bytes=20_971_520,
@@ -142,7 +156,99 @@ _MESSAGES: tuple[object, ...] = (
             images=16,
             seconds=20.0,
         ),
-        card="# Model card",
+        card=CARD,
+    ),
+    Page(
+        items=(
+            Line(
+                request_id=REQUEST_ID,
+                at=_AT,
+                key_id="a1b2c3d4",
+                subject="P-1734",
+                model_version="7",
+                top="NV",
+                probability=0.81,
+                band="low",
+                is_outside=False,
+                quality="ok",
+                review="other",
+                diagnosis="BCC",
+            ),
+        ),
+        next="1734",
+    ),
+    Caller(
+        key_id="a1b2c3d4", name="Ward 3", role="clinician", permissions=("feedback", "models", "predict", "read_own")
+    ),
+    Versions(
+        versions=(
+            Version(
+                name="skin-lesion",
+                version="7",
+                backbone="efficientnet_lite0",
+                bundle_digest=_DIGEST,
+                place="champion",
+                share_percent=100.0,
+                is_shadow=False,
+                ready_workers=2,
+                workers=2,
+                finding=None,
+                created_at=_AT,
+                trained_on="ISIC 2019",
+                metrics={"test_bma": _BMA},
+                has_evaluation=True,
+            ),
+        ),
+        history=(Change(at=_AT, by="key a1b2c3d4", action="promote", before="6", after="7", why="misses fewer BCC"),),
+    ),
+    MonitoringReport(
+        created_at=_AT,
+        since=_AT,
+        until=_AT,
+        model_version="7",
+        bundle_digest=_DIGEST,
+        predictions=500,
+        classes={"NV": 330, "MEL": 170},
+        bands={"low": 400, "intermediate": 60, "high": 40},
+        quality={"ok": 480, "warn": 15, "reject": 5},
+        outside=Interval(value=0.02, low=0.01, high=0.04),
+        latency=(Latency(stage="network", p50_ms=41.0, p95_ms=55.0, p99_ms=80.0),),
+        days=(Day(date="2026-11-12", predictions=500, outside=10, rejected=5, reviewed=40),),
+        checks=(
+            Check(
+                name="class_mix",
+                statistic="psi",
+                value=0.31,
+                threshold=0.12,
+                p_value=0.001,
+                images=500,
+                is_alarm=True,
+                sentence="The answers' classes differ from those of the reference.",
+            ),
+        ),
+        feedback=FeedbackScores(
+            reviewed=40,
+            histology=12,
+            accuracy=Interval(value=0.8, low=0.65, high=0.9),
+            malignant_sensitivity=None,
+            ece=None,
+            classes=(ClassFeedback(code="NV", images=30, sensitivity=Interval(value=0.9, low=0.74, high=0.97)),),
+            minimum=20,
+            disagreements=(REQUEST_ID,),
+        ),
+        comparisons=(
+            Comparison(
+                challenger="8",
+                images=100,
+                agreement=Interval(value=0.9, low=0.83, high=0.94),
+                reviewed=4,
+                accuracy_difference=None,
+                risk_difference=Interval(value=0.01, low=-0.01, high=0.03),
+            ),
+        ),
+        alerts=(
+            Alert(name="drift", state="firing", severity="warning", at=_AT, value=0.31, message="The classes differ."),
+        ),
     ),
 )
 EXAMPLES: Mapping[type, Any] = {type(one): msgspec.json.decode(msgspec.json.encode(one)) for one in _MESSAGES}

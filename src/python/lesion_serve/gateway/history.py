@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import attrs
 import msgspec
 
+from lesion_core.service import Feedback, Page, Record
 from lesion_serve.gateway.inputs import InputError
 from lesion_serve.gateway.keys import Permission, Principal
-from lesion_serve.gateway.messages import Agree, Comment, Feedback, FeedbackBody, Other, Record
+from lesion_serve.gateway.messages import Agree, Comment, FeedbackBody, Other
 from lesion_serve.gateway.recording import stored_principal
 from lesion_serve.store import (
     FeedbackRecord,
     PredictionStore,
+    Search,
     Source,
     StoredFeedback,
     StoredPrediction,
@@ -49,6 +52,16 @@ class History:
             prediction=found.prediction,
             feedback=tuple(_feedback(one) for one in found.feedback),
         )
+
+    def page(self, search: Search, principal: Principal) -> Page:
+        """Predictions that fit, newest first: those of the same key, unless it may read all.
+
+        Raises:
+            StoreError: ``bad_cursor``.
+        """
+        if not principal.may(Permission.READ_ALL):
+            search = attrs.evolve(search, key_id=principal.key_id)
+        return self._store.list(search)
 
     def add_feedback(self, request_id: str, body: bytes, principal: Principal) -> Feedback:
         """Keep what a clinician says; it is on the disk when this returns.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import attrs
 from starlette.datastructures import FormData, UploadFile
@@ -13,7 +15,9 @@ from starlette.requests import Request
 from lesion_core.errors import LesionError
 from lesion_core.imaging import MEDIA_TYPES
 from lesion_serve.gateway.asking import Question
+from lesion_serve.gateway.middleware import TooLargeError
 from lesion_serve.request_headers import HEAT_MAP, METADATA, RequestHeaderError, metadata_of
+from lesion_serve.store import LONGEST_PAGE, Search
 
 SUBJECT = "X-Lesion-Subject"
 IMAGE_TYPES = ("application/octet-stream", *MEDIA_TYPES.values())
@@ -23,6 +27,11 @@ FORM = "multipart/form-data"
 _END = r"(?![\s\S])"
 SUBJECT_PATTERN = f"^(?!(null|None|undefined|NaN|nan){_END})[A-Za-z0-9][A-Za-z0-9_.:-]{{0,63}}{_END}"
 _FIELDS = ("images", "metadata", "heat_map", "subject")
+
+
+LONGEST_TEXT_BYTES = 64 * 1024
+LONGEST_FILTER = 64
+_FILTERS = ("top", "version", "band", "review", "subject", "cursor")
 
 
 class InputError(LesionError):
@@ -50,6 +59,50 @@ class _Told:
     metadata: str | None
     heat_map: str | None
     subject: str | None
+
+
+async def short_body(request: Request) -> bytes:
+    """The body of a request that holds no image.
+
+    Raises:
+        TooLargeError: it has more than ``LONGEST_TEXT_BYTES``.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LONGEST_TEXT_BYTES:
+            raise TooLargeError(LONGEST_TEXT_BYTES)
+    return body
+
+
+def read_search(given: Mapping[str, str]) -> Search:
+    """Which predictions a query asks for.
+
+    Raises:
+        InputError: a filter is not known, or its value cannot be one.
+    """
+    known = ("since", "until", *_FILTERS, "limit")
+    if unknown := sorted(set(given) - set(known)):
+        raise InputError(f"The query has filters that are not known: {', '.join(unknown)}. Known: {', '.join(known)}.")
+    if odd := [name for name in _FILTERS if name in given and not 1 <= len(given[name]) <= LONGEST_FILTER]:
+        raise InputError(f"{odd[0]!r} has 1 to {LONGEST_FILTER} characters; leave it out to find all.")
+    texts = {name: given[name] for name in _FILTERS if name in given}
+    limit = given.get("limit", "50")
+    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:6]) <= LONGEST_PAGE):
+        raise InputError(f"'limit' is a whole number from 1 to {LONGEST_PAGE}; got {limit[:20]!r}.")
+    return Search(**texts, since=_time(given.get("since")), until=_time(given.get("until")), limit=int(limit))
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"A time is ISO 8601, such as 2026-01-31 or 2026-01-31T12:00:00+00:00; got {text[:40]!r}."
+        ) from error
 
 
 async def read_questions(request: Request, *, max_images: int) -> Questions:

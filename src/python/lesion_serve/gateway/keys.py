@@ -46,12 +46,15 @@ class Permission(StrEnum):
     FEEDBACK = "feedback"
     MODELS = "models"
     METRICS = "metrics"
+    MONITOR = "monitor"
+    DEPLOY = "deploy"
 
 
+_EVERYBODY = {Permission.READ_OWN, Permission.MODELS, Permission.MONITOR}
 PERMISSIONS = {
-    Role.CLINICIAN: frozenset({Permission.PREDICT, Permission.READ_OWN, Permission.FEEDBACK, Permission.MODELS}),
-    Role.ENGINEER: frozenset({Permission.PREDICT, Permission.READ_OWN, Permission.MODELS, Permission.METRICS}),
-    Role.AUDITOR: frozenset({Permission.READ_OWN, Permission.READ_ALL, Permission.MODELS, Permission.METRICS}),
+    Role.CLINICIAN: frozenset({*_EVERYBODY, Permission.PREDICT, Permission.FEEDBACK}),
+    Role.ENGINEER: frozenset({*_EVERYBODY, Permission.PREDICT, Permission.METRICS, Permission.DEPLOY}),
+    Role.AUDITOR: frozenset({*_EVERYBODY, Permission.READ_ALL, Permission.METRICS}),
 }
 
 
@@ -75,7 +78,12 @@ class Principal:
 
     def may(self, permission: Permission) -> bool:
         """Whether the role allows it."""
-        return permission in PERMISSIONS[self.role]
+        return permission in self.permissions
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """Everything that the role allows."""
+        return PERMISSIONS[self.role]
 
 
 @attrs.frozen(kw_only=True)

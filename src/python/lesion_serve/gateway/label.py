@@ -7,9 +7,9 @@ from pathlib import Path
 
 import lesion_serve
 from lesion_core.imaging import DEFAULT_LIMITS, MEDIA_TYPES
+from lesion_core.service import DiagnosisLine, Label, Limits
 from lesion_core.wire import NOTICE
 from lesion_serve.archive import read_archived_bundle
-from lesion_serve.gateway.messages import DiagnosisLine, Label, Limits
 
 INTENDED_USE = (
     "Research, teaching and software development: comparing methods, studying calibration and uncertainty, building "

@@ -14,20 +14,23 @@ import uvicorn
 from fastapi import FastAPI
 
 from lesion_core.errors import LesionError
+from lesion_core.service import Label
 from lesion_core.workspace import Endpoint
 from lesion_serve.deployment import Deployment
 from lesion_serve.deployment_store import DeploymentStore
 from lesion_serve.engine.engine import Engine, EngineDownError
 from lesion_serve.follower import Follower
 from lesion_serve.gateway.admission import Admission
-from lesion_serve.gateway.app import Gateway, create_app
+from lesion_serve.gateway.app import create_app
 from lesion_serve.gateway.asking import Asking
+from lesion_serve.gateway.deployments import Deployments
+from lesion_serve.gateway.gateway import Gateway
 from lesion_serve.gateway.history import History
 from lesion_serve.gateway.keys import ApiKeys
 from lesion_serve.gateway.label import label_of
-from lesion_serve.gateway.messages import Label
 from lesion_serve.gateway.metrics import Metrics
 from lesion_serve.gateway.recording import StoreRecorder
+from lesion_serve.gateway.reporting import Reporting
 from lesion_serve.gateway.settings import GatewaySettings
 from lesion_serve.store import ImageKey, ImageStore, PredictionStore
 
@@ -95,7 +98,9 @@ def run_gateway(
             asking=asking,
             engine=engine,
             history=History(store),
+            deployments=Deployments(deployments, engine),
             label=label,
+            monitoring=Reporting(store, deployments).report,
             metrics=metrics,
             keys=keys,
             max_body_bytes=body_bytes,

@@ -16,8 +16,8 @@ import attrs
 import cattrs
 
 from lesion_core.monitoring import MonitoringReport
+from lesion_serve.monitor.errors import MonitorError
 from lesion_serve.monitor.notify import Channels
-from lesion_serve.monitor.report import MonitorError
 from lesion_serve.store import AlertRecord, StoreError
 
 FIRING, RESOLVED = "firing", "resolved"

@@ -22,8 +22,8 @@ from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES, METADATA
 from lesion_core.errors import ImageError
 from lesion_core.imaging.decode import image_format
 from lesion_core.taxonomy import ISIC_2019
+from lesion_serve.monitor.errors import MonitorError
 from lesion_serve.monitor.reading import Review, Seen, read_seen
-from lesion_serve.monitor.report import MonitorError
 from lesion_serve.store import PredictionStore, Role, Source, StoreError, Window
 
 _SUFFIXES = {"JPEG": ".jpg", "DICOM": ".dcm"}

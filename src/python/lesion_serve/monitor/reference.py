@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
 from pathlib import Path
 
 from lesion_core.bundle import BundleManifest, load_bundle
 from lesion_core.drift_reference import DRIFT, DriftReference
-from lesion_core.errors import BundleError
-from lesion_serve.archive import ARCHIVED_BUNDLE, SUFFIX, ArchiveError, read_archived_bundle
+from lesion_serve.archive import SUFFIX, read_archived_bundle, read_archived_file
 from lesion_serve.deployment_store import DeploymentStore
+from lesion_serve.monitor.errors import MonitorError
 from lesion_serve.monitor.reading import independent, read_sample, read_seen
-from lesion_serve.monitor.report import Baseline, MonitorError
+from lesion_serve.monitor.report import Baseline
 from lesion_serve.store import PredictionStore, Window
 
 
@@ -30,14 +28,7 @@ def baseline_of(source: Path) -> Baseline | None:
     manifest, digest, _ = read_archived_bundle(source)
     if DRIFT not in manifest.files:
         return None
-    try:
-        with zipfile.ZipFile(source) as archive:
-            data = archive.read(f"{ARCHIVED_BUNDLE}/{DRIFT}")
-    except (OSError, zipfile.BadZipFile, KeyError) as error:
-        raise ArchiveError(f"{source} has lost its {DRIFT} ({error}).") from error
-    if hashlib.sha256(data).hexdigest() != manifest.files[DRIFT]:
-        raise BundleError(f"{DRIFT} in {source} does not match its sha256: it was altered.")
-    return _baseline(data, manifest, digest)
+    return _baseline(read_archived_file(source, DRIFT), manifest, digest)
 
 
 def baseline_of_deployed(deployments: DeploymentStore, version: str | None) -> Baseline | None:

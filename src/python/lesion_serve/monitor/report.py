@@ -11,25 +11,16 @@ import numpy as np
 
 from lesion_core.bundle import BundleManifest
 from lesion_core.drift_reference import DriftSample
-from lesion_core.errors import LesionError
 from lesion_core.interval import proportion_interval
 from lesion_core.monitoring import Alert, Check, Comparison, Day, Latency, MonitoringReport
 from lesion_serve.monitor.agreement import compare_with_shadow, feedback_scores
 from lesion_serve.monitor.drift import LEVEL, MOST_IMAGES, compare
+from lesion_serve.monitor.errors import MonitorError
 from lesion_serve.monitor.reading import Seen, independent, read_sample, read_seen
 from lesion_serve.store import Database, PredictionStore, Role, Window
 
 MOST_ALERTS = 50
 _NOT_COMPARED = "reference"
-
-
-class MonitorError(LesionError):
-    """What monitoring cannot do.
-
-    Codes: ``no_predictions``, ``no_reference``, ``bad_rules``, ``out_exists``, ``no_cases``.
-    """
-
-    code = "no_predictions"
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,117 @@
+"""The gateway's routes about itself: who asks, what serves, how it fares."""
+
+from __future__ import annotations
+
+import asyncio
+
+import attrs
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lesion_core.service import Caller, to_json
+from lesion_serve.gateway.gateway import Gateway
+from lesion_serve.gateway.inputs import InputError, short_body
+from lesion_serve.gateway.keys import Permission
+from lesion_serve.gateway.messages import Model, Models
+from lesion_serve.gateway.problems import Problem, problem_response
+
+JSON = "application/json"
+LONGEST_DAYS = 366
+
+
+def add_information(app: FastAPI, gateway: Gateway) -> None:
+    """Add the routes for everybody, and those about models."""
+
+    @app.get("/v1/caller")
+    async def caller(request: Request) -> Response:
+        principal = gateway.authorise(request, None)
+        return json_response(
+            Caller(
+                key_id=principal.key_id,
+                name=principal.name,
+                role=principal.role.value,
+                permissions=tuple(sorted(one.value for one in principal.permissions)),
+            )
+        )
+
+    @app.get("/v1/models")
+    async def models(request: Request) -> Response:
+        gateway.authorise(request, Permission.MODELS)
+        rows = tuple(
+            Model(
+                name=one.identity.name,
+                version=one.version,
+                backbone=one.identity.backbone,
+                bundle_digest=one.identity.bundle_digest,
+                is_default=one.is_default,
+                ready_workers=one.ready,
+                workers=one.wanted,
+                finding=one.finding,
+            )
+            for one in gateway.engine.versions()
+        )
+        return json_response(Models(models=rows))
+
+    @app.get("/v1/label")
+    async def label(request: Request) -> Response:
+        gateway.authorise(request, Permission.MODELS)
+        return json_response(await asyncio.to_thread(gateway.label))
+
+    @app.get("/v1/monitoring")
+    async def monitoring(request: Request) -> Response:
+        gateway.authorise(request, Permission.MONITOR)
+        days = request.query_params.get("days", "30")
+        if not (days.isascii() and days.isdecimal() and 1 <= int(days[:6]) <= LONGEST_DAYS):
+            raise InputError(f"'days' is a whole number from 1 to {LONGEST_DAYS}; got {days[:20]!r}.")
+        return json_response(await asyncio.to_thread(gateway.monitoring, int(days)))
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return Response('{"status": "ok"}', media_type=JSON)
+
+    @app.get("/readyz")
+    async def readyz(request: Request) -> Response:
+        if gateway.engine.is_ready():
+            return Response('{"status": "ready"}', media_type=JSON)
+        told = Problem(503, "not_ready", "No worker can answer at the moment.", {"Retry-After": "2"})
+        return problem_response(told, request_id=request.state.request_id)
+
+    @app.get("/metrics")
+    async def scrape(request: Request) -> Response:
+        gateway.authorise(request, Permission.METRICS)
+        gateway.metrics.ready_workers.clear()  # of versions that are not loaded any more
+        for one in gateway.engine.versions():
+            gateway.metrics.ready_workers.labels(version=one.version).set(one.ready)
+        return Response(gateway.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def add_versions(app: FastAPI, gateway: Gateway) -> None:
+    """Add the routes about deployed versions."""
+
+    @app.get("/v1/versions")
+    async def versions(request: Request) -> Response:
+        gateway.authorise(request, Permission.MODELS)
+        return json_response(await asyncio.to_thread(gateway.deployments.versions))
+
+    @app.get("/v1/versions/{version}/card")
+    async def card(version: str, request: Request) -> Response:
+        gateway.authorise(request, Permission.MODELS)
+        text = await asyncio.to_thread(gateway.deployments.card, version)
+        return Response(text, media_type="text/markdown; charset=utf-8")
+
+    @app.get("/v1/versions/{version}/evaluation")
+    async def evaluation(version: str, request: Request) -> Response:
+        gateway.authorise(request, Permission.MODELS)
+        return Response(await asyncio.to_thread(gateway.deployments.evaluation, version), media_type=JSON)
+
+    @app.post("/v1/deployment")
+    async def deployment(request: Request) -> Response:
+        principal = gateway.authorise(request, Permission.DEPLOY)
+        body = await short_body(request)
+        return json_response(await asyncio.to_thread(gateway.deployments.change, body, principal))
+
+
+def json_response(message: attrs.AttrsInstance, *, status: int = 200) -> Response:
+    """A value of ``lesion_core.service``, or one like it, as an answer."""
+    return Response(to_json(message), status_code=status, media_type=JSON)
