@@ -142,9 +142,14 @@ class FakeService:
         """Answer images with a message of the wire from now on."""
         self.status, self.body = status, to_json(message)
 
+    def release(self) -> None:
+        """Let go what hangs."""
+        self.hang = False
+        self._ended.set()
+
     def close(self) -> None:
         """Stop listening; what hangs is let go."""
-        self._ended.set()
+        self.release()
         self._server.shutdown()
         self._server.server_close()
 
