@@ -6,7 +6,8 @@ requirement). Pants checks them on every edge: `./pants dependencies ::` exits 1
 do `check` and `test` of the target (`lint` does not). The others save repetition.
 """
 
-# Where code may see everything: programs and tests that put the packages together.
+# Where code may see everything: programs and tests that put the packages together. What tests in other folders see is
+# for `lesion_tests` to say.
 _WHOLE = ("//:*", "//tests/integration/**", "//tests/browser/**", "//tests/contract/**", "//benchmarks/**")
 EVERYTHING = ("lesion_core", "lesion_plugins", "lesion_train", "lesion_serve", "lesion_ui", "lesion_demo")
 _TESTS = ("//tests/**", "//benchmarks/**")

@@ -17,6 +17,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 # Where PyTorch publishes its own CPU wheels; used when no folder that pip is configured with holds ours.
 TORCH_CPU_WHEELS = "https://download.pytorch.org/whl/cpu/torch/"
@@ -59,9 +60,14 @@ def as_url(place: str) -> str:
     return place if "://" in place else Path(place).expanduser().absolute().as_uri()
 
 
+def folder_of(url: str) -> Path:
+    """Return where a file URL leads."""
+    return Path(unquote(url[len("file://") :]))
+
+
 def is_there(url: str) -> bool:
     """Tell whether a file URL leads anywhere; Pants stops at one that does not, where pip only warns."""
-    return not url.startswith("file://") or Path(url[len("file://") :]).exists()
+    return not url.startswith("file://") or folder_of(url).exists()
 
 
 def places(value: str) -> "list[str]":
@@ -72,8 +78,8 @@ def places(value: str) -> "list[str]":
 def holds_torch(url: str) -> bool:
     """Tell whether a find-links folder holds the CPU build of our torch."""
     pin = re.search(r"^torch==(\S+)", TORCH_PIN.read_text(), re.MULTILINE)
-    folder = Path(url[len("file://") :])
-    return pin is not None and url.startswith("file://") and any(folder.glob(f"torch-{pin.group(1)}+cpu-*.whl"))
+    wheels = f"torch-{pin.group(1)}+cpu-*.whl" if pin else ""
+    return bool(wheels) and url.startswith("file://") and any(folder_of(url).glob(wheels))
 
 
 def find_links(pip: "dict[str, str]") -> "list[str]":

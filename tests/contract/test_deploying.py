@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -21,8 +21,11 @@ from lesion_serve.deployment_store import DeploymentStore
 from support.archives import altered
 from support.bundles import make_tiny_bundle
 from support.images import encoded_lesion
+from support.waiting import wait_for
 
 COMMAND = [sys.executable, "-m", "lesion_serve"]
+# The requirement for a rollback is 2 s on a machine that does nothing else; here clients and other tests run beside it.
+ROLLBACK_S, SLOW_MACHINE = 2.0, 5
 
 
 @attrs.frozen
@@ -129,6 +132,7 @@ def test_deploy_and_rollback_lose_no_request(server: Server, capsys: pytest.Capt
         )
     assert deployed.returncode == 0, deployed.stderr
     assert rolled_back.returncode == 0, rolled_back.stderr
+    assert took_s < ROLLBACK_S * SLOW_MACHINE
     assert "version 6" in deployed.stdout
     assert set(clients.answers[:3]) == {"5"}
     assert set(clients.answers[at_deploy + 2 : before_rollback]) == {"6"}
@@ -170,10 +174,3 @@ def ask(server: Server, path: str = "") -> httpx.Response:
     headers = {"Authorization": f"Bearer {server.torchserve.token}", "Content-Type": "image/jpeg"}
     url = server.torchserve.url + path
     return httpx.post(url, content=encoded_lesion(), headers=headers, timeout=120, trust_env=False)
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 400) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.1)

@@ -5,23 +5,20 @@ from __future__ import annotations
 import ssl
 import subprocess
 import threading
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
+import attrs
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from lesion_core.processes import child_environment, free_port
 from lesion_core.wire import Prediction, from_json
 from lesion_core.workspace import Workspace
 from lesion_serve.gateway.keys import ApiKeys, Role
 from lesion_serve.gateway.settings import keys_file
+from lesion_ui.client import PredictionClient, ServiceError
 from support.bundles import make_tiny_bundle
+from support.certificates import make_certificate
 from support.gateway_programs import COMMAND, running_gateway
 from support.images import encoded_lesion
 
@@ -31,32 +28,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "bundle").folder
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed one for 127.0.0.1, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / "certificate.pem", folder / "key.pem"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    paths[1].write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
-    return paths
-
-
 def test_with_a_certificate_it_speaks_tls_only_and_takes_keys_made_meanwhile(bundle: Path, tmp_path: Path) -> None:
     """An answer over https is in the store; plain http gets none; a revoked key none either."""
-    certificate, private_key = make_certificate(tmp_path)
+    certificate, private_key = make_certificate(tmp_path, "127.0.0.1")
     options = ("--certificate", str(certificate), "--private-key", str(private_key))
     context = ssl.create_default_context(cafile=str(certificate))
     with running_gateway(tmp_path, bundle, free_port(), *options) as gateway:
@@ -84,6 +58,35 @@ def test_with_a_certificate_it_speaks_tls_only_and_takes_keys_made_meanwhile(bun
         check=False,
     )
     assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_programs_of_this_machine_trust_a_certificate_for_another_name(bundle: Path, tmp_path: Path) -> None:
+    """Signed by nobody whom the system knows: command and app find it in the endpoint file; strangers are refused."""
+    certificate, private_key = make_certificate(tmp_path, "gateway.example")
+    image = tmp_path / "image.png"
+    image.write_bytes(encoded_lesion())
+    options = ("--certificate", str(certificate), "--private-key", str(private_key))
+    with running_gateway(tmp_path, bundle, free_port(), *options) as gateway:
+        asked = subprocess.run(
+            [*COMMAND, "predict", str(image), "--json"],
+            env=child_environment({"LESION_HOME": str(tmp_path)}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        answer = PredictionClient(gateway.endpoint).predict(image.read_bytes())
+        other, _ = make_certificate(tmp_path, "gateway.example", stem="other")
+        for stranger in (
+            attrs.evolve(gateway.endpoint, server_name="elsewhere.example"),
+            attrs.evolve(gateway.endpoint, certificate=str(other)),
+            attrs.evolve(gateway.endpoint, certificate=None),
+        ):
+            with pytest.raises(ServiceError) as refused:
+                PredictionClient(stranger).predict(image.read_bytes())
+            assert refused.value.code == "unreachable"
+
+    assert asked.returncode == 0, asked.stderr
+    assert from_json(asked.stdout, Prediction).probabilities == answer.probabilities
 
 
 def test_it_ends_with_all_answered_that_it_took_on(bundle: Path, tmp_path: Path) -> None:

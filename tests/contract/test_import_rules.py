@@ -49,6 +49,7 @@ def test_the_tree_as_it_is_passes(tree: Path) -> None:
         ("lesion_ui/broken.py", "import lesion_train.cli", "src/python/lesion_train/cli.py"),
         ("lesion_train/broken.py", "import streamlit", "#streamlit"),
         ("lesion_serve/broken.py", "import mlflow", "#mlflow"),
+        ("lesion_train/broken.py", "import ts", "#torchserve"),
     ],
 )
 def test_a_forbidden_import_fails_and_is_named(tree: Path, module: str, statement: str, named: str) -> None:

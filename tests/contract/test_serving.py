@@ -266,7 +266,7 @@ def test_a_server_program_answers_and_ends_cleanly(archive: Path, tmp_path: Path
     wait_for(lambda: (tmp_path / "endpoint.json").exists() or program.poll() is not None)
     family = [process.pid for process in psutil.Process(program.pid).children(recursive=True)]
 
-    asked = [*command, "predict", str(bad), str(good), "--json"]
+    asked = [*command, "ask", str(bad), str(good), "--json"]
     shown = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False)
     program.send_signal(number)
 

@@ -50,9 +50,17 @@ def test_what_tries_to_leave_would_be_seen() -> None:
     assert found["without_route"] >= 1
 
 
+def test_what_asks_for_a_name_would_be_seen() -> None:
+    """Wherever the machine's name server is: on another address, or on loopback, from where it would ask another."""
+    found = run_alone("name")
+
+    assert found["answered"] == "gaierror"
+    assert found["without_route"] + found["names_asked"] >= 1
+
+
 def test_from_training_to_a_prediction_nobody_else_is_asked(tmp_path: Path) -> None:
-    """Train, register, archive, serve, predict with loopback only: an answer, and not one packet for elsewhere."""
+    """Train, register, archive, serve, predict with loopback only: an answer, and not one packet or question."""
     found = run_alone("job", str(tmp_path))
 
     assert from_json(found["answered"], Prediction).top.name
-    assert found["without_route"] == 0
+    assert (found["without_route"], found["names_asked"]) == (0, 0)

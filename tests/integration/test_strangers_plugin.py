@@ -17,6 +17,7 @@ from support.images import encoded_lesion
 
 PACKAGES = ("lesion_core", "lesion_plugins", "lesion_train", "lesion_serve")
 PLUGIN = Path(__file__).parents[2] / "examples/lesion-backbone-plainnet"
+OFFLINE = ("--quiet", "--no-index", "--no-deps", "--disable-pip-version-check")
 COMMAND = "pip install 'lesion-backbone-plainnet==1.0.0'"
 
 
@@ -54,6 +55,10 @@ class Installation:
         assert done.returncode == expected, done.stdout
         return done.stdout
 
+    def install(self, *wheels: Path) -> None:
+        """Add wheels as they are."""
+        self.run("pip", "install", *OFFLINE, *wheels)
+
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory, wheels: list[Path]) -> Installation:
@@ -66,10 +71,9 @@ def installation(tmp_path_factory: pytest.TempPathFactory, wheels: list[Path]) -
     (site,) = made.folder.glob("lib/python3.*/site-packages")
     third_party = [path for path in sys.path if Path(path).name == "site-packages" and Path(path).is_dir()]
     (site / "third_party.pth").write_text("\n".join(third_party))
-    offline = ("--quiet", "--no-index", "--no-deps", "--disable-pip-version-check")
     built = made.folder / "wheels"
-    made.run("pip", "wheel", *offline, "--no-build-isolation", "--wheel-dir", built, PLUGIN)
-    made.run("pip", "install", *offline, *wheels, *built.glob("*.whl"))
+    made.run("pip", "wheel", *OFFLINE, "--no-build-isolation", "--wheel-dir", built, PLUGIN)
+    made.install(*wheels, *built.glob("*.whl"))
     where = made.run("python", "-c", "import lesion_plugins; print(lesion_plugins.__file__)").strip()
     assert where.startswith(str(site)), f"{where} is not the installed wheel"
     return made
@@ -130,15 +134,23 @@ def test_a_model_of_a_strangers_backbone_is_served(installation: Installation, a
     image.write_bytes(encoded_lesion())
 
     assert "backbone plainnet of lesion-backbone-plainnet 1.0.0" in installation.run("lesion-serve", "inspect", archive)
-    answer = installation.run("lesion-serve", "predict", image)
+    answer = installation.run("lesion-serve", "ask", image)
 
     assert "skin-lesion version 1" in answer
     assert answer.count("%") == 9
 
 
+@pytest.fixture
+def without_plugin(installation: Installation, archive: Path) -> Iterator[None]:
+    """The plugin, which the archive was made with, is gone, and is back for the other tests."""
+    installation.run("pip", "uninstall", "--quiet", "--yes", "lesion-backbone-plainnet")
+    yield
+    installation.install(*(installation.folder / "wheels").glob("*.whl"))
+
+
+@pytest.mark.usefixtures("without_plugin")
 def test_without_the_plugin_serving_is_refused_at_the_start(installation: Installation, archive: Path) -> None:
     """With the command that installs it; the archive and the bundle alike."""
-    installation.run("pip", "uninstall", "--quiet", "--yes", "lesion-backbone-plainnet")
     (bundle,) = (installation.folder / "home/runs").glob("*/bundle")
 
     from_archive = installation.run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
@@ -15,7 +15,7 @@ from lesion_core.taxonomy import Malignancy
 from lesion_core.wire import NOTICE, ModelIdentity, Prediction
 from lesion_serve.archive import ArchiveInfo
 from lesion_serve.deployment import Deployed, Deployment
-from lesion_serve.engine.engine import LoadedVersion
+from lesion_serve.engine.engine import LoadedVersion, always
 from lesion_serve.gateway.admission import Admission
 from lesion_serve.gateway.app import Gateway, create_app
 from lesion_serve.gateway.asking import Asking
@@ -38,6 +38,9 @@ class FakeEngine:
         self.errors: list[Exception | None] = []
         self.asked: list[tuple[str | None, str, Mapping[str, str]]] = []
         self.ready = True
+        self.loaded: tuple[str, ...] = ("1",)
+        self.most_at_once = 0
+        self._in_hand = 0
 
     async def predict(
         self,
@@ -51,7 +54,10 @@ class FakeEngine:
     ) -> Prediction:
         """Answer as told."""
         self.asked.append((version, request_id, headers or {}))
+        self._in_hand += 1
+        self.most_at_once = max(self.most_at_once, self._in_hand)
         await asyncio.sleep(0)
+        self._in_hand -= 1
         if self.errors and (error := self.errors.pop(0)) is not None:
             raise error
         prediction = make_prediction()
@@ -60,15 +66,21 @@ class FakeEngine:
         )
 
     def versions(self) -> tuple[LoadedVersion, ...]:
-        """One."""
-        identity = ModelIdentity(name="skin-lesion", version="1", backbone="b", bundle_digest="0" * 64)
-        return (LoadedVersion(identity=identity, ready=1, wanted=1, is_default=True),)
+        """Those that a test names; the first is the default."""
+        identities = [
+            ModelIdentity(name="skin-lesion", version=version, backbone="b", bundle_digest="0" * 64)
+            for version in self.loaded
+        ]
+        return tuple(
+            LoadedVersion(identity=one, ready=1, wanted=1, is_default=one.version == self.loaded[0])
+            for one in identities
+        )
 
     def is_ready(self) -> bool:
         """As told."""
         return self.ready
 
-    def load(self, archive: ArchiveInfo) -> None:
+    def load(self, archive: ArchiveInfo, *, is_wanted: Callable[[], bool] = always) -> None:
         """Nothing here loads."""
 
     def make_default(self, version: str) -> None:
@@ -134,6 +146,10 @@ class GatewayUnderTest:
         at_once: int = 4,
         local_token: str | None = None,
         max_body_bytes: int = 4096,
+        max_images: int = 3,
+        longest_wait_s: float = 1.5,
+        deadline_s: float = 5.0,
+        upload_s: float = 60.0,
     ) -> None:
         self.engine, self.metrics = FakeEngine(), Metrics()
         self.deployment: Deployment | None = Deployment(generation=1, champion=deployed("1"))
@@ -144,10 +160,10 @@ class GatewayUnderTest:
         self.asking = Asking(
             self.engine,
             StoreRecorder(self.store),
-            Admission(at_once=at_once),
+            Admission(at_once=at_once, longest_wait_s=longest_wait_s),
             self.metrics,
             deployment=lambda: self.deployment,
-            deadline_s=5.0,
+            deadline_s=deadline_s,
         )
         self.app: FastAPI = create_app(
             Gateway(
@@ -158,7 +174,8 @@ class GatewayUnderTest:
                 metrics=self.metrics,
                 keys=self.keys if with_keys else None,
                 max_body_bytes=max_body_bytes,
-                max_images=3,
+                max_images=max_images,
+                upload_s=upload_s,
             )
         )
 
@@ -174,7 +191,7 @@ class GatewayUnderTest:
             transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
                 answer = await client.request(method, path, **request)  # type: ignore[arg-type]
-            await self.asking.close()
+            await self.asking.settle()
             return answer
 
         return asyncio.run(run())

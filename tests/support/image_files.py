@@ -61,9 +61,53 @@ def wide_gamut_profile() -> bytes:
     return bytes(profile)
 
 
+def grey_profile(gamma: int) -> bytes:
+    """An ICC profile of greys with a gamma, of the least that a profile has."""
+    curve = struct.pack(">4s4xIH2x", b"curv", 1, gamma * 256)
+    white = struct.pack(">4s4x3i", b"XYZ ", 63190, 65536, 54061)  # D50
+    tags = struct.pack(">I4sII4sII", 2, b"kTRC", 156, len(curve), b"wtpt", 156 + len(curve), len(white))
+    header = struct.pack(">I4sI4s4s4s", 156 + len(curve) + len(white), b"lcms", 0x02400000, b"mntr", b"GRAY", b"XYZ ")
+    header += struct.pack(">12x4s28x3i", b"acsp", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + tags + curve + white
+
+
+def bmp_with_profile(image: Image.Image, profile: bytes) -> bytes:
+    """A bitmap of version 5, with its profile behind the pixels."""
+    plain = encoded(image, "BMP")
+    pixels = plain[54:]
+    header = struct.pack("<I", 124) + plain[18:54] + bytes(16) + b"DEBM" + bytes(48)
+    header += struct.pack("<4I", 4, 124 + len(pixels), len(profile), 0)
+    start = 14 + len(header)
+    return b"BM" + struct.pack("<IHHI", start + len(pixels) + len(profile), 0, 0, start) + header + pixels + profile
+
+
 def png_chunk(name: bytes, body: bytes) -> bytes:
     """A chunk of a PNG file."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def tiff_file(rows: list[bytes], *, bits: int, photometric: int, order: str = "<") -> bytes:
+    """An uncompressed TIFF file of one sample a pixel, in the ways that Pillow reads but does not write."""
+    values = {256: SIDE_PX, 257: len(rows), 258: bits, 259: 1, 262: photometric, 277: 1, 278: len(rows)}
+    strip = b"".join(rows)
+    at = 8 + 2 + 12 * (len(values) + 2) + 4
+    entries = [(tag, struct.pack(f"{order}HIHH", 3, 1, value, 0)) for tag, value in values.items()]
+    entries += [(273, struct.pack(f"{order}HII", 4, 1, at)), (279, struct.pack(f"{order}HII", 4, 1, len(strip)))]
+    directory = b"".join(struct.pack(f"{order}H", tag) + body for tag, body in sorted(entries))
+    return (
+        (b"II*\0" if order == "<" else b"MM\0*")
+        + struct.pack(f"{order}IH", 8, len(entries))
+        + directory
+        + bytes(4)
+        + strip
+    )
+
+
+def packed_12(row: np.ndarray) -> bytes:
+    """Two samples of 12 bits in three bytes."""
+    first, second = (row[start::2].astype(np.uint16) for start in (0, 1))
+    packed = [first >> 4, (first & 15) << 4 | second >> 8, second & 255]
+    return np.stack(packed, axis=-1).astype(np.uint8).tobytes()
 
 
 def packbits(plane: bytes) -> bytes:
@@ -88,6 +132,7 @@ def dicom_file(
     samples: int | None = None,
     photometric: str = "RGB",
     bits: tuple[int, int] = (8, 8),
+    high_bit: int | None = None,
     is_signed: bool = False,
     planar: int = 0,
     frames: int | None = None,
@@ -120,7 +165,8 @@ def dicom_file(
     body += short(0x28, 2, samples) + element(0x28, 4, b"CS", photometric.encode()) + short(0x28, 6, planar)
     body += element(0x28, 8, b"IS", str(frames).encode()) if frames is not None else b""
     body += short(0x28, 0x10, height) + short(0x28, 0x11, width) + short(0x28, 0x100, bits[0])
-    body += short(0x28, 0x101, bits[1]) + short(0x28, 0x102, bits[1] - 1) + short(0x28, 0x103, int(is_signed)) + after
+    high_bit = bits[1] - 1 if high_bit is None else high_bit
+    body += short(0x28, 0x101, bits[1]) + short(0x28, 0x102, high_bit) + short(0x28, 0x103, int(is_signed)) + after
     if syntax in ("rle", "jpeg", "jpeg2000", "jpegls"):
         frame = pixels + b"\0" * (len(pixels) % 2)
         items = frame_items or struct.pack("<HHI", 0xFFFE, 0xE000, len(frame)) + frame
@@ -165,6 +211,11 @@ def seed_files() -> dict[str, bytes]:
         "tiff-deflate": encoded(alpha, "TIFF", compression="tiff_adobe_deflate"),
         "tiff-packbits": encoded(grey, "TIFF", compression="packbits"),
         "tiff-16": encoded(deep, "TIFF"),
+        "tiff-12": tiff_file([packed_12(row // 16) for row in np.asarray(deep)], bits=12, photometric=1),
+        "tiff-negative": tiff_file([bytes(255 - row) for row in np.asarray(grey)], bits=8, photometric=0),
+        "tiff-16-negative": tiff_file(
+            [(65535 - row).astype("<u2").tobytes() for row in np.asarray(deep)], bits=16, photometric=0
+        ),
         "tiff-palette": encoded(image.quantize(16), "TIFF"),
         "tiff-cmyk": encoded(image.convert("CMYK"), "TIFF", compression="tiff_lzw"),
         "tiff-pages": encoded(image, "TIFF", save_all=True, append_images=[image]),
@@ -175,6 +226,7 @@ def seed_files() -> dict[str, bytes]:
         "bmp": encoded(image, "BMP"),
         "bmp-palette": encoded(image.quantize(16), "BMP"),
         "bmp-alpha": encoded(alpha, "BMP"),
+        "bmp-profile": bmp_with_profile(image, srgb_profile()),
         "gif": encoded(image, "GIF"),
         "dicom": dicom_file(pixels),
         "dicom-implicit": dicom_file(pixels, syntax="implicit"),

@@ -26,8 +26,6 @@ NAME, NUMBER, DATE, EXIF_DATE, PLACE = "Quux", "MRN77441", "19870605", "1987:06:
 LATITUDE = (Fraction(48), Fraction(12), Fraction(29517, 1000))
 SECRETS = (NAME, NUMBER, DATE, EXIF_DATE, PLACE)
 WHO = f"{NAME}^Zebediah {NUMBER} {PLACE} {EXIF_DATE} {DATE}"
-# A dictionary's texts that the basic profile lets stay: which device it was.
-KEPT_TEXTS = ("Manufacturer", "ManufacturerModelName")
 
 
 def traces(data: bytes) -> set[str]:
@@ -139,7 +137,14 @@ def tagged_dicom(pixels: bytes, syntax: str, *, texts_everywhere: bool = False) 
         warnings.simplefilter("ignore")
         dataset.ImageType = ["ORIGINAL", "PRIMARY", NAME]  # a name is no code string, so the whole value goes
     dataset.ContactMethod, dataset.InstanceNumber = "CONTACT", "3"
-    dataset.AnatomicRegionSequence = Sequence([_code("181131000", "SCT", "Skin of back"), _code("1", "99QUUX", NAME)])
+    dataset.AnatomicRegionSequence = Sequence(
+        [
+            _code("66643007", "SCT", f"Skin of back of {NAME}"),
+            _code("T-D2100", "SRT", NAME),
+            _code(NAME, "SCT", "Skin"),
+            _code("1", "99QUUX", NAME),
+        ]
+    )
     dataset.AnatomicRegionSequence[0].PersonName = NAME
     inner = Dataset()
     inner.PatientName, inner.ReferencedSOPInstanceUID = NAME, UID(f"1.2.3.{DATE}.9")
@@ -172,12 +177,12 @@ def tagged_dicom(pixels: bytes, syntax: str, *, texts_everywhere: bool = False) 
 
 def _fill_texts(dataset: Dataset) -> None:
     """Put a secret into every text, date and name of the dictionary."""
-    values = {"DA": DATE, "DT": DATE + "1200", "UI": f"1.2.3.{DATE}.7", "AS": "036Y"}
+    values = {"CS": NAME.upper(), "DA": DATE, "DT": DATE + "1200", "UI": f"1.2.3.{DATE}.7", "AS": "036Y"}
     for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
         group = tag >> 16
-        if not keyword or keyword in KEPT_TEXTS or group in (0x0000, 0x0002, 0x0028, 0x7FE0) or group > 0x5000:
+        if not keyword or group in (0x0000, 0x0002, 0x0028, 0x7FE0) or group > 0x5000:
             continue
-        if vr in ("LO", "SH", "PN", "LT", "ST", "UT", "UC", "UR", "DA", "DT", "UI") and keyword not in dataset:
+        if vr in ("CS", "LO", "SH", "PN", "LT", "ST", "UT", "UC", "UR", "DA", "DT", "UI") and keyword not in dataset:
             dataset.add_new(tag, vr, values.get(vr, NAME))
     dataset.SpecificCharacterSet = "ISO_IR 192"
 

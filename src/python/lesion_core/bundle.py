@@ -4,6 +4,7 @@
     weights.safetensors    parameters of the classifier
     model.onnx             the same network for ONNX Runtime; only where its answers are the same
     reference.safetensors  statistics of the training embeddings (see ``decision.ood``)
+    drift.safetensors      what a server compares its images with (see ``drift_reference``); older bundles have none
     card.md                model card, filled in from the run
 
 A bundle with one flipped byte, a missing file or an unlisted one is refused.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
+
 import attrs
 
 
@@ -23,11 +26,26 @@ def proportion_interval(successes: int, trials: int, *, confidence: float = 0.95
 
     Args:
         successes: at most ``trials``.
-        trials: at least 1. Count lesions, not images, where several images show one lesion.
+        trials: at least 1. Where several images show one lesion: ``share_interval``.
+        confidence: in (0, 1).
+    """
+    return share_interval(successes / trials, trials, confidence=confidence)
+
+
+def share_interval(share: float, observations: int, *, confidence: float = 0.95) -> Interval:
+    """A share as it is, with the Wilson interval that so many independent observations leave.
+
+    Args:
+        share: in [0, 1], of images for example; need not be a multiple of ``1 / observations``.
+        observations: at least 1. Count lesions where several images show one lesion: images of one lesion are hardly
+            more than one observation.
         confidence: in (0, 1).
     Source: Wilson 1927.
     """
-    from scipy.stats import binomtest  # here, since it takes a second to import and most who read bundles never count
-
-    bounds = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-    return Interval(value=successes / trials, low=float(bounds.low), high=float(bounds.high), confidence=confidence)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    spread = z**2 / observations
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / observations + spread / (4 * observations)) / (1 + spread)
+    # Rounding may put an end a little beyond a share of 0 or 1.
+    low, high = max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+    return Interval(value=share, low=low, high=high, confidence=confidence)

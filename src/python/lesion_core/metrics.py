@@ -23,10 +23,7 @@ def balanced_multiclass_accuracy(probabilities: Probabilities, labels: Labels) -
         BMA in [0, 1]; 1 is best.
     Source: ISIC 2019 challenge; ``isic-challenge-scoring``.
     """
-    highest = probabilities.max(axis=1, keepdims=True)
-    is_unique = (probabilities == highest).sum(axis=1) == 1
-    is_right = (probabilities.argmax(axis=1) == labels) & is_unique
-    return float(np.mean([is_right[labels == label].mean() for label in np.unique(labels)]))
+    return float(np.mean(list(recall_per_class(probabilities, labels).values())))
 
 
 def area_under_roc(scores: NDArray[np.floating], is_positive: NDArray[np.bool_]) -> float:
@@ -54,9 +51,11 @@ def macro_auroc(probabilities: Probabilities, labels: Labels) -> float:
 
 
 def recall_per_class(probabilities: Probabilities, labels: Labels) -> dict[int, float]:
-    """Sensitivity of each class that occurs, by class index; each in [0, 1]."""
-    predicted = probabilities.argmax(axis=1)
-    return {int(label): float((predicted[labels == label] == label).mean()) for label in np.unique(labels)}
+    """Sensitivity of each class that occurs, by class index; each in [0, 1]. A tie for the maximum is wrong."""
+    highest = probabilities.max(axis=1, keepdims=True)
+    is_unique = (probabilities == highest).sum(axis=1) == 1
+    is_right = (probabilities.argmax(axis=1) == labels) & is_unique
+    return {int(label): float(is_right[labels == label].mean()) for label in np.unique(labels)}
 
 
 @attrs.frozen(kw_only=True)

@@ -18,8 +18,9 @@ class Check:
     """One comparison of the window with the reference.
 
     Attributes:
-        name: what was compared: ``class_mix``, ``confidence``, ``outside_rate``, ``embedding``, ``quality.focus`` …
-        statistic: how: ``psi``, ``auc``, ``mmd``, ``ks``, ``difference``.
+        name: what was compared: ``class_mix``, ``confidence``, ``strangeness``, ``outside_rate``, ``embedding``,
+            ``quality.focus`` …; ``reference`` where nothing could be, for the reason that ``sentence`` gives.
+        statistic: how: ``psi``, ``auc``, ``mmd``, ``ks``, ``difference``; ``none`` for ``reference``.
         value: of the statistic in the window.
         threshold: from where on it is an alarm; ``None`` where there was too little to say.
         p_value: of the permutation test; ``None`` for a statistic without one.

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from lesion_core.data_source import UNSTATED, DataSource
 from lesion_core.taxonomy import Taxonomy
 
+UNNAMED_LESION = "image:"
+"""Before the id of an image, this is the id of its lesion where the source names none."""
+
 
 @attrs.frozen(kw_only=True)
 class ImageRecord:
@@ -27,7 +30,7 @@ class ImageRecord:
         patient_id: groups the lesions of one patient.
         age_approx: years, 0 to 120.
         sex: ``male`` or ``female``.
-        anatom_site_general: one of ``lesion_core.datasets.table.ANATOMICAL_SITES``.
+        anatom_site_general: one of ``lesion_core.datasets.cells.ANATOMICAL_SITES``.
         fitzpatrick: skin type after Fitzpatrick, 1 to 6.
         source: the collection that the image comes from, for results by source.
         listed_at: the file and row that list the image, for messages about it.
@@ -52,7 +55,9 @@ class Dataset:
 
     ``test`` holds the images that the source itself sets apart for testing; they are never used for fitting,
     selection or calibration. ``left_out`` counts images whose diagnosis is none of the taxonomy's, by diagnosis: only
-    a reader of an archive of everything leaves images out. ``source`` says where they come from, under which licence.
+    a reader of an archive of everything leaves images out. ``notes`` says what is in the folder and not in the records,
+    and what the tables do not tell: no problem, but perhaps not what was meant. ``source`` says where the images come
+    from, under which licence.
     """
 
     name: str
@@ -60,6 +65,7 @@ class Dataset:
     records: tuple[ImageRecord, ...]
     test: tuple[ImageRecord, ...] = ()
     left_out: Mapping[str, int] = attrs.field(factory=dict)
+    notes: tuple[str, ...] = ()
     source: DataSource = UNSTATED
 
     @property

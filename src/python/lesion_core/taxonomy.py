@@ -37,7 +37,8 @@ class CodeSystem(StrEnum):
     - ICD-10: WHO, version of 2019, https://icd.who.int/browse10/2019/en (not the ICD-10-CM of the USA).
     - ICD-O-3: morphology with behaviour (/0 benign, /3 malignant), WHO and IACR, edition 3.2,
       https://www.iacr.com.fr/index.php?option=com_content&view=article&id=149 .
-    - SNOMED CT: disorders of the international edition, https://browser.ihtsdotools.org .
+    - SNOMED CT: disorders of the international edition, https://browser.ihtsdotools.org ; some of them stand in
+      DICOM PS3.16 too (actinic keratosis in CID 4405, hemangioma in CID 6030).
     """
 
     ICD_10 = "ICD-10"
@@ -79,7 +80,8 @@ class Diagnosis:
         malignancy: see ``Malignancy``.
         plain: one sentence in plain language.
         synonyms: other names for it, as data sets and folders use them.
-        codes: of its members where the class is a group; none where a system has no code for it.
+        codes: of its members where the class is a group. Only codes that were found in a public source stand here, so a
+            system may have one for a member that lacks it.
     """
 
     code: str = attrs.field(validator=attrs.validators.matches_re(r"[A-Za-z0-9][A-Za-z0-9_-]*"))
@@ -276,7 +278,7 @@ ISIC_2019 = Taxonomy(
             codes=_codes(
                 icd_10={"D18.0": "Haemangioma, any site", "L98.0": "Pyogenic granuloma"},
                 icd_o_3={"9120/0": "Hemangioma, NOS", "9141/0": "Angiokeratoma"},
-                snomed_ct={},
+                snomed_ct={"400210000": "Hemangioma"},
             ),
         ),
         Diagnosis(

@@ -30,7 +30,17 @@ from lesion_core.errors import TaxonomyError
 from lesion_core.taxonomy import NONE_OF_THE_ABOVE, ClinicalCode, Diagnosis, Taxonomy
 
 _TABLES = ("name", "diagnosis", "none_of_the_above")
+
+
+def _text(value: object, kind: type[str]) -> str:
+    """A text as it is; also one of an enumeration, whose members are texts as well."""
+    if not isinstance(value, str):
+        raise ValueError(f"a text in quotes is needed, got {value!r}")
+    return kind(value)
+
+
 _converter = cattrs.Converter(forbid_extra_keys=True)
+_converter.register_structure_hook(str, _text)
 
 
 def read_taxonomy(path: Path) -> Taxonomy:
@@ -69,15 +79,24 @@ def _diagnosis(table: object, where: str, problems: list[str]) -> Diagnosis | No
         return None
     before = len(problems)
     _look_for_unknown_keys(table, Diagnosis, where, problems)
-    for code in table.get("codes", []) if isinstance(table.get("codes", []), list) else []:
+    lists = {key: table.get(key, []) for key in ("synonyms", "codes")}
+    problems += [
+        f"{where}: {key}: a list in brackets is needed, got {value!r}"
+        for key, value in lists.items()
+        if not isinstance(value, list)
+    ]
+    for code in lists["codes"] if isinstance(lists["codes"], list) else []:
         if isinstance(code, Mapping):
             _look_for_unknown_keys(code, ClinicalCode, f"{where} codes", problems)
+        else:
+            problems.append(f"{where}: codes: {{ system = …, code = …, display = … }} is needed, got {code!r}")
     if len(problems) > before:
         return None
     try:
         return _converter.structure(dict(table), Diagnosis)
     except cattrs.BaseValidationError as error:
-        problems += [f"{where}: {text}" for text in cattrs.transform_error(error, path="", format_exception=_reason)]
+        found = cattrs.transform_error(error, path="", format_exception=_reason)
+        problems += [f"{where}: {text.replace(' @ .', ' at ')}" for text in found]
         return None
 
 

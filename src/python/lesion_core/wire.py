@@ -100,7 +100,12 @@ class QualityFinding:
 
 def quality_grade(findings: Iterable[QualityFinding]) -> str:
     """The worst grade among findings: ``"ok"`` without any, ``"warn"`` or ``"reject"``."""
-    grades = {finding.grade for finding in findings}
+    return worst_grade(finding.grade for finding in findings)
+
+
+def worst_grade(found: Iterable[str]) -> str:
+    """The worst of the grades of findings: ``"ok"`` without any, ``"warn"`` or ``"reject"``."""
+    grades = set(found)
     return "reject" if "reject" in grades else "warn" if grades else "ok"
 
 
@@ -189,6 +194,33 @@ class Prediction:
 
 
 @attrs.frozen(kw_only=True)
+class Features:
+    """What monitoring compares of an image. It never leaves the gateway: it is a fingerprint of the image.
+
+    Attributes:
+        embedding_base64: what the network saw, projected: float16, little-endian. See ``drift_reference``.
+        probabilities: as in ``Prediction``, of the image alone, whatever else was known.
+        quality: ``QualityMeasures`` by name.
+    """
+
+    embedding_base64: str
+    probabilities: tuple[float, ...]
+    quality: dict[str, float | None]
+
+
+@attrs.frozen(kw_only=True)
+class DescribedPrediction(Prediction):
+    """An answer with what monitoring compares, where the gateway asked for it. It goes no further than there."""
+
+    features: Features = attrs.field(repr=False)
+
+    @property
+    def undescribed(self) -> Prediction:
+        """The answer alone, as it leaves."""
+        return Prediction(**{field.name: getattr(self, field.name) for field in attrs.fields(Prediction)})
+
+
+@attrs.frozen(kw_only=True)
 class Problem:
     """Why there is no answer: a stable ``code``, a sentence for people, and the request it belongs to."""
 
@@ -199,17 +231,22 @@ class Problem:
 
 
 _converter = cattrs.Converter(forbid_extra_keys=True)
-for _message in (Prediction, Problem):
-    # Both messages accept keys they do not know: a newer server of the same schema version may add some.
+for _message in (Prediction, DescribedPrediction, Problem):
+    # All messages accept keys they do not know: a newer server of the same schema version may add some.
     _converter.register_structure_hook(
         _message, make_dict_structure_fn(_message, _converter, _cattrs_forbid_extra_keys=False)
     )
-Message = TypeVar("Message", Prediction, Problem)
+Message = TypeVar("Message", Prediction, DescribedPrediction, Problem)
 
 
 def to_json(message: Prediction | Problem) -> str:
     """One message as compact JSON text."""
     return json.dumps(_converter.unstructure(message), ensure_ascii=False, allow_nan=False)
+
+
+def features_to_json(features: Features) -> str:
+    """One image's features as compact JSON text."""
+    return json.dumps(_converter.unstructure(features), allow_nan=False, separators=(",", ":"))
 
 
 def from_json(text: str | bytes, kind: type[Message]) -> Message:

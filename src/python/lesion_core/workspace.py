@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from pathlib import Path
+from typing import Literal
 
 import attrs
 
@@ -20,10 +22,19 @@ UI_PORT = 8501
 
 @attrs.frozen(kw_only=True)
 class Endpoint:
-    """Where predictions are served: ``url`` takes image bytes by POST, with ``token`` as bearer."""
+    """Where predictions are served.
+
+    Attributes:
+        url: takes image bytes by POST; on this machine it may name loopback, whatever the certificate names.
+        token: the bearer's.
+        certificate: PEM file with what is trusted instead of the system's authorities; for ``https`` only.
+        server_name: that the certificate is for, where it is not the host of ``url``.
+    """
 
     url: str
     token: str
+    certificate: str | None = None
+    server_name: str | None = None
 
     def save(self, path: Path) -> None:
         """Write for our user's eyes only, atomically."""
@@ -31,8 +42,32 @@ class Endpoint:
         staging = path.with_suffix(".tmp")
         staging.unlink(missing_ok=True)
         with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            json.dump(attrs.asdict(self), stream)
+            json.dump({name: value for name, value in attrs.asdict(self).items() if value is not None}, stream)
         staging.replace(path)
+
+    def trust(self) -> ssl.SSLContext | Literal[True]:
+        """What an HTTP client trusts (httpx's ``verify``): the certificate, or ``True`` for the usual authorities.
+
+        Raises:
+            LesionError: ``bad_certificate``: the file cannot be read, or holds none.
+        """
+        if self.certificate is None:
+            return True
+        try:
+            context = ssl.create_default_context(cafile=self.certificate)
+        except OSError as error:  # ssl's own errors are too
+            raise LesionError(
+                f"The certificate {self.certificate} of {self.url} cannot be used ({error}). Give a PEM file.",
+                code="bad_certificate",
+            ) from error
+        # The file may hold the server's own certificate, without the authority that signed it.
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+    @property
+    def request_extensions(self) -> dict[str, str]:
+        """What an HTTP client adds to a request (httpx's ``extensions``), so that it expects ``server_name``."""
+        return {} if self.server_name is None else {"sni_hostname": self.server_name}
 
     @classmethod
     def load(cls, path: Path) -> Endpoint:

@@ -24,7 +24,7 @@ from lesion_core.processes import ChildProcess, require_free_port
 from lesion_core.workspace import GATEWAY_PORT, MLFLOW_PORT, SERVE_PORT, UI_PORT, Workspace
 from lesion_demo import __version__
 from lesion_demo.reference import build_reference
-from lesion_demo.steps import answers, choose_image, predict_one, run_step
+from lesion_demo.steps import answers, choose_image, predict_one, run_step, written_ns
 
 app = App(name="demo", version=__version__, help_format="plaintext", suppress_keyboard_interrupt=False)
 
@@ -100,9 +100,10 @@ def demo(
         say(started, f"Packing {source}")
         run_step("lesion_serve", "archive", source, "--out", str(archive), "--tracking-uri", mlflow_url)
         ports = ("--port", str(serve_port), "--torchserve-port", str(torchserve_port))
+        left_behind = written_ns(workspace.endpoint)  # by a gateway that was killed
         server = door("gateway", "lesion_serve", "start", str(archive), *ports, workspace=workspace)
         children.append(server)
-        server.wait_until(lambda: workspace.endpoint.is_file(), timeout_s=180)
+        server.wait_until(lambda: written_ns(workspace.endpoint) not in (None, left_behind), timeout_s=180)
         say(
             started,
             f"Gateway is up: http://127.0.0.1:{serve_port}/v1/predictions, before TorchServe on port {torchserve_port}",

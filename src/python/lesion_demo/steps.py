@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 from lesion_core.datasets import read_dataset
@@ -39,6 +40,11 @@ def answers(url: str) -> bool:
         return bool(answer.status == 200)
 
 
+def written_ns(path: Path) -> int | None:
+    """When a file was written; ``None`` where there is none."""
+    return path.stat().st_mtime_ns if path.is_file() else None
+
+
 def choose_image(folder: Path, split: Path) -> tuple[Path, str]:
     """An image to ask about that nothing was fitted on, and what is known of it.
 
@@ -63,7 +69,7 @@ def predict_one(path: Path, known: str, endpoint_file: Path) -> str:
     """Ask the server about one image; returns the answer as lines for a terminal.
 
     Raises:
-        LesionError: there was no answer, or it was a refusal.
+        LesionError: ``no_answer``, or the code of a refusal.
     """
     endpoint = Endpoint.load(endpoint_file)
     request = urllib.request.Request(
@@ -77,6 +83,11 @@ def predict_one(path: Path, known: str, endpoint_file: Path) -> str:
     except urllib.error.HTTPError as error:
         problem = from_json(error.read(), Problem)
         raise LesionError(f"{path.name} was refused: {problem.message}", code=problem.code) from error
+    except (OSError, HTTPException) as error:
+        raise LesionError(
+            f"{endpoint.url}, which {endpoint_file} names, did not answer ({error}). Is the server up? See its log.",
+            code="no_answer",
+        ) from error
     return describe(path.name, known, prediction)
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -92,8 +91,9 @@ class BackboneSpec:
         input_multiple_px: sides have to be multiples of this.
         bundled: weights that install like a package.
         hub: weights that are downloaded.
-        read_published: reads weights in the form in which the network's authors publish them; gets the file and
-            ``input_size_px`` and returns a state dict that fits. Without it a file has to fit as it is.
+        read_published: reads weights in the form in which the network's authors publish them; gets the tensors of the
+            file by name and ``input_size_px``, and returns a state dict that fits. Without it a file has to fit as it
+            is.
         ood_detector: tells strange images best on this backbone's embeddings; a run may choose another.
         exports_onnx: the network can be exported to ONNX, and answers the same there.
         compatible_since: oldest version of the plugin's distribution whose bundles this network still serves; by
@@ -118,7 +118,7 @@ class BackboneSpec:
     input_multiple_px: int = attrs.field(default=1, validator=ge(1))
     bundled: WeightsSource | None = None
     hub: WeightsSource | None = None
-    read_published: Callable[[Path, int], Mapping[str, Tensor]] | None = None
+    read_published: Callable[[Mapping[str, Tensor], int], Mapping[str, Tensor]] | None = None
     ood_detector: OodDetector = attrs.field(default=OodDetector.MAHALANOBIS, converter=OodDetector)
     exports_onnx: bool = False
     compatible_since: str | None = None
@@ -135,7 +135,7 @@ class BackboneSpec:
 
     @property
     def is_offline(self) -> bool:
-        """Whether pretrained weights are on this machine."""
+        """Whether weights that install like a package are on this machine; the hub's cache is not looked at."""
         return self.bundled is not None and self.bundled.is_installed()
 
     def license_of(self, weights_origin: str) -> str:

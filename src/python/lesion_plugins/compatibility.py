@@ -80,4 +80,7 @@ def _missing(trained: BackboneIdentity, registry: BackboneRegistry) -> PluginMis
         installed = importlib.metadata.version(trained.plugin)
     except importlib.metadata.PackageNotFoundError:
         return PluginMissingError(trained, "it is not installed here")
+    if installed == trained.plugin_version:
+        reason = "that version is installed here and does not offer it"
+        return PluginMissingError(trained, reason, "Install it anew: pip install --force-reinstall")
     return PluginVersionError(trained, installed)

@@ -14,7 +14,7 @@ from typing import Any
 
 from lesion_plugins import conformance_checks as checks
 from lesion_plugins.backbone import BackboneSpec
-from lesion_plugins.errors import ConformanceError
+from lesion_plugins.errors import ConformanceError, OnnxPackageMissingError
 
 CHECKS: Mapping[str, Callable[[checks.Subject], None]] = {
     "features": checks.check_features,
@@ -43,14 +43,21 @@ def check_backbone(
             and ``onnxscript``.
         input_size_px: size to check at; by default the smallest that the spec allows, which is the quickest.
     Raises:
-        ConformanceError: with the ``reason``. What the network itself raises comes through as it is.
+        ConformanceError: with the ``reason``; whatever the network itself raises is one.
+        OnnxPackageMissingError: the ``onnx`` check cannot run here.
+        ImportError: the backbone's own package cannot.
     """
     size_px = spec.smallest_input_px if input_size_px is None else input_size_px
     spec.check_input_size(size_px)
     with checks.untouched_random_state():
         it = checks.subject(spec, size_px)
         for name in only:
-            CHECKS[name](it)
+            try:
+                CHECKS[name](it)
+            except (ConformanceError, OnnxPackageMissingError, ImportError):
+                raise
+            except Exception as error:  # a stranger's code
+                raise ConformanceError(spec.name, f"{name}: {type(error).__name__}: {error}".rstrip(".")) from error
 
 
 def parametrize_with_checks(
@@ -64,7 +71,8 @@ def parametrize_with_checks(
     Args:
         specs: the backbones, as the hook offers them.
         only: names of ``CHECKS``; all by default.
-        known_failures: reasons by backbone and check. They are strict: one that passes after all is a failure.
+        known_failures: reasons by backbone and check. They are strict: one that passes after all is a failure; so is
+            one that cannot run because a package is missing.
     Raises:
         ConformanceError: a known failure without a reason, or of a backbone or check that is not run.
     """
@@ -77,7 +85,7 @@ def parametrize_with_checks(
             reason = known.pop((spec.name, name), None)
             if reason is not None and not reason.strip():
                 raise ConformanceError(spec.name, f"the known failure of {name!r} has no reason")
-            marks = () if reason is None else (pytest.mark.xfail(reason=reason, strict=True, raises=Exception),)
+            marks = () if reason is None else (pytest.mark.xfail(reason=reason, strict=True, raises=ConformanceError),)
             params.append(pytest.param(spec, partial(_check, name), id=f"{spec.name}-{name}", marks=marks))
     for backbone, name in known:
         raise ConformanceError(backbone, f"the known failure of {name!r} is of nothing that is checked here")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property, lru_cache
 from typing import NoReturn
 from unittest import mock
@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lesion_core.errors import LesionError
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import Classifier
-from lesion_plugins.errors import ConformanceError, InputSizeError, OnnxError
+from lesion_plugins.errors import ConformanceError, InputSizeError, OnnxError, OnnxPackageMissingError
 from lesion_plugins.onnx_network import OnnxNetwork, export_onnx
 from lesion_plugins.weights import load_weights, weights_to_bytes
 
@@ -115,15 +115,13 @@ def check_weights(it: Subject) -> None:
 
 
 def check_gradients(it: Subject) -> None:
-    """A finite gradient reaches every parameter that can be trained."""
-    features: Tensor = it.module.train()(it.images)
-    trainable = {name: item for name, item in it.module.named_parameters() if item.requires_grad}
-    if not trainable or not features.requires_grad:
-        it.fail("no gradient reaches its parameters")
-    target = (features * torch.randn_like(features)).sum()  # a plain sum is constant behind a layer norm
-    gradients = dict(
-        zip(trainable, torch.autograd.grad(target, list(trainable.values()), allow_unused=True), strict=True)
-    )
+    """A finite gradient reaches every parameter in training mode, and one that is not zero in evaluation mode."""
+    module = it.build(it.size_px)  # one of its own: training moves the statistics of normalisations
+    frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
+    if frozen:
+        it.fail(f"{len(frozen)} of its parameters are frozen: {_some(frozen)}; a constant is a buffer")
+    _shake_zeros(module)
+    gradients = _gradients(module.train(), it.images)
     missed = [name for name, gradient in gradients.items() if gradient is None]
     if len(missed) == len(gradients):
         it.fail("no gradient reaches its parameters")
@@ -131,34 +129,46 @@ def check_gradients(it: Subject) -> None:
         it.fail(f"no gradient reaches {len(missed)} of its parameters: {_some(missed)}")
     if not all(bool(gradient.isfinite().all()) for gradient in gradients.values() if gradient is not None):
         it.fail("gradients are not finite")
+    # In training, a normalisation over two images rightly cancels what was added before it, and depth may be dropped.
+    gradients = _gradients(module.eval(), it.images)
+    zero = [name for name, gradient in gradients.items() if gradient is None or not gradient.any()]
+    if zero:
+        it.fail(f"the gradient of {len(zero)} of its parameters is zero: {_some(zero)}")
 
 
 def check_input_sizes(it: Subject) -> None:
-    """Sizes that the spec accepts work, and those that it refuses are refused with one that works."""
-    spec = it.spec
-    largest_px = spec.largest_input_px or spec.smallest_input_px + spec.input_multiple_px
-    for size_px in (spec.smallest_input_px, min(spec.smallest_input_px + spec.input_multiple_px, largest_px)):
+    """Sizes around the limits of the spec work; in place of one that it refuses, the one that it names."""
+    spec, step_px = it.spec, it.spec.input_multiple_px
+    around = [spec.smallest_input_px - 1, spec.smallest_input_px + step_px - 1, spec.smallest_input_px + step_px]
+    if spec.largest_input_px is not None:
+        around.append(spec.largest_input_px + 1)
+    for size_px in sorted({spec.smallest_input_px, *(_accepted(spec, size_px) for size_px in around)}):
         try:
             it.run(it.build(size_px), torch.zeros(2, 3, size_px, size_px))
         except Exception as error:  # a stranger's code: whatever it raises, the spec said that this size works
             raise ConformanceError(
                 spec.name, f"it cannot take {size_px} px, which its spec accepts: {error}"
             ) from error
-    for size_px in {spec.smallest_input_px - 1, spec.smallest_input_px + spec.input_multiple_px - 1, largest_px + 1}:
-        try:
-            spec.check_input_size(size_px)
-        except InputSizeError as error:
-            spec.check_input_size(error.nearest_px)
 
 
 def check_offline(it: Subject) -> None:
-    """Building needs no network."""
+    """Building asks nobody over a network, not even in vain."""
+    asked = []
 
-    def refuse(*_: object) -> NoReturn:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        asked.append(True)
+        raise OSError("no network while a backbone is built")
+
+    with ExitStack() as patches:
+        for owner, name in ((socket, "getaddrinfo"), *((socket.socket, name) for name in ("connect", "connect_ex"))):
+            patches.enter_context(mock.patch.object(owner, name, refuse))
+        try:
+            it.build(it.size_px)
+        except Exception:
+            if not asked:
+                raise
+    if asked:
         it.fail("build() opened a network connection; weights belong into bundled= or hub=")
-
-    with mock.patch.object(socket.socket, "connect", refuse), mock.patch.object(socket, "create_connection", refuse):
-        it.build(it.size_px)
 
 
 def check_spec(it: Subject) -> None:
@@ -198,6 +208,11 @@ def check_feature_map(it: Subject) -> None:
     if cells is None or cells.ndim != 4 or cells.shape[1] != spec.feature_dim:
         shape = None if cells is None else tuple(cells.shape)
         it.fail(f"its feature map is {shape}, not (N, {spec.feature_dim}, h, w)")
+    if min(cells.shape[2:]) < 2:
+        height, width = cells.shape[2:]
+        it.fail(
+            f"its feature map has {height} x {width} cells for {size_px} px, and so no places; leave feature_map out"
+        )
     for changed, corner in zip((cells[1:] - cells[:1]).abs().sum(dim=1), corners, strict=True):
         found = max(corners, key=lambda quadrant: _mean_of(changed, quadrant))
         if found != corner:
@@ -217,12 +232,17 @@ def check_onnx(it: Subject) -> None:
     try:
         network = OnnxNetwork(export_onnx(classifier, input_size_px=size_px), threads=torch.get_num_threads())
         answered = network(images.numpy())
+    except OnnxPackageMissingError:
+        raise  # says nothing of the backbone
     except OnnxError as error:
         raise ConformanceError(spec.name, f"it says that it can be exported to ONNX; {error.message}") from error
     with torch.no_grad():
-        expected = [item.numpy() for item in classifier(images) if item is not None]
-    answers = [item for item in answered if item is not None]
-    for name, ours, theirs in zip(("logits", "embedding", "feature map"), expected, answers, strict=False):
+        expected = [None if item is None else item.numpy() for item in classifier(images)]
+    for name, ours, theirs in zip(("logits", "embedding", "feature map"), expected, answered, strict=True):
+        if ours is None or theirs is None:
+            if ours is not theirs:
+                it.fail(f"its {name} is missing {'in torch' if ours is None else 'in ONNX Runtime'}")
+            continue
         gap = float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else float("inf")
         if not gap <= ONNX_TOLERANCE * max(1.0, float(np.abs(ours).max())):
             it.fail(f"in ONNX Runtime its {name} differ by {gap:.2g}")
@@ -252,10 +272,36 @@ def _mean_of(cells: Tensor, quadrant: tuple[int, int]) -> float:
     return float(cells.mean())
 
 
+def _accepted(spec: BackboneSpec, size_px: int) -> int:
+    """A size if the spec accepts it, else the one that it names instead."""
+    try:
+        spec.check_input_size(size_px)
+    except InputSizeError as error:
+        return error.nearest_px
+    return size_px
+
+
 def _size_for_map(spec: BackboneSpec) -> int:
-    """The smallest accepted size of at least ``MAP_PX``."""
-    steps = max(1, -(-MAP_PX // spec.input_multiple_px))
-    return max(steps * spec.input_multiple_px, spec.smallest_input_px)
+    """The smallest accepted size of at least ``MAP_PX``; the largest, where that is smaller."""
+    return _accepted(spec, -(-MAP_PX // spec.input_multiple_px) * spec.input_multiple_px)
+
+
+def _gradients(module: nn.Module, images: Tensor) -> dict[str, Tensor | None]:
+    """Of a sum of its features with random weights: a plain sum is constant behind a layer norm."""
+    parameters, features = dict(module.named_parameters()), module(images)
+    if not parameters or not features.requires_grad:
+        return dict.fromkeys(parameters)
+    target = (features * torch.randn_like(features)).sum()
+    found = torch.autograd.grad(target, list(parameters.values()), allow_unused=True)
+    return dict(zip(parameters, found, strict=True))
+
+
+def _shake_zeros(module: nn.Module) -> None:
+    """Parameters that begin as zero keep the gradient from others until the first step; here they do not."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.02)
 
 
 def _gap(one: Tensor, other: Tensor) -> float:

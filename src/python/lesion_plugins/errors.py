@@ -60,10 +60,12 @@ class PluginMissingError(LesionError):
 
     code = "plugin_missing"
 
-    def __init__(self, trained: BackboneIdentity, reason: str) -> None:
+    def __init__(
+        self, trained: BackboneIdentity, reason: str, remedy: str = "Install it beside Lesion: pip install"
+    ) -> None:
         super().__init__(
             f"This model's backbone {trained.name!r} comes from {trained.plugin} {trained.plugin_version}; {reason}. "
-            f"Install it beside Lesion: pip install '{trained.plugin}=={trained.plugin_version}'"
+            f"{remedy} '{trained.plugin}=={trained.plugin_version}'"
         )
         self.distribution = trained.plugin
         self.version = trained.plugin_version
@@ -110,3 +112,9 @@ class OnnxError(LesionError):
     """A network cannot be written as ONNX, or not be run from it."""
 
     code = "onnx"
+
+
+class OnnxPackageMissingError(OnnxError):
+    """A package is not installed that writes or runs ONNX."""
+
+    code = "onnx_package_missing"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesion_core.bundle import OnnxParity
-from lesion_plugins.errors import OnnxError
+from lesion_plugins.errors import OnnxError, OnnxPackageMissingError
 
 if TYPE_CHECKING:
     from lesion_plugins.classifier import Classifier
@@ -41,14 +41,15 @@ def export_onnx(classifier: Classifier, *, input_size_px: int) -> bytes:
         classifier: in evaluation mode, on the CPU.
         input_size_px: S, the only size that it then takes.
     Raises:
-        OnnxError: a package for it is not installed, or torch cannot export this network.
+        OnnxPackageMissingError: a package for it is not installed.
+        OnnxError: torch cannot export this network.
     """
     import torch
 
     try:
         importlib.import_module("onnxscript")  # which torch uses; what serves needs neither
     except ImportError as error:
-        raise OnnxError("torch needs onnxscript to export: pip install onnx onnxscript") from error
+        raise OnnxPackageMissingError("torch needs onnxscript to export: pip install onnx onnxscript") from error
     # Training leaves weights in channels-last order, loading does not; the bytes are not to depend on it.
     classifier = copy.deepcopy(classifier).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for module in classifier.modules():
@@ -94,14 +95,15 @@ class OnnxNetwork:
             data: what ``export_onnx`` wrote.
             threads: that calculate.
         Raises:
-            OnnxError: ONNX Runtime is not installed, or cannot read ``data``.
+            OnnxPackageMissingError: ONNX Runtime is not installed.
+            OnnxError: it cannot read ``data``.
         """
         # From release 1.29 on the official builds report each model that is loaded to their makers, unless told before.
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         try:
             import onnxruntime
         except ImportError as error:
-            raise OnnxError("ONNX Runtime is not installed: pip install onnxruntime") from error
+            raise OnnxPackageMissingError("ONNX Runtime is not installed: pip install onnxruntime") from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

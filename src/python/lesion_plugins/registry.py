@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
@@ -58,29 +59,35 @@ class BackboneRegistry:
         backbones: Mapping[str, RegisteredBackbone],
         finders: Iterable[tuple[PluginSource, _Finder]] = (),
         rejected: Iterable[RejectedPlugin] = (),
+        not_found: Iterable[str] = (),
     ) -> None:
         self._backbones = dict(backbones)
         self._finders = tuple(finders)
         self.rejected = tuple(rejected)
+        self.not_found = tuple(not_found)
 
     @classmethod
     def load(cls, *, blocked: Iterable[str] = (), plugins: Iterable[object] | None = None) -> BackboneRegistry:
         """Collect the backbones of every plugin; a broken one is skipped, logged and listed in ``rejected``.
 
         Args:
-            blocked: names of plugins or distributions; their code is never imported.
+            blocked: names of plugins or distributions, spelt as pip would accept them; their code is never imported. A
+                name that nothing here has is logged (``blocked_plugin_not_found``) and listed in ``not_found``.
             plugins: modules or objects to use in place of the installed entry points of the group ``lesion``.
         """
         candidates = installed_plugins() if plugins is None else map(given_plugin, plugins)
-        unwanted = frozenset(blocked)
+        unwanted = {_canonical(name): name for name in blocked}
+        met: set[str] = set()
         manager = new_plugin_manager()
         backbones: dict[str, RegisteredBackbone] = {}
         accepted: list[tuple[PluginSource, object]] = []
         rejected: list[RejectedPlugin] = []
         for candidate in candidates:
             source = candidate.source
+            names = unwanted.keys() & {_canonical(source.plugin), _canonical(source.distribution)}
+            met |= names
             try:
-                if not unwanted.isdisjoint({source.plugin, source.distribution}):
+                if names:
                     raise PluginRejection("blocked by the application")
                 plugin = candidate.load()
                 specs = offered_backbones(manager, plugin)
@@ -93,7 +100,10 @@ class BackboneRegistry:
                 backbones |= {spec.name: RegisteredBackbone(spec=spec, source=source) for spec in specs}
                 accepted.append((source, plugin))
         finders = [(source, finder_of(manager, plugin)) for source, plugin in accepted if finds(manager, plugin)]
-        return cls(backbones, finders, rejected)
+        not_found = [name for canonical, name in unwanted.items() if canonical not in met]
+        for name in not_found:
+            _logger().warning("blocked_plugin_not_found", name=name)
+        return cls(backbones, finders, rejected, not_found)
 
     def names(self) -> tuple[str, ...]:
         """Names of all listed backbones, sorted; those that are found by a prefix are not in it."""
@@ -141,7 +151,7 @@ class BackboneRegistry:
                     raise PluginRejection(f"lesion_find_backbone offered {spec!r} for {name!r}")
             except LesionError:
                 raise
-            except Exception as error:  # a stranger's code: the others may know the name
+            except (Exception, SystemExit) as error:  # a stranger's code: the others may know the name
                 reason = str(error) if isinstance(error, PluginRejection) else f"{type(error).__name__}: {error}"
                 _warn("plugin_failed", source, reason)
             else:
@@ -150,10 +160,19 @@ class BackboneRegistry:
                     return
 
 
+def _canonical(name: str) -> str:
+    """As pip compares names: PEP 503."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def _warn(event: str, source: PluginSource, reason: str) -> None:
+    _logger().warning(event, **attrs.asdict(source), reason=reason)
+
+
+def _logger() -> Any:
     import structlog  # here, since it takes longer to import than listing backbones, and most plugins are sound
 
-    structlog.get_logger(__name__).warning(event, **attrs.asdict(source), reason=reason)
+    return structlog.get_logger(__name__)
 
 
 def _check_names(specs: list[BackboneSpec], taken: Mapping[str, RegisteredBackbone]) -> None:

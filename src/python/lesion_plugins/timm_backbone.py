@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lesion_core.decision.parameters import OodDetector
@@ -141,12 +140,22 @@ def timm_transformer(
     )
 
 
-def hub_weights(model: str, weights_license: str, build: partial[nn.Module]) -> WeightsSource:
-    """Weights that timm downloads; it resamples position embeddings to the input size."""
+def hub_weights(
+    model: str, weights_license: str, build: partial[nn.Module], *, repository: str | None = None
+) -> WeightsSource:
+    """Weights that timm downloads; it resamples position embeddings to the input size.
+
+    Args:
+        model: timm's name with the tag of its weights.
+        weights_license: SPDX identifier.
+        build: of the network.
+        repository: of the hub, where timm's model has it from somebody else; timm's own by default.
+    """
+    repository = repository or f"timm/{model}"
     return WeightsSource(
-        origin=f"hub: timm/{model}, {weights_license}",
+        origin=f"hub: {repository}, {weights_license}",
         license=weights_license,
-        load=partial(_download, model, build),
+        load=partial(_download, repository, build),
     )
 
 
@@ -183,31 +192,31 @@ def build_timm(
     return JoinedTokens(network, prefix_tokens=joined_prefix_tokens)
 
 
-def _download(model: str, build: partial[nn.Module], input_size_px: int) -> Mapping[str, Tensor]:
+def _download(repository: str, build: partial[nn.Module], input_size_px: int) -> Mapping[str, Tensor]:
     from lesion_plugins.hub import require_hub
 
-    require_hub(f"timm/{model}")
+    require_hub(repository)
     state: Mapping[str, Tensor] = build(input_size_px=input_size_px, is_pretrained=True).state_dict()
     return state
 
 
-def read_published(build: partial[nn.Module], path: Path, input_size_px: int) -> Mapping[str, Tensor]:
-    """Read a file as timm publishes it on the hub: with its classifier, which is left out, and for one input size.
+def read_published(
+    build: partial[nn.Module], published: Mapping[str, Tensor], input_size_px: int
+) -> Mapping[str, Tensor]:
+    """Read weights as timm publishes them on the hub: with its classifier, which is left out, and for one input size.
 
     Args:
         build: of the backbone.
-        path: a safetensors file with timm's names.
+        published: tensors by timm's names.
         input_size_px: position embeddings are resampled to it, as timm does.
     """
-    import safetensors.torch
-
     network = build(input_size_px=input_size_px)
     prefix = "network." if hasattr(network, "prefix_tokens") else ""
     wanted = network.state_dict()
     classifier = tuple(f"{name}." for name in _classifier_names(network))
     state = {
         f"{prefix}{name}": tensor
-        for name, tensor in safetensors.torch.load_file(path).items()
+        for name, tensor in published.items()
         if f"{prefix}{name}" in wanted or not name.startswith(classifier)
     }
     name = f"{prefix}pos_embed"

@@ -25,6 +25,7 @@ from lesion_plugins.timm_backbone import TIMM_LICENSE, build_timm, hub_weights, 
 torchvision_remedy.apply()
 
 import timm  # noqa: E402  (needs the remedy first)
+from timm.layers import to_2tuple  # noqa: E402
 from timm.models import group_parameters  # noqa: E402
 
 PREFIX = "timm:"
@@ -77,7 +78,8 @@ def find_timm_backbone(name: str) -> BackboneSpec:
         smallest_input_px=smallest,
         largest_input_px=largest,
         input_multiple_px=multiple,
-        hub=hub_weights(model, licence, build) if config.has_weights else None,
+        # timm downloads the others, old checkpoints, from elsewhere; they have to be converted.
+        hub=hub_weights(model, licence, build, repository=config.hf_hub_id) if config.hf_hub_id else None,
         read_published=partial(read_published, build),
     )
 
@@ -97,7 +99,7 @@ def _patch_px(model: str, side: int) -> int | None:
     try:
         with torch.device("meta"):
             network: Any = build_timm(model, input_size_px=side, is_sized=True)
-        patch: Sequence[int] = network.patch_embed.patch_size
+        patch: Sequence[int] = to_2tuple(network.patch_embed.patch_size)
     except Exception:  # it takes no img_size, or embeds its patches in some other way
         return None
     is_plain = not hasattr(network, "layers")  # windows of hierarchical transformers fit their own size only

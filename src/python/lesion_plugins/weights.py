@@ -92,7 +92,13 @@ def _load_file(module: nn.Module, spec: BackboneSpec, path: Path, input_size_px:
             if name.startswith(_BACKBONE_PREFIX)
         }
     elif spec.read_published is not None and _mismatch(module, state):
-        state = spec.read_published(path, input_size_px)
+        try:
+            state = spec.read_published(state, input_size_px)
+        except Exception as error:  # it meets tensors of any name and shape
+            raise WeightsError(
+                f"{path} does not fit {spec.name}: read as its authors publish it, {_in_words(error)}.",
+                code="weights_do_not_fit",
+            ) from error
     _fill(module, spec, state, str(path))
     return f"file {path.name}, sha256 {hashlib.sha256(data).hexdigest()}"
 

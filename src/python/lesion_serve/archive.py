@@ -51,7 +51,10 @@ import sys
 # The archive's own packages go before those of the environment.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from lesion_core.logs import configure_logging
 from lesion_serve.handler import Handler
+
+configure_logging()  # a worker is a program of its own
 
 
 class LesionHandler(Handler):

@@ -19,7 +19,8 @@ def ask(endpoint: Endpoint, data: bytes) -> Prediction:
     """
     headers = {"Authorization": f"Bearer {endpoint.token}", "Content-Type": "application/octet-stream"}
     try:
-        answer = httpx.post(endpoint.url, content=data, headers=headers, timeout=TIMEOUT_S, trust_env=False)
+        with httpx.Client(timeout=TIMEOUT_S, trust_env=False, verify=endpoint.trust()) as client:
+            answer = client.post(endpoint.url, content=data, headers=headers, extensions=endpoint.request_extensions)
     except httpx.HTTPError as error:
         raise LesionError(f"No answer from {endpoint.url} ({error}). Is it started?", code="unreachable") from error
     if answer.status_code == 200:

@@ -59,7 +59,7 @@ def verify(
 
     url = store or stores.default_url(Workspace.default())
     file = stores.AnchorFile(anchors or stores.default_anchors(url, Workspace.default()))
-    found = stores.verify(stores.Database(url), file, _images(images, image_key))
+    found = stores.verify(stores.Database(url), file, kept_images(images, image_key))
     if as_json:
         print(json.dumps({"is_intact": found.is_intact, **attrs.asdict(found)}))
     else:
@@ -115,8 +115,8 @@ def export(
             database,
             target,
             layout=ExportFormat(layout),
-            since=_utc(since),
-            until=_utc(until),
+            since=utc(since),
+            until=utc(until),
             with_personal=personal,
         )
     finally:
@@ -153,7 +153,7 @@ def erase(
     images
         Folder of kept images; needed where the subject has some.
     """
-    with _opened(store, anchors, _images(images, None)) as opened:
+    with opened_store(store, anchors, kept_images(images, None)) as opened:
         done = opened.erase_subject(subject, principal=_operator(), reason=reason)
     if not done.facts:
         print("Nothing is known of this subject; nothing was erased.")
@@ -165,11 +165,11 @@ def erase(
 def retention(
     *,
     older_than_days: Days,
-    images: Path,
+    images: Path | None = None,
     store: str | None = None,
     anchors: Path | None = None,
 ) -> None:
-    """Erase kept images that are too old; run it every day.
+    """Erase kept images that are too old, and what monitoring keeps of them; run it every day.
 
     Example: lesion-serve audit retention --older-than-days 30 --images /data/images
 
@@ -178,15 +178,18 @@ def retention(
     older_than_days
         By the time of the question.
     images
-        Folder of kept images.
+        Folder of kept images, where some are.
     store
         Address of the database; predictions.db in .lesion by default.
     anchors
         File of the heads that were noted; beside the database by default.
     """
-    with _opened(store, anchors, _images(images, None)) as opened:
-        done = opened.erase_old_images(older_than_days=older_than_days, principal=_operator())
-    print(f"Erased: {done.images} images; {done.orphans} files that no record knew.")
+    with opened_store(store, anchors, kept_images(images, None)) as opened:
+        if images is not None:
+            done = opened.erase_old_images(older_than_days=older_than_days, principal=_operator())
+            print(f"Erased: {done.images} images; {done.orphans} files that no record knew.")
+        features = opened.erase_old_features(older_than_days=older_than_days)
+    print(f"Erased: what monitoring kept of {features} images.")
 
 
 @audit.command(name="new-key")
@@ -204,7 +207,12 @@ def new_key(path: Path) -> None:
     print(f"Key for images: {path}")
 
 
-def _opened(url: str | None, anchors: Path | None, images: ImageStore | None) -> PredictionStore:
+def opened_store(url: str | None, anchors: Path | None, images: ImageStore | None = None) -> PredictionStore:
+    """The store that a command works on, with events of the log on the terminal.
+
+    Raises:
+        StoreError: ``no_store`` and others.
+    """
     from lesion_core.logs import configure_logging
     from lesion_serve import store as stores
 
@@ -214,7 +222,12 @@ def _opened(url: str | None, anchors: Path | None, images: ImageStore | None) ->
     return stores.PredictionStore.open(url, anchors=anchors, images=images, create=False)
 
 
-def _images(folder: Path | None, key: Path | None) -> ImageStore | None:
+def kept_images(folder: Path | None, key: Path | None) -> ImageStore | None:
+    """The folder of kept images that a command names.
+
+    Raises:
+        StoreError: ``image_key``: a key without a folder, or one that cannot be used.
+    """
     from lesion_serve.store import ImageKey, ImageStore, StoreError
 
     if folder is None and key is not None:
@@ -233,5 +246,6 @@ def _operator() -> Principal:
     return Principal(key_id=f"uid:{os.getuid()}", role="operator")
 
 
-def _utc(at: datetime | None) -> datetime | None:
+def utc(at: datetime | None) -> datetime | None:
+    """A time as a command takes it: in UTC unless it has a zone."""
     return None if at is None else at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -11,10 +11,11 @@ from cyclopts.types import ExistingFile
 
 from lesion_core.errors import LesionError
 from lesion_core.workspace import GATEWAY_PORT, SERVE_PORT, SERVING_NAME, Endpoint, Workspace
-from lesion_serve import __version__, deployment_cli, start_cli
+from lesion_serve import __version__, batch_cli, deployment_cli, start_cli
 from lesion_serve.audit_cli import audit
 from lesion_serve.deployment_cli import CHAMPION, Port
 from lesion_serve.keys_cli import keys
+from lesion_serve.monitor_cli import monitor
 
 if TYPE_CHECKING:
     from lesion_serve.archive import ArchiveInfo
@@ -31,6 +32,7 @@ app = App(
 )
 app.command(audit)
 app.command(keys)
+app.command(monitor)
 
 
 @app.command
@@ -62,12 +64,12 @@ def archive(
 
 
 @app.command
-def predict(
+def ask(
     image: ExistingFile, /, *more: ExistingFile, as_json: Annotated[bool, Parameter(name="--json")] = False
 ) -> None:
     """Ask the running server about images. One that is refused is named, and the others are still answered.
 
-    Example: lesion-serve predict image.jpg
+    Example: lesion-serve ask image.jpg
 
     Parameters
     ----------
@@ -79,13 +81,13 @@ def predict(
         Print the answers as JSON, one line an image.
     """
     from lesion_core.wire import to_json
-    from lesion_serve.ask import ask
+    from lesion_serve.ask import ask as ask_server
 
     endpoint = Endpoint.load(Workspace.default().endpoint)
     refused = 0
     for path in (image, *more):
         try:
-            prediction = ask(endpoint, path.read_bytes())
+            prediction = ask_server(endpoint, path.read_bytes())
         except LesionError as error:
             if error.code == "unreachable":
                 raise
@@ -193,6 +195,7 @@ def _print_archive(info: ArchiveInfo) -> None:
 
 
 start_cli.register(app)
+batch_cli.register(app)
 deployment_cli.register(app)
 
 

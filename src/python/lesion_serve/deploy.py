@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 import attrs
@@ -22,7 +23,8 @@ from lesion_serve.archive import (
     require_plugin,
 )
 from lesion_serve.deployment import Deployed, Deployment, DeploymentError, rolled_back, with_challenger, with_champion
-from lesion_serve.deployment_store import DeploymentStore
+from lesion_serve.deployment_store import DeploymentStore, Report
+from lesion_serve.source import find_bundle
 
 FOLLOW_TIMEOUT_S = 300.0
 
@@ -64,7 +66,7 @@ def deploy(
     name = serving_name or (deployed.champion.serving_name if deployed else SERVING_NAME)
     store.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".packing-", dir=store.folder) as folder:
-        packed = _packed(source, Path(folder), name, tracking_uri or workspace.mlflow_database, workspace)
+        packed = _packed(source, Path(folder), name, tracking_uri, workspace)
         require_plugin(packed)
 
         def take_over(before: Deployment | None) -> Deployment:
@@ -105,11 +107,17 @@ def take_back(store: DeploymentStore, failed: Deployment, before: Deployment | N
         store.change("failed", lambda now: before if now == failed else _require(now))
 
 
-def wait_until_served(store: DeploymentStore, deployment: Deployment) -> dict[str, str] | None:
+def wait_until_served(
+    store: DeploymentStore, deployment: Deployment, needed: Collection[str] | None = None
+) -> Report | None:
     """Wait until the running server has followed a change.
 
+    Args:
+        store: of the server.
+        deployment: after the change.
+        needed: versions to wait for; all of them where it is ``None``.
     Returns:
-        What it could not load, by version, and why; ``None`` where no server runs.
+        What it says of this change, or of one that came after it; ``None`` where no server runs.
     Raises:
         DeploymentError: ``not_followed``: it runs and says nothing.
     """
@@ -118,16 +126,18 @@ def wait_until_served(store: DeploymentStore, deployment: Deployment) -> dict[st
         if not store.is_served():
             return None
         report = store.report()
-        if report is not None and report.generation >= deployment.generation:
-            return report.findings
+        pending = set(report.pending) if report else set()
+        waits_for = pending if needed is None else pending & set(needed)
+        if report is not None and report.generation >= deployment.generation and not waits_for:
+            return report
         time.sleep(0.05)
     raise DeploymentError(
-        f"The server has not followed within {FOLLOW_TIMEOUT_S:.0f} s; it will as soon as it can. See its log.",
+        f"The server has not followed within {FOLLOW_TIMEOUT_S:.0f} s and goes on trying; its log says what keeps it.",
         code="not_followed",
     )
 
 
-def _packed(source: str, folder: Path, name: str, tracking_uri: str, workspace: Workspace) -> ArchiveInfo:
+def _packed(source: str, folder: Path, name: str, tracking_uri: str | None, workspace: Workspace) -> ArchiveInfo:
     out = folder / f"packed{SUFFIX}"
     if source.endswith(SUFFIX):
         try:
@@ -135,13 +145,8 @@ def _packed(source: str, folder: Path, name: str, tracking_uri: str, workspace: 
         except OSError as error:
             raise ArchiveError(f"{source} is not an archive ({error}).") from error
         return _verified(out, source)
-    if source.startswith("models:"):
-        from lesion_serve.registry import fetch_bundle  # MLflow takes seconds to import
-
-        bundle, version = fetch_bundle(source, tracking_uri=tracking_uri, into=workspace.serving / "bundles")
-        return build_archive(bundle.folder, out, version=version, serving_name=name)
-    bundle = load_bundle(Path(source))
-    return build_archive(bundle.folder, out, version=f"unregistered-{bundle.digest[:8]}", serving_name=name)
+    bundle, version = find_bundle(source, workspace=workspace, tracking_uri=tracking_uri)
+    return build_archive(bundle.folder, out, version=version, serving_name=name)
 
 
 def _verified(archive: Path, source: str) -> ArchiveInfo:

@@ -123,19 +123,33 @@ def _follow(store: DeploymentStore, before: Deployment | None, after: Deployment
     """Wait for the server, if one runs; take the change back where it cannot follow.
 
     Raises:
-        ModelLoadError: it could not load what is new.
+        ModelLoadError: it could not load what is new, or the champion does not answer.
     """
     from lesion_serve.deploy import take_back, wait_until_served
     from lesion_serve.engine.engine import ModelLoadError
 
-    findings = wait_until_served(store, after)
-    new = {one.version for one in after.all} - {one.version for one in (before.all if before else ())}
-    if findings and (failed := new & findings.keys()):
+    needed = {after.champion.version} | ({one.version for one in after.all} - _versions(before))
+    report = wait_until_served(store, after, needed)
+    if report is None:
+        _print_deployment(after)
+        print("No server runs; it is used at the next start.")
+        return
+    if report.generation > after.generation:
+        print("The server has followed another change that came after this one: see 'lesion-serve deployments'.")
+        return
+    failed = sorted(needed & report.findings.keys())
+    if failed or report.default != after.champion.version:
         take_back(store, after, before)
-        reasons = " ".join(f"version {version}: {findings[version]}" for version in sorted(failed))
-        raise ModelLoadError(f"The server goes on with what it had. {reasons}")
+        reasons = " ".join(f"Version {version}: {report.findings[version]}" for version in failed)
+        raise ModelLoadError(f"The server goes on with version {report.default}. {reasons}")
     _print_deployment(after)
-    print("No server runs; it is used at the next start." if findings is None else "The server follows it.")
+    for version, reason in sorted(report.findings.items()):
+        print(f"Not loaded: version {version}: {reason}")
+    print("The server follows it.")
+
+
+def _versions(deployment: Deployment | None) -> set[str]:
+    return {one.version for one in deployment.all} if deployment else set()
 
 
 def _print_deployment(deployment: Deployment) -> None:

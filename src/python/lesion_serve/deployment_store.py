@@ -34,12 +34,13 @@ class Change:
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """How far a running server is: which generation it has tried, what it has loaded, and what it could not."""
+    """How far a running server is: which change it follows, what is loaded, what could not be, and what is pending."""
 
     generation: int
     default: str | None
     loaded: tuple[str, ...]
     findings: dict[str, str]
+    pending: tuple[str, ...] = ()
 
 
 class DeploymentStore:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -47,6 +49,7 @@ def start(
     keep_images: Path | None = None,
     image_key: Path | None = None,
     deadline_s: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    longest_wait_s: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
     max_images: Positive | None = None,
     max_request_mib: Positive | None = None,
     serving_name: str | None = None,
@@ -90,7 +93,10 @@ def start(
     image_key
         File of the key for them: 'lesion-serve audit new-key FILE' makes one.
     deadline_s
-        Seconds that an answer may take; 20 by default.
+        Seconds that the answer for an image may take from its turn on, its record included; 20 by default.
+    longest_wait_s
+        Seconds that a request may wait for those before it; 1.5 by default. More of them wait then, and fewer are told
+        to come again.
     max_images
         Images that a request may hold; 16 by default.
     max_request_mib
@@ -130,6 +136,7 @@ def start(
         image_folder=keep_images,
         image_key=image_key,
         deadline_s=deadline_s,
+        longest_wait_s=longest_wait_s,
         max_images=max_images,
         max_request_mib=max_request_mib,
     )
@@ -140,14 +147,15 @@ def start(
     with contextlib.ExitStack() as stack:
         stack.enter_context(deployments.served())
         listening = stack.enter_context(listen(settings))
+        for path in (workspace.endpoint, workspace.torchserve_endpoint):
+            _forget_the_dead(path)
         records = stack.enter_context(open_store(settings))
         deployment = _deployed(deployments, source, workspace, tracking_uri, serving_name)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
             running = _start_engine(engine, deployments, deployment, torchserve, workspace, stack)
             follower = Follower(running, deployments)
-            follower.follow()
-            follower.start()
+            follower.start(deployment)  # its other versions are loaded while the champion answers
             stack.callback(follower.stop)
 
             def ready(endpoint: Endpoint) -> None:
@@ -225,7 +233,14 @@ def _start_engine(
 def _example(endpoint: Endpoint, needs_key: bool) -> str:
     key = '-H "Authorization: Bearer $KEY" ' if needs_key else ""
     hint = "  KEY: lesion-serve keys create NAME --role clinician" if needs_key else ""
-    return f"curl {key}-H 'Content-Type: image/jpeg' --data-binary @image.jpg {endpoint.url}{hint}"
+    trust, url = "", endpoint.url
+    if endpoint.certificate is not None:
+        trust = f"--cacert {endpoint.certificate} "
+    if endpoint.server_name is not None:
+        at = urlsplit(url)
+        trust += f"--connect-to ::{at.hostname}: "
+        url = at._replace(netloc=f"{endpoint.server_name}:{at.port}").geturl()
+    return f"curl {trust}{key}-H 'Content-Type: image/jpeg' --data-binary @image.jpg {url}{hint}"
 
 
 def _forget(path: Path, endpoint: Endpoint) -> None:
@@ -233,3 +248,13 @@ def _forget(path: Path, endpoint: Endpoint) -> None:
     with contextlib.suppress(LesionError):
         if Endpoint.load(path) == endpoint:
             path.unlink(missing_ok=True)
+
+
+def _forget_the_dead(path: Path) -> None:
+    """Remove the description of a server that ended without doing it itself: nobody listens where it says."""
+    try:
+        endpoint = Endpoint.load(path)
+        address = urlsplit(endpoint.url)
+        socket.create_connection((str(address.hostname), address.port or 0), timeout=2).close()
+    except (LesionError, OSError, ValueError):
+        path.unlink(missing_ok=True)

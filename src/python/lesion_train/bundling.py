@@ -25,6 +25,7 @@ from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.decide import decide, fit_decision
 from lesion_core.decision.ood import LinearHead, NetworkOutput, Reference, fit_reference
 from lesion_core.decision.parameters import DecisionParameters, OodDetector
+from lesion_core.drift_reference import DRIFT
 from lesion_core.interval import Interval
 from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.preprocess_spec import PreprocessSpec
@@ -35,6 +36,7 @@ from lesion_core.workspace import REGISTERED_NAME
 from lesion_plugins.classifier import Classifier
 from lesion_plugins.weights import weights_to_bytes
 from lesion_train.card import CardFacts, render_card
+from lesion_train.drift import make_drift_reference
 from lesion_train.evaluation.choice import Choice, Role
 from lesion_train.evaluation.figures import learning_curves_picture, write_figure
 from lesion_train.evaluation.headline import measure
@@ -158,10 +160,15 @@ def make_bundle(
         source=source,
         evaluations={name: evaluation for name, (evaluation, _) in evaluations.items()},
     )
+    # A network with a branch for metadata is compared with what it says where it is told some, as servers tell it.
+    said, rules = (told[VALIDATION], with_metadata) if told and with_metadata else (outputs[VALIDATION], decision)
+    decided = decide(said, parameters=rules, reference=reference, taxonomy=taxonomy)
+    drift = make_drift_reference(outputs[TRAIN].embeddings, said, decided, split.validation, spec)
     files = {
         WEIGHTS: weights_to_bytes(model.cpu()),
         REFERENCE: safetensors.numpy.save(reference),
         CARD: render_card(card).encode(),
+        DRIFT: drift.to_bytes(),
     }
     if exported is not None and exported.data is not None:
         files[ONNX] = exported.data

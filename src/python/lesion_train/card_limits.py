@@ -8,8 +8,8 @@ import numpy as np
 
 from lesion_core.bundle import BackboneIdentity
 from lesion_core.data_source import NOT_STATED, DataSource, License, allow_commercial_use, license_named
-from lesion_core.datasets.table import ANATOMICAL_SITES
-from lesion_core.records import ImageRecord, lesions_of
+from lesion_core.datasets.cells import ANATOMICAL_SITES
+from lesion_core.records import UNNAMED_LESION, ImageRecord, lesions_of
 from lesion_core.splits import TEST, VALIDATION, Split
 from lesion_core.subgroups import FEWEST_LESIONS
 from lesion_core.taxonomy import Taxonomy
@@ -66,7 +66,7 @@ def _body_sites(split: Split) -> Iterator[str]:
 
 def _grouping(records: list[ImageRecord]) -> Iterator[str]:
     images = len(records)
-    single = sum(record.lesion_id == f"image:{record.isic_id}" for record in records)
+    single = sum(record.lesion_id == f"{UNNAMED_LESION}{record.isic_id}" for record in records)
     if single:
         yield (
             f"{single:,} of {images:,} images name no lesion, and each counts as a lesion of its own: where several of "

@@ -160,8 +160,10 @@ def calibration(evaluations: Mapping[str, Evaluation]) -> Markdown:
     rows = []
     for part, evaluation in evaluations.items():
         for when, found in (("before", evaluation.before_temperature), ("after", evaluation.after_temperature)):
-            rows.append([f"{PARTS[part]}, {when}", shown(found.ece), shown(found.log_loss), shown(found.brier)])
-    return table(["part, temperature", "expected calibration error", "log loss", "Brier score"], rows)
+            scores = (found.ece, found.classwise_ece, found.log_loss, found.brier)
+            rows.append([f"{PARTS[part]}, {when}", *map(shown, scores)])
+    header = ["part, temperature", "expected calibration error", "the same, mean of all classes"]
+    return table([*header, "log loss", "Brier score"], rows)
 
 
 def conformal_sets(manifest: BundleManifest, reported: Evaluation) -> Markdown:

@@ -15,6 +15,7 @@ data = App(name="data", help="Look at data sets, split them, and download from t
 def check(
     folder: Path,
     *,
+    taxonomy: Path | None = None,
     split: Path | None = None,
     report: Path | None = None,
     duplicates: Path | None = None,
@@ -27,12 +28,15 @@ def check(
     Example: lesion-train data check ISIC_2019 --report problems.txt
 
     Ends with exit code 2 where there are problems: missing files, unknown labels, ids that stand twice, ages out of
-    range, images that cannot be decoded, parts that share a lesion. Duplicates are shown, and no problem.
+    range, images that cannot be decoded, parts that share a lesion. Duplicates are shown, and no problem; so are images
+    that no table lists, and what else is in the folder and not in the data set, as notes.
 
     Parameters
     ----------
     folder
         The data set, in any layout that is known.
+    taxonomy
+        TOML file with diagnoses of your own, for class folders; those of ISIC 2019 where not given.
     split
         Frozen split whose parts to compare; otherwise the data set's own training and test part.
     report
@@ -42,13 +46,16 @@ def check(
     backbone
         Also compare by the embeddings of this pretrained backbone; takes some milliseconds an image.
     min_cosine
-        Embeddings at least so similar are duplicates.
+        Embeddings at least so similar are duplicates; 0.97 for efficientnet_lite0, to be given for others.
     threads
         Images that are decoded at a time.
     """
+    from lesion_core.taxonomy_file import read_taxonomy
     from lesion_train import data_report
 
-    found = data_report.check_data(folder, threads=threads)
+    threshold = data_report.cosine_threshold(backbone, min_cosine)
+    own = read_taxonomy(taxonomy) if taxonomy else None
+    found = data_report.check_data(folder, threads=threads, taxonomy=own, split=split)
     print(data_report.describe_data(found))
     if report is not None:
         report.write_text("".join(f"{problem}\n" for problem in found.problems), encoding="utf-8")
@@ -56,9 +63,8 @@ def check(
     found.require()
     pairs = data_report.find_duplicates(
         found,
-        data_report.parts_of(found, split),
         backbone=backbone,
-        min_cosine=data_report.MIN_COSINE if min_cosine is None else min_cosine,
+        min_cosine=threshold,
         threads=threads,
     )
     print(data_report.describe_duplicates(pairs))
@@ -73,6 +79,7 @@ def freeze(
     folder: Path,
     *,
     out: Path,
+    taxonomy: Path | None = None,
     folds: int | None = None,
     validation_fraction: float = 0.15,
     test_fraction: float | None = None,
@@ -89,6 +96,8 @@ def freeze(
         The data set.
     out
         CSV file to write; an existing one is not overwritten.
+    taxonomy
+        TOML file with diagnoses of your own, for class folders; those of ISIC 2019 where not given.
     folds
         Split into so many folds, for 'fit --split FILE --fold K'; otherwise into training and validation part.
     validation_fraction
@@ -105,10 +114,13 @@ def freeze(
     from lesion_core.datasets import read_dataset
     from lesion_core.frozen_split import keep_parts, write_parts
     from lesion_core.splits import TEST, folds_as_parts, k_folds, set_apart, split_by_lesion
+    from lesion_core.taxonomy_file import read_taxonomy
 
     if out.exists():
         raise LesionError(f"{out} exists. A frozen split is kept: choose another name, or remove it first.")
-    dataset = read_dataset(folder)
+    dataset = read_dataset(folder, read_taxonomy(taxonomy) if taxonomy else None)
+    for note in dataset.notes:
+        print(f"Note: {note}")
     default = 0.0 if folds else 0.15
     held_out = 0.0 if dataset.test else default if test_fraction is None else test_fraction
     if keep is not None and (folds is not None or dataset.test):

@@ -16,16 +16,19 @@ from numpy.typing import NDArray
 
 from lesion_core.audit import DuplicatePair, Likeness, audit_duplicates
 from lesion_core.datasets import read_layout
-from lesion_core.errors import DatasetError
+from lesion_core.datasets.table import Reading
+from lesion_core.errors import DatasetError, LesionError, SplitError
 from lesion_core.frozen_split import apply_parts, read_parts
-from lesion_core.records import Dataset, ImageRecord
+from lesion_core.records import UNNAMED_LESION, Dataset, ImageRecord
 from lesion_core.scan import ImageScan, scan_images
 from lesion_core.splits import TEST, TRAIN, require_disjoint
+from lesion_core.taxonomy import Taxonomy
 
-# For efficientnet_lite0's ImageNet weights at 128 px. On 20,854 images of ISIC 2019 (benchmarks/duplicate_audit.py) it
+COSINE_BACKBONE = "efficientnet_lite0"
+# For its ImageNet weights at 128 px. On 20,854 images of ISIC 2019 (benchmarks/duplicate_audit.py) it
 # gives 170 pairs of one lesion and 12 of two lesion ids, 10 of these the same file. In a trial at a slightly other
 # scale the 12 were looked at, and all show one lesion; of the next 13, one surely does.
-MIN_COSINE = 0.97
+MIN_COSINE = 0.97  # of no other backbone
 EMBEDDED_SIDE_PX = 128
 _WHAT = {
     Likeness.SAME_FILE: "the same file",
@@ -37,11 +40,16 @@ _WHAT = {
 
 @attrs.frozen(kw_only=True)
 class DataReport:
-    """A data set with all its images scanned; ``problems`` are those of the tables, then those of the images."""
+    """A data set with all its images scanned.
+
+    ``parts`` holds the part of each image of ``scan``. ``problems`` are those of the tables, then of the images, those
+    of bad rows included, then of the parts.
+    """
 
     folder: Path
     dataset: Dataset
     scan: ImageScan
+    parts: tuple[str, ...]
     problems: tuple[str, ...]
 
     def require(self) -> None:
@@ -54,36 +62,81 @@ class DataReport:
             raise DatasetError(self.folder, self.problems)
 
 
-def check_data(folder: Path, *, threads: int) -> DataReport:
-    """Read the tables and scan every image.
+def cosine_threshold(backbone: str | None, given: float | None) -> float:
+    """From which cosine on two embeddings of a backbone are alike.
 
+    Raises:
+        LesionError: ``no_threshold``: none is given, and none is known for this backbone.
+    """
+    if given is None and backbone not in (None, COSINE_BACKBONE):
+        raise LesionError(
+            f"From which cosine on images are duplicates is known for {COSINE_BACKBONE} only ({MIN_COSINE}), not for "
+            f"{backbone!r}. Give --min-cosine; benchmarks/duplicate_audit.py shows what each one finds.",
+            code="no_threshold",
+        )
+    return MIN_COSINE if given is None else given
+
+
+def check_data(
+    folder: Path, *, threads: int, taxonomy: Taxonomy | None = None, split: Path | None = None
+) -> DataReport:
+    """Read the tables, scan every image, and compare the parts.
+
+    Args:
+        folder: the data set.
+        threads: images that are decoded at a time.
+        taxonomy: one of the user's own; then the folder holds class folders.
+        split: a frozen split whose parts to compare; otherwise ``train``, and ``test`` for what the source set apart.
     Raises:
         DatasetError: the folder does not exist or has no known layout; other problems are in the report.
     """
-    reading = read_layout(folder)
+    reading = read_layout(folder, taxonomy)
     dataset = reading.dataset
     scan = scan_images((*dataset.records, *dataset.test), threads=threads)
-    return DataReport(folder=folder, dataset=dataset, scan=scan, problems=(*reading.problems, *scan.problems))
+    known = {record.path for record in (*dataset.records, *dataset.test)}
+    rejected = {record.path: record for record in (*reading.rejected, *reading.rejected_test)}
+    others = scan_images([record for path, record in rejected.items() if path not in known], threads=threads)
+    problems = [*reading.problems, *scan.problems, *others.problems]
+    parts: dict[str, str] = {}
+    try:
+        parts = _parts_of(reading, split)
+    except SplitError as error:
+        problems.append(str(error))
+    return DataReport(
+        folder=folder,
+        dataset=dataset,
+        scan=scan,
+        parts=tuple(parts.get(record.isic_id, TRAIN) for record in scan.records),
+        problems=tuple(problems),
+    )
 
 
-def parts_of(report: DataReport, split: Path | None) -> list[str]:
-    """The part of each scanned image: of a frozen split, or else ``train``, and ``test`` for what the source set apart.
+def _parts_of(reading: Reading, split: Path | None) -> dict[str, str]:
+    """The part of each image by its id; rows with problems count, as far as their ids tell.
 
     Raises:
         SplitError: the split is not for this data, or its parts share a lesion or a patient.
     """
-    dataset = report.dataset
-    in_test = {record.isic_id for record in dataset.test}
+    records = (*reading.dataset.records, *reading.rejected)
+    test = (*reading.dataset.test, *reading.rejected_test)
     if split is None:
-        require_disjoint(dataset.records, dataset.test)
-        return [TEST if record.isic_id in in_test else TRAIN for record in report.scan.records]
+        require_disjoint(records, test)
+        return {**{r.isic_id: TRAIN for r in records}, **{r.isic_id: TEST for r in test}}
     frozen = read_parts(split)
-    apply_parts(split, [record for record in report.scan.records if record.isic_id not in in_test - frozen.keys()])
-    return [frozen.get(record.isic_id, TEST) for record in report.scan.records]
+    in_test = {record.isic_id for record in test} - frozen.keys()
+    if not reading.problems:
+        apply_parts(split, [record for record in (*records, *test) if record.isic_id not in in_test])
+    else:  # what was added or removed cannot be told before the tables are mended
+        members: dict[str, list[ImageRecord]] = {}
+        for record in (*records, *test):
+            if record.isic_id in frozen:
+                members.setdefault(frozen[record.isic_id], []).append(record)
+        require_disjoint(*members.values())
+    return {**frozen, **dict.fromkeys(in_test, TEST)}
 
 
 def find_duplicates(
-    report: DataReport, parts: Sequence[str], *, backbone: str | None, min_cosine: float, threads: int
+    report: DataReport, *, backbone: str | None, min_cosine: float, threads: int
 ) -> tuple[DuplicatePair, ...]:
     """Pairs of images that are alike though they are in two parts, or are said to show two lesions.
 
@@ -91,7 +144,7 @@ def find_duplicates(
         LesionError: there is no such backbone, or too many images are alike.
     """
     embeddings = embed(report.scan.records, backbone, threads=threads) if backbone else None
-    pairs = audit_duplicates(report.scan, parts, within_parts=True, embeddings=embeddings, min_cosine=min_cosine)
+    pairs = audit_duplicates(report.scan, report.parts, within_parts=True, embeddings=embeddings, min_cosine=min_cosine)
     return tuple(pair for pair in pairs if pair.is_across_parts or not pair.is_same_lesion)
 
 
@@ -121,12 +174,14 @@ def describe_data(report: DataReport) -> str:
     """Counts and digest, as lines for a terminal."""
     dataset, records = report.dataset, (*report.dataset.records, *report.dataset.test)
     lesions = len({record.lesion_id for record in records})
+    unnamed = sum(record.lesion_id == f"{UNNAMED_LESION}{record.isic_id}" for record in records)
     patients = len({record.patient_id for record in records} - {None})
     layout, _, name = dataset.name.partition(":")
     lines = [
         f"{name}: read as {layout}",
         f"  images    {len(dataset.records):,}{f' and {len(dataset.test):,} for testing' if dataset.test else ''}",
-        f"  lesions   {lesions:,}, patients {f'{patients:,}' if patients else 'not named'}",
+        f"  lesions   {lesions:,}, patients {f'{patients:,}' if patients else 'not named'}"
+        + (f"; {unnamed:,} images name no lesion and count as one each" if unnamed else ""),
         f"  classes   {_counts(dataset.class_counts.items())}",
         f"  sources   {_counts(Counter(record.source or 'not named' for record in records).most_common())}",
         f"  digest    {report.scan.digest}" + (" (of the good images)" if report.problems else ""),
@@ -134,6 +189,7 @@ def describe_data(report: DataReport) -> str:
     if dataset.left_out:
         left_out = Counter(dataset.left_out)
         lines.append(f"  left out  {left_out.total():,} with another diagnosis: {_counts(left_out.most_common(8))}")
+    lines += [f"  note      {note}" for note in dataset.notes]
     return "\n".join(lines)
 
 

@@ -102,6 +102,8 @@ def fit(
     """
     fabric = make_fabric(config)
     dataset = read_dataset(config.data, read_taxonomy(config.taxonomy) if config.taxonomy else None)
+    for note in dataset.notes:
+        fabric.print(f"Note: {note}")
     split = make_split(dataset, config)
     require_disjoint(*split.parts.values())
     registry = BackboneRegistry.load()

@@ -130,7 +130,7 @@ def tune(
     Example: lesion-train tune space.toml --config configs/efficientnet_lite0.toml --data ISIC_2019 --trials 30
 
     The study is kept in .lesion/tuning.db: the same command goes on with it, and several at once share it. Bad trials
-    are stopped early. The test part is not looked at.
+    are stopped early; one whose settings cannot be trained with counts as failed. The test part is not looked at.
 
     Parameters
     ----------
@@ -165,5 +165,5 @@ def tune(
         cache=cache,
     )
     options_line = " ".join(f"{option_of(name, value)} {value}" for name, value in done.best_settings.items())
-    print(f"{done.name}: {done.trials} trials, {done.pruned} of them stopped early")
+    print(f"{done.name}: {done.trials} trials, {done.pruned} of them stopped early, {done.failed} failed")
     print(f"  best: BMA {done.best_value:.3f} on the validation part, run {done.best_run}\n  {options_line}")

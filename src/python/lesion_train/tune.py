@@ -18,6 +18,7 @@ from typing import Any
 import attrs
 import optuna
 import structlog
+import torch
 
 from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
@@ -26,21 +27,28 @@ from lesion_train.config_file import FIELDS, TYPES, ConfigError, resolve_config,
 from lesion_train.fit import RunStoppedError, fit
 from lesion_train.record import RunRecord
 from lesion_train.tracking import Mirror, send
+from lesion_train.trial_sampler import SeededByTrial
 
 log = structlog.get_logger()
 
 HEARTBEAT_S = 60
-PARENT = "parent_run"
+PARENT, FAILURE = "parent_run", "failure"
 GOAL = "val_bma"
+# Errors that settings of one trial cause, so that others may do better.
+FAULTS_OF_SETTINGS = ("bad_config", "diverged", "imbalance", "too_few_images", "bad_input_size")
 
 
 @attrs.frozen(kw_only=True)
 class Study:
-    """A finished search: how many trials there were, the best one's value of ``val_bma``, and its settings."""
+    """A finished search: how many trials there were, the best one's value of ``val_bma``, and its settings.
+
+    ``trials`` counts all that ended: those that were ``pruned`` (stopped early) and those that ``failed`` too.
+    """
 
     name: str
     trials: int
     pruned: int
+    failed: int
     best_value: float
     best_settings: dict[str, Any]
     best_run: str
@@ -106,9 +114,10 @@ def tune(
 ) -> Study:
     """Search until the study has ``trials`` finished trials, those of earlier calls and other processes counted.
 
-    A trial's value is the best balanced accuracy on the validation part; the test part plays no role. A trial that is
-    worse than the median of the others after the same epoch is stopped. Trials are recorded, and are children of the
-    study in MLflow, but not registered.
+    A trial's value is the balanced accuracy of its model on the validation part; the test part plays no role. A trial
+    that is worse than the median of the others after the same epoch is stopped. One whose settings cannot be trained
+    with (``FAULTS_OF_SETTINGS``, or a GPU without room) counts as failed, and the search goes on; any other error ends
+    it. Trials are recorded, and are children of the study in MLflow, but not registered.
 
     Args:
         base: settings that every trial shares.
@@ -121,7 +130,7 @@ def tune(
         cache: folder of decoded images.
         run: trains; a parameter for tests.
     Raises:
-        LesionError: ``no_finished_trial``: every trial was stopped early.
+        LesionError: ``no_finished_trial``: every trial was stopped early, or failed; or what ended the search.
     """
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the heartbeat, there since 2021
     workspace.root.mkdir(parents=True, exist_ok=True)
@@ -135,7 +144,7 @@ def tune(
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3),
         ),
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=base.seed),
+        sampler=SeededByTrial(base.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
         load_if_exists=True,
     )
@@ -143,20 +152,15 @@ def tune(
 
     def objective(trial: optuna.Trial) -> float:
         values = {key: _suggested(trial, key, distribution) for key, distribution in space.items()}
-        config = resolve_config(None, {**attrs.asdict(base, recurse=False), "onnx": False, **values}).config()
-        best = -1.0
 
         def watch(epoch: int, metrics: Mapping[str, float]) -> None:
-            nonlocal best
-            best = max(best, metrics[GOAL])
             trial.report(metrics[GOAL], epoch)
             if trial.should_prune():
                 raise RunStoppedError(f"Worse than the median of the other trials after epoch {epoch}.")
 
-        record = None
         try:
             result = run(
-                config,
+                resolve_config(None, {**attrs.asdict(base, recurse=False), "onnx": False, **values}).config(),
                 workspace,
                 tracking_uri=tracking_uri,
                 cache=cache,
@@ -164,29 +168,46 @@ def tune(
                 register=False,
                 watch=watch,
             )
-            record = result.record.folder.name
         except RunStoppedError as stopped:
+            log.info("trial_pruned", trial=trial.number, **values)
             raise optuna.TrialPruned from stopped
-        finally:
-            parent.add_step(trial.number + 1, {GOAL: best})
-            log.info("trial_done", trial=trial.number, val_bma=best, pruned=record is None, **values)
-        trial.set_user_attr("run", record)
-        return best
+        except (LesionError, torch.OutOfMemoryError) as error:
+            if isinstance(error, LesionError) and error.code not in FAULTS_OF_SETTINGS:
+                raise
+            log.warning("trial_failed", trial=trial.number, reason=str(error), **values)
+            trial.set_user_attr(FAILURE, str(error))
+            raise optuna.TrialPruned from error  # which the sampler learns from; it forgets what failed
+        value = float(result.metrics[GOAL].value)
+        trial.set_user_attr("run", result.record.folder.name)
+        parent.add_step(trial.number + 1, {GOAL: value})
+        log.info("trial_done", trial=trial.number, val_bma=round(value, 4), **values)
+        return value
 
     done = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    study.optimize(objective, callbacks=[optuna.study.MaxTrialsCallback(trials, states=done)])
-    parent.finish()
-    send(Mirror(parent, tracking_uri or workspace.mlflow_database, workspace))
+    status = "FAILED"
+    try:
+        study.optimize(objective, callbacks=[optuna.study.MaxTrialsCallback(trials, states=done)])
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        parent.finish(status)
+        send(Mirror(parent, tracking_uri or workspace.mlflow_database, workspace))
     finished = study.get_trials(deepcopy=False, states=done)
+    failures = [str(trial.user_attrs[FAILURE]) for trial in finished if FAILURE in trial.user_attrs]
     if not any(trial.state is optuna.trial.TrialState.COMPLETE for trial in finished):
         raise LesionError(
-            f"All {len(finished)} trials of study {name!r} were stopped early: ask for more with --trials.",
+            f"Of {len(finished)} trials of study {name!r}, {len(finished) - len(failures)} were stopped early and "
+            f"{len(failures)} failed{f' (the last: {failures[-1]})' if failures else ''}. Ask for more with --trials, "
+            "or change the space under another --study.",
             code="no_finished_trial",
         )
     return Study(
         name=name,
         trials=len(finished),
-        pruned=sum(trial.state is optuna.trial.TrialState.PRUNED for trial in finished),
+        pruned=sum(trial.state is optuna.trial.TrialState.PRUNED for trial in finished) - len(failures),
+        failed=len(failures),
         best_value=float(study.best_value),
         best_settings=dict(study.best_params),
         best_run=str(study.best_trial.user_attrs["run"]),

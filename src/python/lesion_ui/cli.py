@@ -13,9 +13,9 @@ from cyclopts import App, Parameter, validators
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
 from lesion_core.processes import require_free_port
-from lesion_core.workspace import UI_PORT
+from lesion_core.workspace import UI_PORT, Endpoint
 from lesion_ui import __version__, palette
-from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE
+from lesion_ui.client import CERTIFICATE_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE
 from lesion_ui.session import IDLE_MINUTES, IDLE_VARIABLE, SIGN_IN_VARIABLE
 
 HOST = "127.0.0.1"
@@ -29,6 +29,7 @@ def start(
     port: int = UI_PORT,
     endpoint_url: str | None = None,
     token_file: Path | None = None,
+    certificate: Path | None = None,
     sign_in: bool = False,
     idle_minutes: Annotated[float, Parameter(validator=validators.Number(gt=0))] = IDLE_MINUTES,
 ) -> None:
@@ -47,6 +48,8 @@ def start(
         Address that takes image bytes by POST; also LESION_ENDPOINT_URL.
     token_file
         File whose only content is the token for that address; else LESION_ENDPOINT_TOKEN; else users sign in.
+    certificate
+        PEM file to trust for that address instead of the system's authorities; else LESION_ENDPOINT_CERTIFICATE.
     sign_in
         Every user signs in with an API key of the gateway, also on the machine of the service.
     idle_minutes
@@ -60,8 +63,15 @@ def start(
     if sign_in:
         os.environ[SIGN_IN_VARIABLE] = "1"
     os.environ[IDLE_VARIABLE] = str(idle_minutes)
-    if token_file is not None and not os.environ.get(URL_VARIABLE):
-        raise LesionError("--token-file is for an address: give --endpoint-url too.", code="no_endpoint")
+    if certificate is not None:
+        os.environ[CERTIFICATE_VARIABLE] = str(certificate.absolute())
+    if url := os.environ.get(URL_VARIABLE):
+        # A bad certificate is named now and not on the page.
+        Endpoint(url=url, token="", certificate=os.environ.get(CERTIFICATE_VARIABLE)).trust()
+    elif token_file is not None or certificate is not None:
+        raise LesionError(
+            "--token-file and --certificate are for an address: give --endpoint-url too.", code="no_endpoint"
+        )
     configure_logging()
     _serve(port)
 

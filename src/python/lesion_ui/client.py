@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 import attrs
@@ -20,6 +21,7 @@ from lesion_ui.refusals import ServiceError, not_understood, refusal, timed_out,
 
 URL_VARIABLE = "LESION_ENDPOINT_URL"
 TOKEN_VARIABLE = "LESION_ENDPOINT_TOKEN"  # noqa: S105 - the name of the variable, not a token
+CERTIFICATE_VARIABLE = "LESION_ENDPOINT_CERTIFICATE"
 TIMEOUT_S = 30.0
 CONNECT_S = 1.5
 PREDICTIONS = "/v1/predictions"
@@ -32,7 +34,7 @@ _Value = TypeVar("_Value")
 
 
 def find_endpoint(environment: Mapping[str, str], workspace: Workspace, *, key: str | None = None) -> Endpoint:
-    """Where predictions are served: the two variables if set, else the file that ``lesion-serve`` wrote.
+    """Where predictions are served: the variables if set, else the file that ``lesion-serve`` wrote.
 
     Args:
         environment: of the process.
@@ -44,11 +46,11 @@ def find_endpoint(environment: Mapping[str, str], workspace: Workspace, *, key: 
     url = environment.get(URL_VARIABLE)
     if not url:
         found = Endpoint.load(workspace.endpoint)
-        return found if key is None else Endpoint(url=found.url, token=key)
+        return found if key is None else attrs.evolve(found, token=key)
     token = key or environment.get(TOKEN_VARIABLE)
     if not token:
         raise LesionError(f"The service at {url} needs an API key, and there is none. Sign in with one.", code="no_key")
-    return Endpoint(url=url, token=token)
+    return Endpoint(url=url, token=token, certificate=environment.get(CERTIFICATE_VARIABLE) or None)
 
 
 @attrs.frozen
@@ -172,8 +174,11 @@ class GatewayClient:
         sent = {"Authorization": f"Bearer {self.endpoint.token}", "Accept": "application/json", **(headers or {})}
         try:
             timeout = httpx.Timeout(wait_s, connect=min(wait_s, CONNECT_S))
-            with httpx.Client(trust_env=False, timeout=timeout, follow_redirects=False) as http:
-                response = http.request(method, url, headers=sent, **options)
+            with httpx.Client(
+                trust_env=False, timeout=timeout, follow_redirects=False, verify=_trust(self.endpoint)
+            ) as http:
+                extensions = self.endpoint.request_extensions
+                response = http.request(method, url, headers=sent, extensions=extensions, **options)
         except httpx.TimeoutException as error:
             raise timed_out(self.endpoint.url, wait_s) from error
         except httpx.HTTPError as error:
@@ -203,6 +208,13 @@ def _require_usable(endpoint: Endpoint) -> None:
             "Copy it again from the service's endpoint.json.",
             code="bad_endpoint",
         )
+
+
+def _trust(endpoint: Endpoint) -> ssl.SSLContext | Literal[True]:
+    try:
+        return endpoint.trust()
+    except LesionError as error:
+        raise ServiceError(error.message, code="bad_endpoint") from error
 
 
 def _read(response: httpx.Response, read: Any) -> Any:

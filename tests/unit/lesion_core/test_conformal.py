@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lesion_core.decision.calibration import calibrated_probabilities
-from lesion_core.decision.conformal import conformal_sets, fit_class_quantiles, fit_conformal
+from lesion_core.decision.conformal import CROSS_FITS, conformal_sets, fit_class_quantiles, fit_conformal
+from lesion_core.interval import share_interval
 
 CODES = ("A", "B", "C", "D")
 
@@ -67,15 +68,41 @@ def test_a_class_with_too_few_images_is_in_every_set() -> None:
     assert fit_class_quantiles(calibrated_probabilities(logits, 1.0), labels, coverage=0.9) == (1.0,) * len(CODES)
 
 
-def test_a_class_with_a_single_image_stops_nothing() -> None:
-    """There is no cross-fit then, so nothing is measured either."""
+def test_the_measured_coverage_is_that_of_the_images() -> None:
+    """Not rounded to a number of lesions: ten images a lesion, all with logits of their own."""
+    logits, labels = case(2, 400)
+    few = np.array([f"{label}-{n % 7}" for n, label in enumerate(labels)])
+
+    parameters = fit_conformal(logits, labels, few, coverage=0.9, temperature=1.0, codes=CODES)
+
+    for label, code in enumerate(CODES):
+        images, found = int((labels == label).sum()), parameters.measured[code]
+        # Each cross-fit holds every image out once.
+        assert found.value * images * CROSS_FITS == pytest.approx(round(found.value * images * CROSS_FITS))
+        assert found == share_interval(found.value, 7)
+    assert any(found.value * 7 % 1 > 1e-9 for found in parameters.measured.values())
+
+
+def test_a_class_with_a_single_lesion_stops_nothing() -> None:
+    """It is not measured itself, and in every set; the others are measured as they are without it."""
     logits, labels = case(4, 300)
     labels = np.where(labels == 3, 0, labels)
-    labels[7] = 3
+    labels[7:9] = 3
+    names = lesions(labels)
+    assert len(set(names[labels == 3])) == 1
 
-    parameters = fit_conformal(logits, labels, lesions(labels), coverage=0.9, temperature=1.3, codes=CODES)
+    parameters = fit_conformal(logits, labels, names, coverage=0.9, temperature=1.3, codes=CODES)
 
     assert parameters.quantiles[3] == 1.0
+    assert tuple(parameters.measured) == ("A", "B", "C")
+
+
+def test_a_single_lesion_a_class_measures_nothing() -> None:
+    """There is no cross-fit then, and the temperature stays that which calibrates."""
+    logits, labels = case(4, 40)
+
+    parameters = fit_conformal(logits, labels, labels.astype(str), coverage=0.9, temperature=1.3, codes=CODES)
+
     assert (parameters.measured, parameters.temperature) == ({}, 1.3)
 
 

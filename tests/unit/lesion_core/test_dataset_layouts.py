@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lesion_core.datasets import LAYOUTS, dermamnist, ham10000, isic, isic_archive, read_dataset, read_layout
+from lesion_core.datasets.cells import ANATOMICAL_SITES
 from lesion_core.datasets.folder import TEST
-from lesion_core.datasets.table import ANATOMICAL_SITES
 from lesion_core.errors import DatasetError
 from lesion_core.imaging import decode_image
 from lesion_core.records import ImageRecord
@@ -190,6 +190,29 @@ def test_a_broken_dermamnist_leaves_nothing_behind(tmp_path: Path) -> None:
 
     assert "cannot be read or unpacked" in read_layout(tmp_path).problems[0]
     assert [entry.name for entry in tmp_path.iterdir()] == ["dermamnist.npz"]
+
+
+def test_images_of_dermamnist_without_a_label_are_a_problem(tmp_path: Path) -> None:
+    """Not left out in silence."""
+    path = layouts.write_dermamnist(tmp_path, {"train": [1, 2, 3], "val": [2], "test": [3]})
+    with np.load(path) as arrays:
+        np.savez(path, **{**arrays, "train_labels": arrays["train_labels"][:2]})
+
+    assert read_layout(tmp_path).problems == (
+        "dermamnist.npz: train_images holds 3 images, train_labels only 2 labels",
+    )
+
+
+@pytest.mark.parametrize("shape", [(2, 0, 28, 3), (2, 28, 0, 3), (2, 28, 28, 1), (2, 28, 28)])
+def test_arrays_that_hold_no_images_are_a_problem(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """By their shape."""
+    path = layouts.write_dermamnist(tmp_path, {"train": [1, 2], "val": [2], "test": [3]})
+    with np.load(path) as arrays:
+        np.savez(path, **{**arrays, "train_images": np.zeros(shape, np.uint8)})
+
+    (problem,) = read_layout(tmp_path).problems
+
+    assert f"images are uint8 {shape}" in problem
 
 
 def test_dermamnist_never_runs_what_a_file_holds(tmp_path: Path) -> None:

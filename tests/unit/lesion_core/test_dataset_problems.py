@@ -141,6 +141,38 @@ def test_missing_columns_are_named(ham: Path) -> None:
     assert [line.split(";")[0] for line in read_layout(ham).problems] == [f"{HAM}: columns missing: dx"]
 
 
+@pytest.mark.parametrize(
+    ("write", "images", "table"),
+    [
+        (layouts.write_isic_2019, isic.IMAGES, isic.GROUND_TRUTH),
+        (layouts.write_isic_2018, isic.IMAGES_2018, isic.GROUND_TRUTH_2018),
+    ],
+)
+def test_without_the_images_the_tables_are_checked_all_the_same(
+    tmp_path: Path, write: Callable[..., object], images: str, table: str
+) -> None:
+    """Who unpacks the images next should not find the next problem only then."""
+    write(tmp_path, IMAGES)
+    (tmp_path / images).rename(tmp_path / "elsewhere")
+    (truth,) = tmp_path.rglob(table)
+    change(truth, "ISIC_1,0.0", "ISIC_1,1.0", row=3)
+
+    missing, labels = read_layout(tmp_path).problems
+
+    assert missing.startswith(f"{images}/ is missing")
+    assert labels == f"{table} row 3: 'ISIC_1' has 2 diagnoses (MEL, NV), needs exactly one"
+
+
+def test_metadata_without_lesions_is_a_problem(tmp_path: Path) -> None:
+    """Each image would become a lesion of its own, and the images of one would be parted."""
+    layouts.write_isic_2019(tmp_path, IMAGES)
+    change(tmp_path / isic.METADATA, "lesion_id", "lesion", row=1)
+
+    (problem,) = read_layout(tmp_path).problems
+
+    assert problem.startswith(f"{isic.METADATA}: columns missing: lesion_id; it has")
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00nonsense", b'lesion_id,image_id,dx,age,sex,localization\n"x'])
 def test_a_table_that_cannot_be_read_is_one_problem(ham: Path, content: bytes) -> None:
     """Empty, not text, or not CSV."""
@@ -180,6 +212,119 @@ def test_an_unknown_class_folder_is_named_once(tmp_path: Path) -> None:
     (problem,) = read_layout(tmp_path).problems
 
     assert "Did you mean 'melanoma'" in problem
+
+
+def test_images_of_bad_rows_are_kept_for_whoever_looks_at_files(ham: Path) -> None:
+    """With what the row says rightly; rows without a file are not."""
+    change(ham / HAM, "40.0", "400", row=2)
+    change(ham / HAM, "ISIC_1", "ISIC_9", row=3)
+
+    reading = read_layout(ham)
+
+    assert [(record.isic_id, record.lesion_id, record.age_approx) for record in reading.rejected] == [
+        ("ISIC_0", "HAM_0", None)
+    ]
+    assert [record.isic_id for record in reading.dataset.records] == ["ISIC_2"]
+
+
+@pytest.mark.parametrize(
+    ("place", "name"), [("nevus/deeper", "a.jpg"), ("nevus", "a.HEIC"), ("melanoma", "a.heic"), ("melanoma", "a.dng")]
+)
+def test_images_that_a_class_folder_hides_are_a_problem(tmp_path: Path, place: str, name: str) -> None:
+    """In folders of their own, or of a kind that is not read: a class would be smaller than its owner thinks."""
+    layouts.write_pictures(tmp_path / "Train/nevus", ["b.jpg"])
+    layouts.write_pictures(tmp_path / "Train" / place, [name])
+
+    (problem,) = read_layout(tmp_path).problems
+
+    assert problem.startswith(f"{tmp_path / 'Train' / place.split('/')[0]}: 1 images are not read: ")
+    assert name in problem
+
+
+def test_images_in_an_unknown_class_folder_are_kept_too(tmp_path: Path) -> None:
+    """Once the folder has its right name, they have to be readable."""
+    layouts.write_pictures(tmp_path / "melanomma", ["a.jpg"])
+    layouts.write_pictures(tmp_path / "nevus", ["a.jpg"])
+
+    assert [record.path for record in read_layout(tmp_path).rejected] == [tmp_path / "melanomma" / "a.jpg"]
+
+
+def test_what_is_in_the_folder_and_not_in_the_data_set_is_noted(tmp_path: Path) -> None:
+    """Images outside of class folders, folders of another part, class folders without an image; hidden ones are not."""
+    for place, names in {
+        "Train/nevus": ["a.jpg"],
+        "Train": ["loose.png"],
+        "Val/nevus": ["a.jpg", "b.heic"],
+        "Train/melanoma": ["notes.txt"],
+        "Train/melanomma": [],
+        ".hidden/nevus": ["a.jpg"],
+        "docs": ["readme.txt"],
+    }.items():
+        layouts.write_pictures(tmp_path / place, names)
+
+    reading = read_layout(tmp_path)
+
+    assert reading.problems == ()
+    assert reading.dataset.notes == (
+        f"1 images in {tmp_path / 'Train'} lie in no class folder, so they are not used: loose.png",
+        f"{tmp_path / 'Train/melanoma'} holds no image",
+        f"{tmp_path / 'Train/melanomma'} holds no image",
+        f"{tmp_path / 'Val'} is neither Train nor Test, so its 2 images are not used",
+    )
+
+
+def test_a_test_folder_is_read_beside_class_folders(tmp_path: Path) -> None:
+    """Without a folder named Train."""
+    layouts.write_pictures(tmp_path / "nevus", ["a.jpg"])
+    layouts.write_pictures(tmp_path / "Test/nevus", ["b.jpg"])
+
+    reading = read_layout(tmp_path)
+
+    assert (reading.problems, reading.dataset.notes) == ((), ())
+    assert [record.isic_id for record in reading.dataset.test] == ["Test/nevus/b.jpg"]
+
+
+@pytest.mark.parametrize("layout", ["isic-2019", "isic-2018", "ham10000", "pad-ufes-20", "isic-archive"])
+def test_images_that_no_table_lists_are_noted(tmp_path: Path, layout: str) -> None:
+    """In every layout that has a table."""
+    write, _ = layouts.LAYOUTS[layout]
+    (record, *_) = write(tmp_path, IMAGES)
+    layouts.write_pictures(record.path.parent, ["stray.jpg"])
+
+    reading = read_layout(tmp_path)
+
+    (note,) = reading.dataset.notes
+    assert reading.problems == ()
+    assert note.startswith("1 images are not listed in ")
+    assert note.endswith(", so they are not used: stray")
+
+
+@pytest.mark.parametrize(
+    ("write", "table"),
+    [(layouts.write_isic_2019, isic.METADATA), (layouts.write_isic_2018, isic.GROUPINGS_2018)],
+)
+def test_images_without_lesions_and_lesions_without_images_are_noted(
+    tmp_path: Path, write: Callable[..., object], table: str
+) -> None:
+    """Both mean that two tables are not of one download."""
+    write(tmp_path, IMAGES)
+    change(tmp_path / table, "ISIC_1", "ISIC_9", row=3)
+
+    assert read_layout(tmp_path).dataset.notes == (
+        f"1 images have no row in {table}, so each counts as a lesion of its own: ISIC_1",
+        f"1 rows of {table} are about images that the ground truth does not list: ISIC_9",
+    )
+    (tmp_path / table).unlink()
+    (note,) = read_layout(tmp_path).dataset.notes
+    assert note.startswith(f"{table} is missing or empty: each image counts as a lesion of its own")
+
+
+def test_metadata_without_age_is_noted(tmp_path: Path) -> None:
+    """A column may have another name than was thought."""
+    layouts.write_isic_2019(tmp_path, IMAGES)
+    change(tmp_path / isic.METADATA, "age_approx", "age", row=1)
+
+    assert read_layout(tmp_path).dataset.notes == (f"{isic.METADATA} has no column age_approx",)
 
 
 def test_hundreds_of_problems_are_all_kept(tmp_path: Path) -> None:

@@ -90,13 +90,58 @@ def test_the_method_is_recorded() -> None:
 
 
 def test_what_describes_the_photograph_stays() -> None:
-    """Device, contact, anatomy by public codes, the burned-in flag."""
+    """Contact, anatomy by the codes and in the words of DICOM, the burned-in flag."""
     dataset = read(deidentify_dicom(DICOMS["jpeg"]))
 
-    assert (dataset.Manufacturer, dataset.ManufacturerModelName, dataset.Modality) == ("Lens & Co", "Scope 3", "XC")
+    assert dataset.Modality == "XC"
     assert (dataset.ContactMethod, dataset.InstanceNumber, dataset.BurnedInAnnotation) == ("CONTACT", 3, "NO")
     assert [item.CodeMeaning for item in dataset.AnatomicRegionSequence] == ["Skin of back"]
     assert "ImageType" not in dataset  # it held a name
+
+
+def test_the_device_stays_only_on_request() -> None:
+    """Its maker and model are free text, in which anything may stand."""
+    without, kept = read(deidentify_dicom(DICOMS["jpeg"])), read(deidentify_dicom(DICOMS["jpeg"], keep_device=True))
+
+    assert (without.Manufacturer, "ManufacturerModelName" in without) == ("", False)
+    assert (kept.Manufacturer, kept.ManufacturerModelName) == ("Lens & Co", "Scope 3")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "stays"),
+    [
+        ("BodyPartExamined", "BACK"),
+        ("Laterality", "L"),
+        ("RescaleType", "US"),
+        ("ContactMethod", "CONTACT"),
+        ("PatientOrientation", ["L", "F"]),
+        ("LossyImageCompressionMethod", "ISO_10918_1"),
+    ],
+)
+def test_a_code_string_stays_only_where_it_is_one(keyword: str, stays: str | list[str]) -> None:
+    """A name in capital letters has the form of one."""
+    for value in (stays, NAME.upper(), ["L", NAME.upper()]):
+        dataset = read(DICOMS["explicit"])
+        setattr(dataset, keyword, value)
+        stream = io.BytesIO()
+        dataset.save_as(stream)
+
+        clean = read(deidentify_dicom(stream.getvalue()))
+
+        assert (keyword in clean) == (value == stays)
+
+
+def test_a_code_of_the_older_scheme_becomes_the_present_one() -> None:
+    """With the words of the standard."""
+    dataset = read(DICOMS["explicit"])
+    (item, *_) = dataset.AnatomicRegionSequence
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "T-04000", "SRT", NAME
+    stream = io.BytesIO()
+    dataset.save_as(stream)
+
+    (region,) = read(deidentify_dicom(stream.getvalue())).AnatomicRegionSequence
+
+    assert (region.CodeValue, region.CodingSchemeDesignator, region.CodeMeaning) == ("76752008", "SCT", "Breast")
 
 
 def test_uids_are_replaced_alike_with_one_key_and_unlike_with_another() -> None:

@@ -163,6 +163,11 @@ def test_colours_are_converted_from_the_files_profile() -> None:
         (dicom_file(PIXELS.tobytes(), frames=3), "several_images", "3 frames"),
         (dicom_file(PIXELS.tobytes(), photometric="HSV"), "unsupported_encoding", "as HSV"),
         (dicom_file(PIXELS.tobytes(), bits=(32, 32)), "unsupported_encoding", "32 bits"),
+        (
+            dicom_file((GREY.astype("<u2") << 8).tobytes(), photometric="MONOCHROME2", bits=(16, 12), high_bit=15),
+            "unsupported_encoding",
+            "the highest of them bit 15",
+        ),
         (dicom_file(PIXELS.tobytes(), width=65535, height=65535), "too_many_pixels", "65535 x 65535"),
         (dicom_file(PIXELS.tobytes()[:-1000]), "corrupt_image", "less than expected"),
         (dicom_file(encoded(IMAGE, "JPEG"), syntax="jpeg", width=99), "corrupt_image", "its frame 64 x 64"),

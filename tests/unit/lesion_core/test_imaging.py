@@ -19,7 +19,18 @@ from lesion_core.imaging.header import exif_orientation, read_ifd
 from lesion_core.imaging.jpeg import read_jpeg
 from lesion_core.processes import child_environment
 from support.hostile import deflated_zeros
-from support.image_files import encoded, png_chunk, seed_files, srgb_profile, wide_gamut_profile
+from support.image_files import (
+    SIDE_PX,
+    bmp_with_profile,
+    encoded,
+    grey_profile,
+    packed_12,
+    png_chunk,
+    seed_files,
+    srgb_profile,
+    tiff_file,
+    wide_gamut_profile,
+)
 
 PHOTO = Image.fromarray(np.linspace(0, 255, 64 * 48 * 3).reshape(48, 64, 3).astype(np.uint8))
 JPEG, PNG = encoded(PHOTO, "JPEG", quality=90), encoded(PHOTO, "PNG")
@@ -101,8 +112,9 @@ def test_every_way_to_write_an_image_decodes_to_the_same_picture(name: str) -> N
 def test_pixels_equal_those_of_pillow(name: str) -> None:
     """What is left out of a file before it is decoded changes no pixel."""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(VALID[name])))
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode.startswith("I;16"):  # Pillow gives the samples as they are
+        grey = (np.asarray(image) >> (4 if name == "tiff-12" else 8)).astype(np.uint8)
+        image = Image.fromarray(255 - grey if "negative" in name else grey)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
@@ -110,6 +122,38 @@ def test_pixels_equal_those_of_pillow(name: str) -> None:
     difference = np.abs(decode_image(VALID[name]).astype(int) - np.asarray(image.convert("RGB")))
 
     assert difference.max() <= 1
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(8, 0), (16, 0), (8, 1), (12, 1), (16, 1)])
+def test_white_is_white_in_a_tiff_file_of_any_depth(bits: int, photometric: int) -> None:
+    """Samples are scaled by the bits that they have, and turned round where 0 is white."""
+    white, half = (0, 2 ** (bits - 1)) if photometric == 0 else (2**bits - 1, 2 ** (bits - 1))
+    row = np.repeat([white, half], SIDE_PX // 2)
+    pack = {8: lambda row: row.astype(np.uint8).tobytes(), 12: packed_12, 16: lambda row: row.astype("<u2").tobytes()}
+
+    pixels = decode_image(tiff_file([pack[bits](row)] * SIDE_PX, bits=bits, photometric=photometric))
+
+    assert set(np.unique(pixels[:, : SIDE_PX // 2])) == {255}
+    assert set(np.unique(pixels[:, SIDE_PX // 2 :])) <= {127, 128}
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(12, 0), (10, 1), (14, 1), (24, 1), (12, 3)])
+@pytest.mark.parametrize("order", "<>")
+def test_depths_that_would_be_read_wrongly_are_refused_by_name(bits: int, photometric: int, order: str) -> None:
+    """Not as damage: the file is in order, and the message says what to save it as."""
+    data = tiff_file([bytes(SIDE_PX * 3)] * SIDE_PX, bits=bits, photometric=photometric, order=order)
+    with pytest.raises(ImageError, match=f"samples of {bits} bits.*Save it with 8 or 16 bits") as caught:
+        decode_image(data)
+
+    assert caught.value.code == "unsupported_encoding"
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(12, 1), (16, 0)])
+def test_depths_that_are_read_in_one_byte_order_only_are_refused_in_the_other(bits: int, photometric: int) -> None:
+    """By name as well."""
+    data = tiff_file([bytes(SIDE_PX * 2)] * SIDE_PX, bits=bits, photometric=photometric, order=">")
+
+    assert refusal(data) == "unsupported_encoding"
 
 
 def test_formats_are_decided_by_content() -> None:
@@ -198,6 +242,28 @@ def test_colours_are_converted_from_the_profile_to_srgb(kind: str) -> None:
 
     assert np.abs(wide - (255, 0, 0)).max() < 25
     assert np.abs(same - (234, 51, 35)).max() <= 3
+
+
+def test_a_bitmap_of_version_5_may_have_a_profile() -> None:
+    """Behind its pixels; one that points outside is no profile."""
+    image = Image.new("RGB", (40, 40), (234, 51, 35))
+    data = bmp_with_profile(image, wide_gamut_profile())
+
+    assert np.abs(decode_image(data)[20, 20].astype(int) - (255, 0, 0)).max() < 25
+    for cut in (data[:126] + b"\xff" * 8 + data[134:], data[:-100]):
+        np.testing.assert_array_equal(decode_image(cut), np.asarray(image))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_greys_are_converted_from_their_profile_with_and_without_alpha(mode: str) -> None:
+    """Half of the light is more than half of sRGB's scale."""
+    image = Image.new("L", (40, 40), 128).convert(mode)
+
+    plain = decode_image(encoded(image, "PNG"))
+    linear = decode_image(encoded(image, "PNG", icc_profile=grey_profile(gamma=1)))
+
+    assert set(np.unique(plain)) == {128}
+    assert np.abs(linear.astype(int) - 188).max() <= 2
 
 
 @pytest.mark.parametrize("profile", [b"", b"noise" * 100, srgb_profile()[:200], b"\xff" * 128])

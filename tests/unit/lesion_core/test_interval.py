@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
 from lesion_core.bootstrap import bootstrap_interval, resampled_counts
-from lesion_core.interval import proportion_interval
+from lesion_core.interval import proportion_interval, share_interval
 from lesion_core.metrics import balanced_multiclass_accuracy
 
 
@@ -79,6 +81,26 @@ def test_counts_are_those_of_the_resamples_that_a_metric_sees() -> None:
     assert resampled_counts(labels, lesions, resamples=20).tolist() == seen[:20]
 
 
+@given(st.integers(1, 60), st.data())
+def test_a_proportion_has_the_interval_that_scipy_finds(trials: int, data: st.DataObject) -> None:
+    """At any confidence, none and all included."""
+    successes, confidence = data.draw(st.integers(0, trials)), data.draw(st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+    expected = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+
+    interval = proportion_interval(successes, trials, confidence=confidence)
+
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@given(st.floats(0, 1), st.integers(1, 1000))
+def test_a_share_stays_what_it_is(share: float, observations: int) -> None:
+    """Whatever the number of lesions: 20 of 21 images of 7 lesions are 0.952, not 7 of 7."""
+    interval = share_interval(share, observations)
+
+    assert interval.value == share
+    assert 0 <= interval.low <= share <= interval.high <= 1
+
+
 def test_a_proportion_has_wilsons_interval() -> None:
     """Against the formula."""
     z, n, p = norm.ppf(0.975), 40, 0.9
@@ -87,6 +109,7 @@ def test_a_proportion_has_wilsons_interval() -> None:
     interval = proportion_interval(36, 40)
 
     assert interval.value == 0.9
+    assert share_interval(0.9, 40) == interval
     assert (interval.low, interval.high) == pytest.approx(
         (centre - half / (1 + z**2 / n), centre + half / (1 + z**2 / n))
     )

@@ -39,6 +39,7 @@ def test_a_tie_for_the_maximum_is_wrong() -> None:
     probabilities = np.array([[0.5, 0.5], [0.1, 0.9]])
 
     assert balanced_multiclass_accuracy(probabilities, np.array([0, 1])) == 0.5
+    assert recall_per_class(probabilities, np.array([0, 1])) == {0: 0.0, 1: 1.0}
 
 
 @given(st.integers(0, 10_000))

@@ -81,6 +81,15 @@ def test_all_problems_are_listed_with_table_and_key(tmp_path: Path) -> None:
         (TWO + "[none_of_the_above]\ncode = 1", "[none_of_the_above]"),
         (TWO.replace('code = "A"', 'code = "A B"'), "code"),
         (TWO.replace('name = "First"', ""), "name"),
+        (TWO.replace('"One."', "5"), "[[diagnosis]] 1: a text in quotes is needed, got 5 at plain"),
+        (TWO + "synonyms = [1]", "[[diagnosis]] 2: a text in quotes is needed, got 1 at synonyms[0]"),
+        (TWO + 'synonyms = "abc"', "[[diagnosis]] 2: synonyms: a list in brackets is needed, got 'abc'"),
+        (TWO + 'codes = "C43"', "[[diagnosis]] 2: codes: a list in brackets is needed, got 'C43'"),
+        (TWO + 'codes = ["C43"]', "[[diagnosis]] 2: codes: { system = …, code = …, display = … } is needed, got 'C43'"),
+        (
+            TWO + "codes = [{ system = 1, code = 2, display = 3 }]",
+            "a text in quotes is needed, got 3 at codes[0].display",
+        ),
         ('name = "x"\ndiagnosis = [1, 2]', "[[diagnosis]] 1: not a table"),
     ],
 )

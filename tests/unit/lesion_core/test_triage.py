@@ -15,6 +15,7 @@ from lesion_core.decision.triage import (
     malignant_share,
     threshold_for_sensitivity,
 )
+from lesion_core.interval import share_interval
 
 BANDS = (
     TriageBand(name="low", lower=0.0, malignant=10, not_malignant=500),
@@ -71,6 +72,20 @@ def test_an_operating_point_knows_less_when_its_images_show_few_lesions() -> Non
             getattr(wide, field).high - getattr(wide, field).low
             > getattr(narrow, field).high - getattr(narrow, field).low
         )
+
+
+def test_sensitivity_and_specificity_are_those_of_the_images() -> None:
+    """20 of 21 and 19 of 22 images, though these show only 7 and 11 lesions."""
+    is_target = np.arange(43) < 21
+    probability = np.where(is_target, 0.9, 0.1)
+    probability[0], probability[-3:] = 0.05, 0.9
+    lesions = np.array([f"lesion-{n // 3 if n < 21 else 100 + (n - 21) // 2}" for n in range(43)])
+
+    point = fit_operating_point(probability, is_target, lesions, target="MEL", sensitivity=0.95)
+
+    assert point.threshold.value == 0.9
+    assert point.sensitivity == share_interval(20 / 21, 7)
+    assert point.specificity == share_interval(19 / 22, 11)
 
 
 @given(st.integers(0, 1000), st.floats(0.0, 1.0))

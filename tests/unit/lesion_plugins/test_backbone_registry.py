@@ -131,6 +131,30 @@ def test_a_blocked_plugin_is_never_imported(install, tmp_path):
     assert not (tmp_path / "imported").exists()
 
 
+@pytest.mark.parametrize("name", ["acme_one", "ACME.One", "acme-first-entry"])
+def test_a_name_is_blocked_however_it_is_spelt(install, tmp_path, name):
+    """As pip compares names; a block that blocks nothing would be found out too late."""
+
+    install("acme-one", "acme_first", f"open({str(tmp_path / 'imported')!r}, 'w')")
+
+    registry = BackboneRegistry.load(blocked=[name])
+
+    assert [plugin.distribution for plugin in registry.rejected] == ["acme-one"]
+    assert registry.not_found == ()
+    assert not (tmp_path / "imported").exists()
+
+
+def test_a_blocked_name_that_nothing_has_is_listed_and_logged():
+    """A slip of the pen leaves its plugin at work."""
+
+    with capture_logs() as events:
+        registry = BackboneRegistry.load(blocked=["lesion_plugin", "Lesion-Plugins"], plugins=[backbones])
+
+    assert registry.not_found == ("lesion_plugin",)
+    assert registry.names() == ()
+    assert [event["name"] for event in events if event["event"] == "blocked_plugin_not_found"] == ["lesion_plugin"]
+
+
 def test_a_stranger_cannot_take_a_built_in_name(install):
     """Built-in backbones are collected first, whatever a distribution is called."""
 
@@ -317,7 +341,7 @@ def test_a_finder_that_knows_the_prefix_names_the_closest_itself():
         registry.get("acme:ned")
 
 
-@pytest.mark.parametrize("answer", [lambda: 1 / 0, lambda: 42, lambda: "other"], ids=["a crash", "a number", "a name"])
+@pytest.mark.parametrize("answer", [lambda: 1 / 0, lambda: sys.exit(3), lambda: 42, lambda: "other"])
 def test_a_finder_that_fails_does_not_keep_the_next_from_being_asked(make_spec, answer):
     """It is logged, with its distribution."""
 

@@ -1,5 +1,7 @@
 """A bundle is served by the plugin that it was made with, in a version that serves it, or by none."""
 
+import importlib.metadata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,6 +130,20 @@ def test_a_distribution_that_no_longer_offers_the_backbone_is_a_matter_of_versio
 
     with pytest.raises(PluginVersionError, match=r"trained with pytest 1\.2\.0"):
         require_served(_identity(plugin="pytest"), BackboneRegistry({}))
+
+
+def test_the_very_version_that_does_not_offer_the_backbone_is_to_be_installed_anew():
+    """Another one would be no help, and it is not said to be missing."""
+
+    here = importlib.metadata.version("pytest")
+
+    with pytest.raises(PluginMissingError) as caught:
+        require_served(_identity(plugin="pytest", plugin_version=here), BackboneRegistry({}))
+
+    assert str(caught.value) == (
+        f"This model's backbone 'acme_net' comes from pytest {here}; that version is installed here and does not offer "
+        f"it. Install it anew: pip install --force-reinstall 'pytest=={here}'"
+    )
 
 
 def test_a_backbone_of_the_same_name_from_somebody_else_is_refused(registry_of):

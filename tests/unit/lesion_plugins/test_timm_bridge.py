@@ -3,10 +3,14 @@
 import pytest
 import torch
 
-from lesion_plugins import backbones
+from lesion_plugins import backbones, torchvision_remedy
 from lesion_plugins.classifier import build_classifier
-from lesion_plugins.errors import InputSizeError, UnknownBackboneError, UnusableModelError
+from lesion_plugins.errors import InputSizeError, UnknownBackboneError, UnusableModelError, WeightsError
 from lesion_plugins.registry import BackboneRegistry
+
+torchvision_remedy.apply()
+
+import timm  # noqa: E402  (needs the remedy first)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,56 @@ def test_weights_are_named_with_the_tag_and_licence_that_timm_would_take(registr
 
     assert registry.get("timm:resnet18").hub.origin == "hub: timm/resnet18.a1_in1k, Apache-2.0"
     assert (tagged.hub.license, tagged.weights_license) == ("CC-BY-NC-4.0", "CC-BY-NC-4.0")
+
+
+@pytest.mark.parametrize(
+    ("model", "repository"),
+    [
+        ("cspnext_m.rsb_a1_in1k", "munehiro-k/cspnext_m.rsb_a1_in1k"),
+        ("fastvit_mci0.apple_mclip", "apple/mobileclip_s0_timm"),
+        ("resnet18.a1_in1k", "timm/resnet18.a1_in1k"),
+    ],
+)
+def test_weights_of_somebody_else_are_named_and_looked_for_in_their_repository(
+    registry, monkeypatch, model, repository
+):
+    """timm knows where; the hub's cache goes by that name."""
+
+    asked = []
+
+    def refuse(name):
+        asked.append(name)
+        raise WeightsError("no hub in this test")
+
+    monkeypatch.setattr("lesion_plugins.hub.require_hub", refuse)
+    hub = registry.get(f"timm:{model}").hub
+
+    with pytest.raises(WeightsError):
+        hub.load(64)
+
+    assert hub.origin.startswith(f"hub: {repository}, ")
+    assert asked == [repository]
+
+
+def test_weights_that_are_in_no_repository_are_not_called_weights_of_the_hub(registry):
+    """timm would take an old checkpoint from an address."""
+
+    assert registry.get("timm:gcvit_small.in1k").hub is None
+
+
+@pytest.mark.parametrize("spec", [spec for spec in backbones.lesion_register_backbones() if spec.hub])
+def test_built_in_weights_are_in_the_repository_that_they_name(spec):
+    """Written down, since listing them does not import timm."""
+
+    model = spec.hub.origin.removeprefix("hub: timm/").rsplit(", ")[0]
+
+    assert timm.get_pretrained_cfg(model).hf_hub_id == f"timm/{model}"
+
+
+def test_a_transformer_with_one_number_for_its_patch_is_described(registry):
+    """Most have two."""
+
+    assert registry.get("timm:xcit_nano_12_p16_224").preprocess.input_size_px == 224
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,42 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b").folder
 
 
+def test_a_worker_logs_a_failure_without_what_is_known_of_the_patient(bundle: Path, tmp_path: Path) -> None:
+    """Its log has the traceback, and no values of variables."""
+    info = build_archive(bundle, tmp_path / "a.mar", version="1")
+    zipfile.ZipFile(info.path).extractall(tmp_path / "unpacked")
+    script = """
+import lesion_handler
+
+class Broken:
+    def predict(self, body, *, metadata, heat_map, request_id):
+        raise RuntimeError("strange")
+
+class Context:
+    def get_request_id(self, index): return "r-1"
+    def get_all_request_header(self, index): return {"X-Lesion-Metadata": '{"age_approx": 83.25}'}
+    def set_response_content_type(self, index, value): pass
+    def set_response_status(self, code, phrase, idx): pass
+
+handler = lesion_handler.LesionHandler()
+handler._predictor = Broken()
+handler.handle([{"body": b"bytes of an image"}], Context())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=child_environment(),
+        cwd=tmp_path / "unpacked",
+        capture_output=True,
+        text=True,
+    )
+
+    log = done.stdout + done.stderr
+    assert "RuntimeError: strange" in log
+    assert "Traceback" in log
+    assert "83.25" not in log
+    assert "bytes of an image" not in log
+
+
 def test_two_builds_are_equal_byte_for_byte(bundle: Path, tmp_path: Path) -> None:
     """Whatever the time stamps and the order of the files."""
     first = build_archive(bundle, tmp_path / "first.mar", version="1")

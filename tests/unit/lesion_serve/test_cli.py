@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from lesion_core.errors import LesionError
-from lesion_core.processes import child_environment
+from lesion_core.processes import child_environment, free_port
 from lesion_core.workspace import Endpoint, Workspace
 from lesion_serve.engine.java import find_java, java_version
-from lesion_serve.start_cli import _forget
+from lesion_serve.start_cli import _forget, _forget_the_dead
 from support.bundles import make_tiny_bundle
 
 
@@ -32,7 +33,7 @@ def test_help_names_every_command_and_says_research_use_only(tmp_path: Path) -> 
     shown = run(tmp_path, "--help").stdout
 
     assert "Research use only" in shown
-    for command in ("archive", "start", "predict", "inspect", "audit", "keys", "deploy"):
+    for command in ("archive", "start", "ask", "predict", "inspect", "audit", "keys", "deploy"):
         assert command in shown
     assert "--port" in run(tmp_path, "start", "--help").stdout
 
@@ -44,10 +45,16 @@ def test_help_names_every_command_and_says_research_use_only(tmp_path: Path) -> 
         (["start", "nowhere.mar"], "is not an archive"),
         (["start", "models:/skin-lesion@champion"], "lesion-train fit"),
         (["archive", "models:/odd@@name"], "models:/<name>@<alias>"),
-        (["predict", "image.jpg"], "Start the server first"),
-        (["predict", "absent.jpg"], "not exist"),
-        (["predict", "."], "Only file"),
+        (["ask", "image.jpg"], "Start the server first"),
+        (["ask", "absent.jpg"], "not exist"),
+        (["ask", "."], "Only file"),
+        (["ask"], "requires an argument"),
         (["predict"], "requires an argument"),
+        (["predict", "image.jpg"], "lesion-serve ask IMAGE"),
+        (["predict", "absent.jpg", "--out", "a.csv"], "not exist"),
+        (["predict", "image.jpg", "--out", "a.csv"], "lesion-train fit"),
+        (["predict", "image.jpg", "--out", "a.csv", "--model", "nowhere"], "is not a bundle"),
+        (["predict", "image.jpg", "--out", "a.csv", "--model", "nowhere.mar"], "is not an archive"),
         (["start", "a.mar", "--workers", "0"], "Must be >= 1"),
         (["start", "a.mar", "--port", "99999"], "Must be <= 65535"),
         (["archive", "bundle", "--out", "/proc/no/a.mar"], "/proc/no"),
@@ -90,6 +97,30 @@ def test_a_server_that_stops_forgets_its_own_address_only(tmp_path: Path) -> Non
     ours.save(workspace.endpoint)
     _forget(workspace.endpoint, ours)
     assert not workspace.endpoint.exists()
+
+
+@pytest.mark.parametrize("left", ["an address", "half a file"])
+def test_a_server_that_starts_forgets_one_that_was_killed(tmp_path: Path, left: str) -> None:
+    """Programs would wait for its address, or believe it."""
+    path = Workspace(tmp_path).endpoint
+    Endpoint(url=f"http://127.0.0.1:{free_port()}/v1/predictions", token="t").save(path)
+    if left == "half a file":
+        path.write_text(path.read_text()[:20])
+
+    _forget_the_dead(path)
+
+    assert not path.exists()
+
+
+def test_a_server_that_starts_leaves_the_address_of_another_that_runs(tmp_path: Path) -> None:
+    """One for each port."""
+    path = Workspace(tmp_path).endpoint
+    with socket.create_server(("127.0.0.1", 0)) as running:
+        Endpoint(url=f"http://127.0.0.1:{running.getsockname()[1]}/v1/predictions", token="t").save(path)
+
+        _forget_the_dead(path)
+
+    assert path.exists()
 
 
 def test_a_java_runtime_is_there_without_one_on_the_system(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,6 +136,7 @@ def test_waiting_for_the_server_ends_with_what_it_found(
     deployment: Deployment = deploy(store, archives["5"], workspace=workspace)
     assert wait_until_served(store, deployment) is None
 
+    report = Report(generation=1, default=None, loaded=(), findings={"5": "It is broken."})
     with store.served():
-        store.write_report(Report(generation=1, default=None, loaded=(), findings={"5": "It is broken."}))
-        assert wait_until_served(store, deployment) == {"5": "It is broken."}
+        store.write_report(report)
+        assert wait_until_served(store, deployment) == report

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
+import attrs
 import pytest
 
 from lesion_core.wire import Prediction
 from lesion_serve.archive import ArchiveInfo
 from lesion_serve.deployment import Deployed, Deployment, rolled_back, with_challenger, with_champion
-from lesion_serve.deployment_store import DeploymentStore
-from lesion_serve.engine.engine import Engine, EngineDownError, LoadedVersion, ModelLoadError, identity_of
+from lesion_serve.deployment_store import DeploymentStore, Report
+from lesion_serve.engine.engine import (
+    Engine,
+    EngineDownError,
+    LoadAbortedError,
+    LoadedVersion,
+    ModelLoadError,
+    always,
+    identity_of,
+)
 from lesion_serve.follower import Follower
 from support.deployments import deployed, described
 
 
 class RememberingEngine:
-    """An engine without models; ``broken`` versions do not load."""
+    """An engine without models; ``broken`` versions do not load, and ``slow`` ones go on loading."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
         self.broken: set[str] = set()
+        self.slow: set[str] = set()
+        self.begun = threading.Event()
         self.is_down = False
         self._loaded: dict[str, ArchiveInfo] = {}
         self._default: str | None = None
@@ -47,9 +62,14 @@ class RememberingEngine:
     def is_ready(self) -> bool:
         return self._default is not None
 
-    def load(self, archive: ArchiveInfo) -> None:
+    def load(self, archive: ArchiveInfo, *, is_wanted: Callable[[], bool] = always) -> None:
         if self.is_down:
             raise EngineDownError("It is started again.")
+        while archive.version in self.slow:
+            if not is_wanted():
+                raise LoadAbortedError("Not wanted.")
+            self.begun.set()
+            time.sleep(0.001)
         self.done.append(f"load {archive.version}")
         if archive.version in self.broken:
             raise ModelLoadError(f"{archive.version} is broken.")
@@ -71,10 +91,19 @@ class RememberingEngine:
 
 
 class Store(DeploymentStore):
-    """One whose archives are all there."""
+    """One whose archives are all there, unless its disk is full."""
+
+    is_full = False
 
     def archive_of(self, deployed: Deployed) -> ArchiveInfo:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
         return described(deployed)
+
+    def write_report(self, report: Report) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().write_report(report)
 
     def take(self, deployment: Deployment) -> Deployment:
         return self.change("test", lambda _: deployment)
@@ -187,6 +216,120 @@ def test_an_engine_that_is_down_is_no_finding(store: Store) -> None:
     assert store.report() is None
 
 
+def test_a_full_disk_is_tried_again_and_told_of_once_there_is_room(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is the change forgotten, nor is the old champion."""
+    clock = [0.0]
+    monkeypatch.setattr("lesion_serve.follower.time.monotonic", lambda: clock[0])
+    engine = RememberingEngine()
+    first = store.take(with_champion(None, deployed("1")))
+    follower = follow(engine, store)
+    second = store.take(with_champion(first, deployed("2")))
+    store.is_full = True
+    follower.follow()
+    assert follower.current == first
+
+    store.is_full = False
+    follower.follow()
+    told = store.report()
+    assert told is not None
+    assert (told.generation, told.default) == (second.generation, "1")
+    assert "No space left" in told.findings["2"]
+
+    clock[0] = 31.0
+    follower.follow()
+    told = store.report()
+    assert told is not None
+    assert (told.default, told.findings) == ("2", {})
+    assert follower.current == second
+
+
+def test_the_thread_outlives_whatever_an_engine_raises(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a finding like another; without the thread no change would ever be followed again."""
+    engine, was_load = RememberingEngine(), RememberingEngine.load
+    monkeypatch.setattr(engine, "load", lambda *_, **__: 1 / 0)
+    first = store.take(with_champion(None, deployed("1")))
+    follower = Follower(engine, store)
+    follower.start()
+    try:
+        wait_for(lambda: store.report() is not None)
+        told = store.report()
+        assert told is not None
+        assert told.findings == {"1": "division by zero"}
+
+        monkeypatch.setattr(engine, "load", partial(was_load, engine))
+        store.take(with_champion(first, deployed("2"), afresh=True))
+        wait_for(lambda: follower.current is not None)
+    finally:
+        follower.stop()
+
+
+def test_requests_are_chosen_for_the_champion_while_the_others_are_loaded(store: Store) -> None:
+    """A start takes no longer for them."""
+    engine = RememberingEngine()
+    engine.slow.add("2")
+    begun = store.take(
+        with_challenger(with_champion(None, deployed("1")), deployed("2"), share_percent=50, shadow=False)
+    )
+    engine.load(described(begun.champion))
+    engine.make_default("1")
+
+    follower = Follower(engine, store)
+    follower.start(begun)
+    assert follower.current == begun.without_challenger() == attrs.evolve(begun, challenger=None, share_percent=0.0)
+    engine.begun.wait(30)
+
+    engine.slow.clear()
+    wait_for(lambda: follower.current == begun)
+    follower.stop()
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_a_load_is_given_up_for_a_rollback_and_at_the_end(is_stopped: bool, store: Store) -> None:
+    """Both would otherwise wait for minutes, for a version that nobody wants any more."""
+    engine = RememberingEngine()
+    first = with_champion(None, deployed("1"))
+    second = store.take(with_champion(first, deployed("2")))
+    follower = Follower(engine, store)
+    follower.follow()
+    engine.slow.add("3")
+    third = store.take(with_champion(second, deployed("3")))
+    follower.start()
+    engine.begun.wait(30)
+
+    if is_stopped:
+        follower.stop()
+    else:
+        back = store.take(rolled_back(third))
+        wait_for(lambda: follower.current == attrs.evolve(back, previous=None))
+        wait_for(lambda: (told := store.report()) is not None and told.generation == back.generation)
+        told = store.report()
+        assert told is not None
+        assert (told.default, told.pending) == ("2", ("3",))
+        follower.stop()
+
+    assert "load 3" not in engine.done
+    assert follower._thread is None
+
+
+def test_a_rollback_does_not_wait_for_a_challenger_that_is_being_loaded(store: Store) -> None:
+    """Once it has happened, the challenger is loaded after all."""
+    engine = RememberingEngine()
+    second = store.take(with_champion(with_champion(None, deployed("1")), deployed("2")))
+    follower = follow(engine, store)
+    engine.slow.add("3")
+    challenged = store.take(with_challenger(second, deployed("3"), share_percent=5, shadow=False))
+    follower.start()
+    engine.begun.wait(30)
+
+    store.take(rolled_back(challenged))
+    wait_for(lambda: "default 1" in engine.done)
+    engine.slow.clear()
+    wait_for(lambda: "load 3" in engine.done)
+    follower.stop()
+
+
 def test_a_state_that_cannot_be_read_leaves_the_engine_alone(store: Store) -> None:
     """What serves goes on serving, and follows again once it can."""
     engine = RememberingEngine()
@@ -202,3 +345,10 @@ def test_a_state_that_cannot_be_read_leaves_the_engine_alone(store: Store) -> No
     store.take(with_champion(first, deployed("2")))
     follower.follow()
     assert engine.done[-1] == "default 2"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import structlog
+from starlette.types import Message
 
+from lesion_core.logs import configure_logging
 from lesion_core.wire import Prediction, Problem, from_json
 from lesion_serve.deployment import Deployment
 from lesion_serve.engine.engine import (
+    BusyError,
     DeadlineError,
     EngineDownError,
     EngineError,
     RefusedError,
+    UnknownVersionError,
     WorkerDiedError,
 )
+from lesion_serve.gateway import asking
 from lesion_serve.gateway.keys import Role
+from lesion_serve.store import Receipt, StoreError
 from lesion_serve.store import Role as StoreRole
 from support.gateways import IMAGE, JPEG, GatewayUnderTest, deployed
 
@@ -59,7 +69,9 @@ def test_an_image_is_answered_and_recorded_under_one_id(gateway: GatewayUnderTes
     assert kept.file_name is None
 
 
-@pytest.mark.parametrize("offered", ["short", "with space in it", "x" * 65, "../../etc/passwd", ""])
+@pytest.mark.parametrize(
+    "offered", ["short", "with space in it", "x" * 65, "../../etc/passwd", "", "_12345678", "-.-.-.-.-"]
+)
 def test_an_id_that_could_do_harm_is_replaced(offered: str, gateway: GatewayUnderTest) -> None:
     """It goes into logs and records."""
     answer = gateway.send("POST", "/v1/predictions", content=IMAGE, headers={**JPEG, "X-Request-ID": offered})
@@ -77,6 +89,82 @@ def test_an_answer_that_cannot_be_recorded_does_not_leave(gateway: GatewayUnderT
     assert problem_of(answer)["code"] == "not_recorded"
     assert b"probabilit" not in answer.content
     assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("subject", ["a", "0" * 64, "nullable", "P-17:34_x."])
+def test_every_subject_and_id_that_is_taken_can_be_recorded(subject: str, gateway: GatewayUnderTest) -> None:
+    """Else its answer would be computed and withheld, time and again."""
+    headers = {**JPEG, "X-Lesion-Subject": subject, "X-Request-ID": "0._-._-._"}
+
+    assert gateway.ask(headers=headers).status_code == 200
+    (kept,) = gateway.kept
+    assert (kept.subject, kept.request_id) == (subject, "0._-._-._")
+
+
+def test_an_id_that_was_used_is_refused_before_anything_is_computed(guarded: GatewayUnderTest) -> None:
+    """In the same words whoever used it; only who did gets that answer by it."""
+    first, other = (guarded.keys.create(name, Role.CLINICIAN) for name in ("first", "other"))
+
+    def headers(key: str) -> dict[str, str]:
+        return {**JPEG, "Authorization": f"Bearer {key}", "X-Request-ID": "twice-used"}
+
+    assert guarded.ask(headers=headers(first)).status_code == 200
+    again, others = guarded.ask(headers=headers(first)), guarded.ask(headers=headers(other))
+
+    assert again.status_code == others.status_code == 409
+    assert problem_of(again) == problem_of(others)
+    assert problem_of(again)["code"] == "duplicate_request"
+    assert len(guarded.engine.asked) == 1
+    assert guarded.send("GET", "/v1/predictions/twice-used", headers=headers(other)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "code", "is_to_be_repeated"),
+    [
+        ("store_full", 503, "not_recorded", True),
+        ("store_failed", 503, "record_unknown", False),
+        ("store_unreachable", 503, "record_unknown", False),
+        ("bad_record", 500, "bad_record", False),
+    ],
+)
+def test_a_client_is_told_to_ask_again_only_where_that_is_safe(
+    reason: str,
+    status: int,
+    code: str,
+    is_to_be_repeated: bool,
+    gateway: GatewayUnderTest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where nobody knows whether there is a record, it looks first; what never can be recorded is not tried again."""
+
+    def fail(*_: object) -> None:
+        raise StoreError("The disk is ill.", code=reason)
+
+    monkeypatch.setattr(gateway.store, "append", fail)
+    answer = gateway.ask()
+
+    assert (answer.status_code, problem_of(answer)["code"]) == (status, code)
+    assert ("retry-after" in answer.headers) is is_to_be_repeated
+    assert ("asking again is safe" in str(problem_of(answer)["detail"])) is is_to_be_repeated
+
+
+def test_the_deadline_holds_for_the_record_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that hangs must not keep clients for as long as it likes; the answer is withheld."""
+    gateway = GatewayUnderTest(tmp_path, deadline_s=0.1)
+    monkeypatch.setattr(asking, "LEAST_RECORD_S", 0.1)
+    append, let_go = gateway.store.append, threading.Event()
+
+    def hang(*given: Any) -> Receipt:
+        let_go.wait(60)
+        return append(*given)
+
+    monkeypatch.setattr(gateway.store, "append", hang)
+    answer = gateway.ask()
+    let_go.set()
+    asyncio.run(gateway.asking.close())
+
+    assert (answer.status_code, problem_of(answer)["code"]) == (503, "record_unknown")
+    assert len(gateway.kept) == 1
 
 
 def test_a_question_is_asked_again_once_when_its_worker_died(gateway: GatewayUnderTest) -> None:
@@ -121,6 +209,60 @@ def test_every_failure_is_a_problem_with_a_code(
     assert gateway.kept == []
 
 
+def test_an_error_that_nobody_foresaw_is_logged_without_key_and_patient(
+    guarded: GatewayUnderTest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The trace is there, the values are not; the client gets the id to ask for it."""
+    key = guarded.keys.create("a clinic", Role.CLINICIAN)
+    told = {"X-Lesion-Subject": "P-17341", "X-Lesion-Metadata": '{"anatom_site_general": "left knee"}'}
+    guarded.engine.errors = [RuntimeError("strange")]
+    configure_logging()
+    try:
+        answer = guarded.ask(headers={**JPEG, **told, "Authorization": f"Bearer {key}", "X-Request-ID": "odd-one-1"})
+    finally:
+        structlog.reset_defaults()
+
+    assert (answer.status_code, answer.headers["x-request-id"]) == (500, "odd-one-1")
+    assert problem_of(answer)["request_id"] == "odd-one-1"
+    log = capsys.readouterr().err
+    assert "Traceback" in log
+    assert "RuntimeError: strange" in log
+    assert "odd-one-1" in log
+    for secret in (key, key.split("_")[-1], "P-17341", "left knee"):
+        assert secret not in log
+    assert 'lesion_refused_total{code="internal"} 1.0' in guarded.metrics.text().decode()
+
+
+def test_a_client_that_goes_away_while_it_sends_is_no_error_of_the_server(
+    gateway: GatewayUnderTest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is counted as such, and leaves no traceback."""
+
+    async def leave() -> list[Message]:
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/predictions",
+            "raw_path": b"/v1/predictions",
+            "query_string": b"",
+            "headers": [(b"content-type", b"image/jpeg")],
+        }
+        await gateway.app(scope, receive, send)
+        return sent
+
+    assert asyncio.run(leave()) == []
+    assert "Traceback" not in capsys.readouterr().out
+    assert 'status="499"} 1.0' in gateway.metrics.text().decode()
+
+
 def test_several_images_are_answered_one_by_one(gateway: GatewayUnderTest) -> None:
     """A bad one has a problem of its own; each is a record of its own."""
     bad = RefusedError(422, Problem(code="corrupt_image", message="It ends too early."))
@@ -135,6 +277,17 @@ def test_several_images_are_answered_one_by_one(gateway: GatewayUnderTest) -> No
     assert items[1]["problem"]["code"] == "corrupt_image"
     assert items[1]["prediction"] is None
     assert len({kept.request_id for kept in gateway.kept}) == 2
+
+
+def test_a_form_of_as_many_images_as_are_promised_is_answered_by_one_slow_worker(tmp_path: Path) -> None:
+    """All of it, on an idle server, whatever may wait; one image after the other."""
+    gateway = GatewayUnderTest(tmp_path, at_once=1, max_images=16, longest_wait_s=0.01)
+
+    answer = gateway.send("POST", "/v1/predictions", files=[("images", ("a.jpg", IMAGE, "image/jpeg"))] * 16)
+
+    assert [item["status"] for item in answer.json()["items"]] == [200] * 16
+    assert gateway.engine.most_at_once == 1
+    assert len(gateway.kept) == 16
 
 
 def test_what_is_known_of_the_patient_reaches_the_handler(gateway: GatewayUnderTest) -> None:
@@ -172,6 +325,9 @@ def test_what_is_known_of_the_patient_reaches_the_handler(gateway: GatewayUnderT
         ({"content": IMAGE, "headers": {**JPEG, "X-Lesion-Metadata": '{"age": 30}'}}, 400, "bad_metadata"),
         ({"content": IMAGE, "headers": {**JPEG, "X-Lesion-Metadata": "[" * 9000}}, 400, "bad_metadata"),
         ({"files": [("images", ("a.jpg", IMAGE))], "data": {"subject": "Ada Lovelace"}}, 400, "bad_request"),
+        ({"content": IMAGE, "headers": {**JPEG, "X-Lesion-Subject": ".P-1734"}}, 400, "bad_request"),
+        ({"files": [("images", ("a.jpg", IMAGE))], "data": {"subject": "P-1734\n"}}, 400, "bad_request"),
+        ({"files": [("images", ("a.jpg", IMAGE))], "data": {"subject": "null"}}, 400, "bad_request"),
         ({"content": IMAGE * 1000, "headers": JPEG}, 413, "too_many_bytes"),
     ],
 )
@@ -195,6 +351,59 @@ def test_a_body_without_a_declared_length_is_counted_as_it_comes(gateway: Gatewa
     answer = gateway.send("POST", "/v1/predictions", content=chunks(), headers=JPEG)
 
     assert (answer.status_code, problem_of(answer)["code"]) == (413, "too_many_bytes")
+
+
+def test_an_upload_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    """Or clients that send a byte a minute would hold every connection; the answer itself may take longer."""
+    gateway = GatewayUnderTest(tmp_path, upload_s=0.1)
+    never = asyncio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield IMAGE
+        await never.wait()
+
+    answer = gateway.send("POST", "/v1/predictions", content=chunks(), headers=JPEG)
+
+    assert (answer.status_code, problem_of(answer)["code"]) == (408, "upload_too_slow")
+    assert answer.headers["connection"] == "close"
+    assert gateway.engine.asked == []
+
+
+def test_all_bodies_together_have_a_limit_and_give_their_room_back(tmp_path: Path) -> None:
+    """Four of the largest; the fifth is told to come again, before it fills the memory."""
+    gateway = GatewayUnderTest(tmp_path, at_once=8, max_body_bytes=1000)
+
+    async def five() -> list[int]:
+        release, taken = asyncio.Event(), 0
+
+        async def chunks() -> AsyncIterator[bytes]:
+            nonlocal taken
+            yield b"x" * 1000
+            taken += 1
+            await release.wait()
+
+        transport = httpx.ASGITransport(app=gateway.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            waiting = [
+                asyncio.create_task(client.post("/v1/predictions", content=chunks(), headers=JPEG)) for _ in range(4)
+            ]
+            while taken < 4:
+                await asyncio.sleep(0)
+            fifth = await client.post("/v1/predictions", content=b"x", headers=JPEG)
+            release.set()
+            answers = [fifth, *(await asyncio.gather(*waiting))]
+            answers.append(await client.post("/v1/predictions", content=b"x", headers=JPEG))
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(five()) == [503, 200, 200, 200, 200, 200]
+
+
+def test_feedback_is_short(tmp_path: Path) -> None:
+    """A request that needs no place in the queue needs no room for images either."""
+    gateway = GatewayUnderTest(tmp_path, max_body_bytes=2**20)
+    answer = gateway.send("POST", "/v1/predictions/some-id-1/feedback", content=b"x" * 70_000)
+
+    assert answer.status_code == 413
 
 
 def test_only_keys_with_the_role_get_an_answer(guarded: GatewayUnderTest) -> None:
@@ -279,6 +488,62 @@ def test_a_share_of_the_answers_is_the_challengers(gateway: GatewayUnderTest) ->
     gateway.deployment = Deployment(generation=2, champion=deployed("1"), challenger=deployed("2"), share_percent=100)
 
     assert from_json(gateway.ask().content, Prediction).model.version == "2"
+
+
+@pytest.mark.parametrize(
+    "error", [EngineDownError("no worker"), BusyError("no worker"), UnknownVersionError("2", ("1",))]
+)
+def test_the_champion_answers_for_a_challenger_that_cannot(error: EngineError, gateway: GatewayUnderTest) -> None:
+    """An experiment costs no client an answer."""
+    gateway.deployment = Deployment(generation=2, champion=deployed("1"), challenger=deployed("2"), share_percent=100)
+    gateway.engine.errors = [error]
+
+    assert from_json(gateway.ask().content, Prediction).model.version == "1"
+    assert [version for version, _, _ in gateway.engine.asked] == ["2", "1"]
+    assert "lesion_fallbacks_total 1.0" in gateway.metrics.text().decode()
+
+
+def test_who_was_chosen_and_then_unloaded_is_chosen_anew(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployment may change between the choice and the question; only once, or it would go on for ever."""
+    engine, was_asked = gateway.engine, gateway.engine.predict
+
+    async def predict(image: bytes, **given: Any) -> Prediction:
+        gateway.deployment = Deployment(generation=2, champion=deployed("2"))
+        return await was_asked(image, **given)
+
+    monkeypatch.setattr(engine, "predict", predict)
+    engine.errors = [UnknownVersionError("1", ("2",))]
+    assert from_json(gateway.ask().content, Prediction).model.version == "2"
+
+    engine.errors = [UnknownVersionError("2", ())]
+    assert problem_of(gateway.ask())["code"] == "unknown_version"
+    assert len(engine.asked) == 3
+
+
+def test_what_is_in_progress_and_what_is_loaded_is_scraped_as_it_is(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither always zero, nor of a version that went."""
+    was_asked, meanwhile = gateway.engine.predict, list[str]()
+
+    async def predict(image: bytes, **given: Any) -> Prediction:
+        meanwhile.append(gateway.metrics.text().decode())
+        return await was_asked(image, **given)
+
+    monkeypatch.setattr(gateway.engine, "predict", predict)
+    gateway.engine.loaded = ("1", "2")
+    before = gateway.send("GET", "/metrics").text
+    gateway.ask()
+    gateway.engine.loaded = ("2",)
+    after = gateway.send("GET", "/metrics").text
+
+    assert "lesion_in_progress 1.0" in meanwhile[0]
+    assert "lesion_in_progress 0.0" in after
+    assert 'lesion_ready_workers{version="1"} 1.0' in before
+    assert 'lesion_ready_workers{version="1"}' not in after
+    assert 'lesion_ready_workers{version="2"} 1.0' in after
 
 
 def test_what_was_counted_can_be_scraped(gateway: GatewayUnderTest) -> None:

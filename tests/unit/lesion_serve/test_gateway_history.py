@@ -84,12 +84,13 @@ def test_a_second_request_under_the_same_id_is_refused(asked: Asked) -> None:
 
 def test_feedback_is_kept_with_who_said_it(asked: Asked) -> None:
     """Another diagnosis has its code; words go with it."""
-    answer = asked.say("asked", verdict="other", diagnosis="BCC", comment="histology")
+    answer = asked.say("asked", verdict="other", diagnosis="BCC", comment="histology", source="histology")
 
     (kept,) = asked.gateway.kept
     assert answer.status_code == 201
     assert [(one.verdict, one.diagnosis, one.comment) for one in kept.feedback] == [(Verdict.OTHER, "BCC", "histology")]
     assert kept.feedback[0].principal.key_id == answer.json()["key_id"]
+    assert answer.json()["source"] == kept.feedback[0].source == "histology"
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import pytest
 
 from lesion_core.workspace import Workspace
+from lesion_serve.gateway.certificate import CertificateError
 from lesion_serve.gateway.server import PortUnavailableError, listen
 from lesion_serve.gateway.settings import GatewaySettings, GatewaySettingsError, is_loopback
 from lesion_serve.store import default_url
+from support.certificates import make_certificate
 
 
 def test_what_is_not_given_is_the_workspaces_own(tmp_path: Path) -> None:
@@ -42,6 +45,48 @@ def test_settings_that_would_show_somebody_too_much_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("host", "names", "url", "server_name"),
+    [
+        ("0.0.0.0", ("gateway.example",), "https://127.0.0.1:9000", "gateway.example"),
+        ("0.0.0.0", ("192.0.2.7", "*.clinic.example"), "https://127.0.0.1:9000", "gateway.clinic.example"),
+        ("0.0.0.0", ("gateway.example", "127.0.0.1"), "https://127.0.0.1:9000", None),
+        ("::", ("192.0.2.7",), "https://[::1]:9000", "192.0.2.7"),
+        ("192.0.2.7", ("192.0.2.7",), "https://192.0.2.7:9000", None),
+    ],
+)
+def test_programs_of_this_machine_are_told_an_address_that_they_reach_and_trust(
+    host: str, names: tuple[str, ...], url: str, server_name: str | None, tmp_path: Path
+) -> None:
+    """No program can connect to 0.0.0.0, and a certificate is seldom for 127.0.0.1."""
+    certificate, private_key = make_certificate(tmp_path, *names)
+    settings = GatewaySettings.of(
+        Workspace(tmp_path), host=host, port=9000, certificate=certificate, private_key=private_key
+    )
+
+    endpoint = settings.local_endpoint("t")
+
+    assert endpoint.url == f"{url}/v1/predictions"
+    assert endpoint.certificate == str(certificate)
+    assert endpoint.server_name == server_name
+    assert isinstance(endpoint.trust(), ssl.SSLContext)
+
+
+def test_a_certificate_that_no_client_accepts_is_named_before_anything_is_loaded(tmp_path: Path) -> None:
+    """Another's key, a file that is none, and one that names no host."""
+    (certificate, private_key), (nameless, its_key) = (
+        make_certificate(tmp_path, "gateway.example"),
+        make_certificate(tmp_path, stem="nameless"),
+    )
+    text = tmp_path / "text.pem"
+    text.write_text("text")
+
+    for pair in ((certificate, its_key), (text, private_key), (nameless, its_key)):
+        with pytest.raises(CertificateError) as refused:
+            GatewaySettings.of(Workspace(tmp_path), certificate=pair[0], private_key=pair[1])
+        assert str(pair[0]) in refused.value.message
+
+
+@pytest.mark.parametrize(
     ("host", "expected"),
     [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("a.b", False)],
 )
@@ -54,7 +99,6 @@ def test_a_port_that_is_taken_is_named_before_anything_is_loaded(tmp_path: Path)
     """Two gateways on one port would share the clients."""
     settings = GatewaySettings.of(Workspace(tmp_path), port=0)
     with listen(settings) as taken:
-        taken.listen()
         again = GatewaySettings.of(Workspace(tmp_path), port=taken.getsockname()[1])
         with pytest.raises(PortUnavailableError, match="--port"), listen(again):
             pass

@@ -332,7 +332,7 @@ def test_an_older_database_is_brought_up_to_date_and_keeps_its_chain(tmp_path: P
     old.close()
 
     with open_store(tmp_path) as store:
-        assert store.database.revision() == "0002"
+        assert store.database.revision() == "0003"
         after = [(found.position, found.digest) for found in store.predictions()]
         store.append(make_record(3))
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import tempfile
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import attrs
 import pytest
 
 from lesion_core.errors import LesionError, PortTakenError
 from lesion_core.processes import free_port
-from lesion_serve.engine.torchserve_instance import load_failure
+from lesion_core.wire import Prediction
+from lesion_serve.engine.torchserve import TorchServeEngine
+from lesion_serve.engine.torchserve_client import PredictionClient
+from lesion_serve.engine.torchserve_instance import TorchServeInstance, load_failure
 from lesion_serve.engine.torchserve_layout import (
     FOLDER_PREFIX,
     TorchServeSettings,
@@ -22,6 +30,9 @@ from lesion_serve.engine.torchserve_layout import (
     own,
     remove_abandoned_folders,
 )
+from lesion_serve.engine.torchserve_watch import VersionWatch
+from support.deployments import deployed, described
+from support.fake_service import make_prediction
 
 
 def test_only_folders_whose_owner_is_gone_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +97,47 @@ def test_one_port_cannot_serve_two_purposes() -> None:
 
     with pytest.raises(LesionError, match="--port and --management-port are both"):
         check_ports(TorchServeSettings(port=port, management_port=port))
+
+
+def test_a_version_is_not_unloaded_under_a_request_that_has_just_found_it() -> None:
+    """Whoever was looked up is answered; the version goes after that."""
+    unregistered = threading.Event()
+
+    class Management:
+        def unregister(self, name: str, version: str) -> None:
+            unregistered.set()
+
+    class Client:
+        was_there = False
+
+        async def predict(self, *_: object, **__: object) -> Prediction:
+            self.was_there = not unregistered.wait(0.2)
+            return make_prediction()
+
+    engine = TorchServeEngine(
+        cast(
+            TorchServeInstance, SimpleNamespace(management=Management(), ports=SimpleNamespace(inference=1), token="")
+        ),
+        TorchServeSettings(port=1, workers=1),
+    )
+    unloading = threading.Thread(target=engine.unload, args=("2",))
+
+    class Loaded(dict[str, VersionWatch]):
+        def get(self, version: str, default: object = None) -> Any:
+            found = super().get(version)
+            unloading.start()  # between the look and the question
+            while "2" in engine._loaded:
+                time.sleep(0.001)
+            return found
+
+    client = Client()
+    engine._client = cast(PredictionClient, client)
+    engine._loaded = Loaded({"2": VersionWatch(described(deployed("2")), wanted=1, stuck_after_s=60)})
+    asyncio.run(engine.predict(b"", request_id="r", timeout_s=5, version="2"))
+    unloading.join()
+
+    assert client.was_there
+    assert unregistered.is_set()
 
 
 def test_what_befalls_another_version_is_not_ours() -> None:

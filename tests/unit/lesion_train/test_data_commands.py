@@ -10,10 +10,10 @@ import pytest
 
 from lesion_core.datasets import isic_archive, read_dataset
 from lesion_core.datasets.folder import TEST
-from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES
+from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES, METADATA
 from lesion_core.datasets.isic_archive import ArchiveQuery
 from lesion_core.datasets.synthetic import write_synthetic_dataset
-from lesion_core.errors import DatasetError, LesionError, SplitError
+from lesion_core.errors import DatasetError, LesionError
 from lesion_core.frozen_split import read_parts, write_parts
 from lesion_core.records import data_digest
 from lesion_train import data_cli
@@ -46,22 +46,82 @@ def test_a_good_data_set_is_described(folder: Path, capsys: pytest.CaptureFixtur
 def test_problems_of_tables_and_of_images_are_listed_together(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And all of them are written to the report; what is good is counted all the same."""
+    """Also where both are in one row; all are written to the report, and what is good is counted all the same."""
     images = folder / IMAGES
     (images / "SYNTHETIC_MEL_0000.jpg").unlink()
     (images / "SYNTHETIC_NV_0003.jpg").write_bytes(b"\xff\xd8\xff broken")
     truth = folder / GROUND_TRUTH
     truth.write_text(truth.read_text() + truth.read_text().splitlines()[5] + "\n")
+    (images / "SYNTHETIC_BCC_0001.jpg").write_bytes(b"GIF89a")
+    (described,) = [line for line in (folder / METADATA).read_text().splitlines() if "BCC_0001" in line]
+    name, _, *rest = described.split(",")
+    (folder / METADATA).write_text((folder / METADATA).read_text().replace(described, ",".join([name, "400", *rest])))
 
     with pytest.raises(DatasetError) as caught:
         data_cli.check(folder, report=tmp_path / "problems.txt")
 
-    assert len(caught.value.problems) == 3
     assert (tmp_path / "problems.txt").read_text().splitlines() == list(caught.value.problems)
-    for part, problem in zip(("row 2:", "stands twice", "image ends before"), caught.value.problems, strict=True):
+    expected = (
+        (GROUND_TRUTH, "row 2:"),
+        (METADATA, "age of 'SYNTHETIC_BCC_0001' is '400'"),
+        (GROUND_TRUTH, "stands twice"),
+        (GROUND_TRUTH, "image ends before"),
+        (GROUND_TRUTH, "SYNTHETIC_BCC_0001.jpg: These bytes are no"),
+    )
+    for (table, part), problem in zip(expected, caught.value.problems, strict=True):
         assert part in problem
-        assert problem.startswith(f"{GROUND_TRUTH} row ")
+        assert problem.startswith(f"{table} row ")
     assert "MEL 5" in capsys.readouterr().out
+
+
+def test_parts_that_share_a_lesion_are_listed_with_the_other_problems(folder: Path, tmp_path: Path) -> None:
+    """Even where the shared lesion is only seen in a row that has another problem."""
+    data_cli.freeze(folder, out=tmp_path / "split.csv", validation_fraction=0.34, test_fraction=0)
+    parts = read_parts(tmp_path / "split.csv")
+    train, held_out = (sorted(i for i, part in parts.items() if part == name)[0] for name in ("train", "validation"))
+    lines = [line.split(",") for line in (folder / METADATA).read_text().splitlines()]
+    header, rows = lines[0], {line[0]: line for line in lines[1:]}
+    rows[held_out][header.index("lesion_id")] = rows[train][header.index("lesion_id")]
+    rows[held_out][header.index("age_approx")] = "400"
+    (folder / METADATA).write_text("".join(",".join(line) + "\n" for line in (header, *rows.values())))
+
+    with pytest.raises(DatasetError) as caught:
+        data_cli.check(folder, split=tmp_path / "split.csv")
+
+    age, overlap = caught.value.problems
+    assert "is '400'" in age
+    assert "1 lesions have images in more than one part" in overlap
+
+
+def test_own_diagnoses_are_checked_and_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the same file that 'fit' takes."""
+    taxonomy = Path("docs/taxonomy.example.toml")
+    for name in ("Melanoma", "Mole", "Other growth"):
+        layouts.write_pictures(tmp_path / "data" / "Train" / name, [f"{n}.png" for n in range(8)])
+    layouts.write_pictures(tmp_path / "data", ["loose.png"])
+
+    data_cli.check(tmp_path / "data", taxonomy=taxonomy)
+    data_cli.freeze(tmp_path / "data", out=tmp_path / "split.csv", taxonomy=taxonomy)
+
+    shown = capsys.readouterr().out
+    assert "MEL 8 · NV 8 · OTHER 8" in shown
+    assert "24 images name no lesion and count as one each" in shown
+    assert set(read_parts(tmp_path / "split.csv").values()) == {"train", "validation", "test"}
+    with pytest.raises(DatasetError, match="No diagnosis named 'Other growth'"):
+        data_cli.check(tmp_path / "data")
+
+
+def test_notes_are_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the data is looked at, and where it is split."""
+    layouts.write_pictures(folder / IMAGES, ["stray.jpg"])
+    note = f"1 images are not listed in {GROUND_TRUTH}, so they are not used: stray"
+
+    data_cli.check(folder)
+    data_cli.freeze(folder, out=folder / "split.csv", validation_fraction=0.34, test_fraction=0)
+
+    shown = capsys.readouterr().out
+    assert f"  note      {note}" in shown
+    assert f"Note: {note}" in shown
 
 
 def copy_image(folder: Path, source: str, target: str) -> None:
@@ -116,12 +176,20 @@ def test_embeddings_are_compared_where_a_backbone_is_named(
     assert f"{len(pairs)} pairs" in capsys.readouterr().out
 
 
+def test_a_backbone_without_a_known_threshold_needs_one(folder: Path) -> None:
+    """That of another network would name too many pairs, or too few."""
+    with pytest.raises(LesionError, match=r"not for 'vit_tiny'\. Give --min-cosine") as caught:
+        data_cli.check(folder, backbone="vit_tiny")
+
+    assert caught.value.code == "no_threshold"
+
+
 def test_a_split_of_other_data_fails_the_check(folder: Path, tmp_path: Path) -> None:
     """The message names what came or went."""
     records = read_dataset(folder).records
     write_parts({"train": records[2:]}, tmp_path / "split.csv")
 
-    with pytest.raises(SplitError, match="2 added since"):
+    with pytest.raises(DatasetError, match="2 added since"):
         data_cli.check(folder, split=tmp_path / "split.csv")
 
 

@@ -6,15 +6,20 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import attrs
+import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
 from lesion_core.bundle import load_bundle
 from lesion_core.datasets import read_dataset
-from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES
+from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES, METADATA
 from lesion_core.datasets.synthetic import write_synthetic_dataset
+from lesion_core.drift_reference import DRIFT, DriftReference, sample_by_lesion
 from lesion_core.errors import DatasetError, LesionError, SplitError
 from lesion_core.frozen_split import read_parts, write_parts
+from lesion_core.preprocess import decode_for
+from lesion_core.quality_measures import measure_quality
 from lesion_core.splits import folds_as_parts, k_folds
 from lesion_core.workspace import Workspace
 from lesion_train.card import missing_sections
@@ -49,6 +54,35 @@ def result(data: Path, workspace: Workspace) -> FitResult:
     return fit(settings(data, data_license="a contract"), workspace)
 
 
+def test_a_split_whose_parts_share_a_lesion_starts_no_run(data: Path, tmp_path: Path) -> None:
+    """Not even where it was frozen before the two images were found to show one lesion."""
+    known = shutil.copytree(data, tmp_path / "data")
+    split = tmp_path / "split.csv"
+    config = settings(known, split=split)
+    parts = make_split(read_dataset(known), attrs.evolve(config, split=None)).parts
+    write_parts(parts, split)
+    train, held_out = (parts[name][0] for name in ("train", "validation"))
+    table = known / METADATA
+    table.write_text(table.read_text().replace(held_out.lesion_id, train.lesion_id))
+    home = Workspace(tmp_path / "home")
+
+    with pytest.raises(SplitError, match=f"lesions have images in more than one part, for example {train.lesion_id}"):
+        fit(config, home)
+
+    assert not home.runs.exists()
+
+
+def test_a_run_says_what_it_does_not_use(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything else, so that who starts it can stop it."""
+    known = shutil.copytree(data, tmp_path / "data")
+    shutil.copy(next((known / IMAGES).iterdir()), known / IMAGES / "stray.jpg")
+
+    with pytest.raises(SplitError, match="A fold needs"):
+        fit(settings(known, fold=1), Workspace(tmp_path / "home"))
+
+    assert f"Note: 1 images are not listed in {GROUND_TRUTH}" in capsys.readouterr().out
+
+
 def client(workspace: Workspace) -> MlflowClient:
     return MlflowClient(tracking_uri=workspace.mlflow_database, registry_uri=workspace.mlflow_database)
 
@@ -70,6 +104,22 @@ def test_the_card_of_a_run_is_complete(result: FitResult) -> None:
     assert result.bundle.manifest.training.data_digest in card
     assert "drawn images that no camera took" in card
     assert "a contract, as whoever trained stated; the publisher's: Apache-2.0" in card
+
+
+def test_a_bundle_holds_what_drift_is_compared_with(result: FitResult, data: Path) -> None:
+    """One image for each lesion of the validation part, measured as a server measures it."""
+    bundle = result.bundle
+    held_out = make_split(read_dataset(data), settings(data)).validation
+
+    sample = DriftReference.from_bytes(bundle.read(DRIFT)).sample
+
+    rows = sample_by_lesion([record.lesion_id for record in held_out])
+    assert len(sample) == len({record.lesion_id for record in held_out})
+    for number, row in enumerate(rows):
+        measured = measure_quality(decode_for(held_out[row].path.read_bytes(), bundle.manifest.preprocess))
+        assert sample.quality["median_level"][number] == pytest.approx(measured.median_level)
+    assert sample.probabilities.shape == (len(sample), 9)
+    np.testing.assert_allclose(sample.probabilities.sum(axis=1), 1, atol=1e-5)
 
 
 def test_mlflow_holds_settings_epochs_digest_and_report(result: FitResult, workspace: Workspace) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,28 @@ def test_a_few_epochs_learn_drawn_lesions_from_imagenet_weights(spec: object) ->
     assert epochs[-1]["train_loss"] < epochs[0]["train_loss"]
     assert epochs[-1]["val_bma"] > 0.4
     assert not model.training
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_a_bar_on_a_terminal_and_nothing_elsewhere(
+    spec: object, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    """A log file gets the lines of the epochs alone, not a bar drawn a thousand times."""
+    errors = StringIO()
+    monkeypatch.setattr(errors, "isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setattr("sys.stderr", errors)
+    settings = config(epochs=1)
+
+    train_classifier(
+        fresh_model(settings),
+        part(0, 2),
+        part(1000, 1),
+        spec,  # type: ignore[arg-type]
+        BackboneRegistry.load().get(settings.backbone),
+        settings,
+    )
+
+    assert ("16/16" in errors.getvalue(), errors.getvalue() == "") == (is_terminal, not is_terminal)
 
 
 def test_equal_seeds_give_equal_weights_and_others_do_not(spec: object) -> None:

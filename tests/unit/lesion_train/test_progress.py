@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from lesion_core.workspace import Workspace
 from lesion_train.progress import STEPS_A_ROW, ProgressRecorder
@@ -31,6 +32,14 @@ def test_a_row_of_steps_is_the_mean_of_their_losses(record: RunRecord, tmp_path:
 
     rows = [(row["step"], row["loss"], row["learning_rate"]) for row in record.steps]
     assert rows == [(10, 5.5, 0.10), (20, 15.5, 0.20)]
+
+
+def test_an_epoch_is_one_line_of_the_log(record: RunRecord, tmp_path: Path) -> None:
+    """An event with what it reached, for people and machines."""
+    with capture_logs() as events:
+        recorder(record, tmp_path).add_epoch(2, {"train_loss": 0.123456})
+
+    assert events == [{"event": "epoch_done", "log_level": "info", "epoch": 2, "of": 3, "train_loss": 0.1235}]
 
 
 def test_what_is_done_again_after_an_interruption_is_written_once(record: RunRecord, tmp_path: Path) -> None:

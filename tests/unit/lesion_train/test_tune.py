@@ -7,12 +7,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import optuna
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 
+from lesion_core.bundle import load_bundle
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import LesionError
+from lesion_core.interval import Interval
 from lesion_core.workspace import Workspace
 from lesion_train.config import Augmentation, TrainConfig
 from lesion_train.config_file import ConfigError
@@ -61,6 +65,10 @@ def test_a_space_that_cannot_be_searched_is_refused_by_name(tmp_path: Path, text
         space_of(tmp_path, text)
 
 
+def interval(value: float) -> Interval:
+    return Interval(value=value, low=value, high=value, confidence=0.95)
+
+
 class Trainer:
     """Stands for ``fit``: the score is best at a balance of 0.7; no time is spent."""
 
@@ -74,7 +82,7 @@ class Trainer:
         self.seen.append(config.balance)
         for epoch in (1, 2, 3):
             watch(epoch, {"val_bma": 0.8 - abs(config.balance - 0.7) - 0.1 / epoch})
-        return SimpleNamespace(record=record)
+        return SimpleNamespace(record=record, metrics={"val_bma": interval(0.8 - abs(config.balance - 0.7))})
 
 
 def test_the_best_trial_is_found_and_named_with_its_run(tmp_path: Path) -> None:
@@ -94,16 +102,90 @@ def test_the_best_trial_is_found_and_named_with_its_run(tmp_path: Path) -> None:
 
 
 def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
-    """As many more trials as are missing, under the same run of MLflow."""
+    """As many more trials as are missing, with values of their own, under the same run of MLflow."""
     workspace = Workspace(tmp_path)
-    tune(BASE, SPACE, workspace, name="balance", trials=2, run=Trainer(workspace))
-    trainer = Trainer(workspace)
+    before, trainer = Trainer(workspace), Trainer(workspace)
+    tune(BASE, SPACE, workspace, name="balance", trials=2, run=before)
 
     study = tune(BASE, SPACE, workspace, name="balance", trials=3, run=trainer)
 
     assert len(trainer.seen) == 1
+    assert len({*before.seen, *trainer.seen}) == 3
     assert study.trials == 3
     assert sum(folder.name.endswith("tune-balance") for folder in workspace.runs.iterdir()) == 1
+
+
+def test_an_interrupted_study_tries_what_an_uninterrupted_one_tries(tmp_path: Path) -> None:
+    """Equal seeds give equal searches, also in pieces; other seeds give others."""
+    whole, pieces, other = (Trainer(Workspace(tmp_path / name)) for name in ("whole", "pieces", "other"))
+
+    tune(BASE, SPACE, whole.workspace, name="balance", trials=4, run=whole)
+    for trials in (1, 3, 4):
+        tune(BASE, SPACE, pieces.workspace, name="balance", trials=trials, run=pieces)
+    tune(attrs.evolve(BASE, seed=1), SPACE, other.workspace, name="balance", trials=4, run=other)
+
+    assert whole.seen == pieces.seen
+    assert not set(whole.seen) & set(other.seen)
+
+
+@pytest.mark.parametrize(
+    "error", [LesionError("The loss became nan.", code="diverged"), torch.OutOfMemoryError("full")]
+)
+def test_a_trial_that_its_settings_fail_does_not_end_the_search(tmp_path: Path, error: Exception) -> None:
+    """It is counted, and its value is no number that somebody measured."""
+    workspace = Workspace(tmp_path)
+    trainer = Trainer(workspace)
+
+    def fail_at_first(*arguments: Any, **options: Any) -> Any:
+        if not trainer.seen:
+            trainer.seen.append(-1.0)
+            raise error
+        return trainer(*arguments, **options)
+
+    study = tune(BASE, SPACE, workspace, name="balance", trials=3, run=fail_at_first)
+
+    assert (study.trials, study.pruned, study.failed) == (3, 0, 1)
+    (parent,) = [RunRecord(folder) for folder in workspace.runs.iterdir() if folder.name.endswith("tune-balance")]
+    assert [row["step"] for row in parent.steps] == [2, 3]
+    assert all(0 < row["val_bma"] < 1 for row in parent.steps)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (LesionError("The disk is full.", code="disk_full"), "FAILED"),
+        (RuntimeError("a defect"), "FAILED"),
+        (KeyboardInterrupt(), "KILLED"),
+    ],
+)
+def test_what_is_no_fault_of_the_settings_ends_the_search(tmp_path: Path, error: BaseException, status: str) -> None:
+    """The study says how it ended, and nothing is written that was not measured."""
+    workspace = Workspace(tmp_path)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    with pytest.raises(type(error)):
+        tune(BASE, SPACE, workspace, name="balance", trials=3, run=fail)
+
+    (parent,) = [RunRecord(folder) for folder in workspace.runs.iterdir()]
+    assert parent.steps == []
+    assert parent.end is not None
+    assert parent.end[0] == status
+
+
+def test_a_linear_probe_is_searched_by_the_score_of_its_model(tmp_path: Path) -> None:
+    """It has no epochs that could be watched."""
+    data = write_synthetic_dataset(tmp_path / "data", images_per_class=10, side_px=64)
+    workspace = Workspace(tmp_path / "home")
+    base = TrainConfig(
+        data=data, linear_probe=True, input_size_px=32, threads=1, validation_fraction=0.2, test_fraction=0.0
+    )
+
+    study = tune(base, SPACE, workspace, name="probe", trials=1)
+
+    manifest = load_bundle(workspace.runs / study.best_run / "bundle").manifest
+    assert study.best_value == manifest.training.metrics["val_bma"].value > 0
 
 
 def test_a_trial_that_is_stopped_early_is_a_killed_run_in_mlflow(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from lesion_core.bootstrap import bootstrap_interval
 from lesion_core.challenge import area_above_sensitivity
 from lesion_core.interval import proportion_interval
 from lesion_core.metrics import area_under_roc, balanced_multiclass_accuracy, macro_auroc
-from lesion_core.reliability import expected_calibration_error
+from lesion_core.reliability import classwise_calibration_error, expected_calibration_error
 from lesion_train.evaluation import weighted
 from lesion_train.evaluation.part import Resamples
 from lesion_train.evaluation.scores import answered_rightly
@@ -68,6 +68,10 @@ def test_with_weights_of_one_they_are_the_metrics_of_core(seed: int) -> None:
         (
             of_one_sample(weighted.calibration_gap, probability=confidence, is_true=is_top),
             expected_calibration_error(probabilities, labels),
+        ),
+        (
+            of_one_sample(weighted.classwise_calibration_gap, probabilities=probabilities, labels=labels),
+            classwise_calibration_error(probabilities, labels),
         ),
     ]
 

@@ -12,7 +12,7 @@ from lesion_core.errors import LesionError
 from lesion_core.processes import free_port
 from lesion_core.wire import Problem
 from lesion_core.workspace import Endpoint, Workspace
-from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE, GatewayClient, find_endpoint
+from lesion_ui.client import CERTIFICATE_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, GatewayClient, find_endpoint
 from lesion_ui.refusals import ServiceError
 from support.fake_service import TOKEN, FakeService, make_prediction
 from support.kept import make_caller
@@ -161,6 +161,16 @@ def test_the_endpoint_comes_from_the_environment_first(tmp_path: Path) -> None:
     assert find_endpoint({TOKEN_VARIABLE: "alone"}, workspace) == written
     given_ = {URL_VARIABLE: "http://127.0.0.1:2/b", TOKEN_VARIABLE: "b"}
     assert find_endpoint(given_, workspace) == Endpoint(url="http://127.0.0.1:2/b", token="b")
+    trusting = find_endpoint({**given_, CERTIFICATE_VARIABLE: "/c.pem"}, workspace)
+    assert trusting.certificate == "/c.pem"
+
+
+def test_a_certificate_that_cannot_be_read_is_named() -> None:
+    """Before anything is sent."""
+    with pytest.raises(ServiceError, match=r"/no/c\.pem") as caught:
+        GatewayClient(Endpoint(url="https://127.0.0.1:1/", token=TOKEN, certificate="/no/c.pem")).predict(b"image")
+
+    assert caught.value.code == "bad_endpoint"
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,12 @@ def read_dermamnist(folder: Path, images: Path | None = None) -> Reading:
         with np.load(file, allow_pickle=False) as arrays:
             for part in PARTS:
                 rows[part] = list(_rows(file, target, part, arrays[f"{part}_labels"]))
+        for part, images_there in _image_counts(file).items():
+            if images_there > len(rows[part]):
+                problems.append(
+                    f"{file.name}: {part}_images holds {images_there:,} images, {part}_labels only "
+                    f"{len(rows[part]):,} labels"
+                )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         problems.append(f"{file.name}: cannot be read or unpacked ({error})")
     return Reading.of(
@@ -123,15 +129,31 @@ def _write_images(file: Path, target: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)  # gone already where all went well
 
 
-def _each_image(stream: IO[bytes]) -> Iterator[NDArray[np.uint8]]:
-    """The images of an ``.npy`` stream uint8 ``(N, S, S, 3)``, one at a time: the largest file holds 1.5 GB of them."""
+def _image_counts(file: Path) -> dict[str, int]:
+    """How many images each part has, by the headers of its arrays."""
+    with zipfile.ZipFile(file) as archive:
+        counts = {}
+        for part in PARTS:
+            with archive.open(f"{part}_images.npy") as stream:
+                counts[part] = _image_shape(stream)[0]
+        return counts
+
+
+def _image_shape(stream: IO[bytes]) -> tuple[int, ...]:
+    """``(N, S, S, 3)``, from the header of an ``.npy`` stream of images, which has to say that and uint8."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     else:
         shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-    if dtype != np.uint8 or is_fortran or len(shape) != 4 or shape[3] != 3:
+    if dtype != np.uint8 or is_fortran or len(shape) != 4 or shape[3] != 3 or 0 in shape[1:]:
         raise ValueError(f"images are {dtype} {shape}, not uint8 (N, S, S, 3)")
+    return shape
+
+
+def _each_image(stream: IO[bytes]) -> Iterator[NDArray[np.uint8]]:
+    """The images of an ``.npy`` stream, one at a time: the largest file holds 1.5 GB of them."""
+    shape = _image_shape(stream)
     repeat = math.ceil(DEFAULT_LIMITS.min_side_px / min(shape[1:3]))
     for _ in range(shape[0]):
         data = stream.read(math.prod(shape[1:]))

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from lesion_core.datasets.table import RawRow, Reading
+import attrs
+
+from lesion_core.datasets.table import RawRow, Reading, note_of
 from lesion_core.errors import UnknownDiagnosisError
 from lesion_core.imaging import FILE_SUFFIXES
+from lesion_core.records import UNNAMED_LESION, ImageRecord
 from lesion_core.taxonomy import ISIC_2019, Taxonomy
 
 LAYOUT = "folder"
 TRAIN, TEST = "Train", "Test"
+# Images that we do not read; in a class folder they would be missed.
+_OTHER_IMAGES = frozenset(
+    (
+        *(".avif", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jxl", ".psd", ".svg", ".tga"),
+        *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2"),  # of cameras
+    )
+)
 
 
 def find_images(folders: Iterable[Path], problems: list[str]) -> dict[str, Path]:
@@ -36,7 +46,7 @@ def find_images(folders: Iterable[Path], problems: list[str]) -> dict[str, Path]
 
 def is_class_folders(folder: Path) -> bool:
     """Does the folder, or its ``Train`` folder, hold folders with images directly in them?"""
-    return any(True for _ in _class_folders(_train_folder(folder)))
+    return any(_images_in(subfolder) for subfolder in _subfolders(_train_folder(folder)))
 
 
 def read_class_folders(folder: Path, taxonomy: Taxonomy = ISIC_2019) -> Reading:
@@ -52,43 +62,111 @@ def read_class_folders(folder: Path, taxonomy: Taxonomy = ISIC_2019) -> Reading:
             keratosis are both BKL here.
         Citation: that of your images.
 
-    Without a ``Train`` folder, the class folders are expected in ``folder`` itself.
+    Without a ``Train`` folder, the class folders are expected in ``folder`` itself. In a class folder, images in
+    folders of their own and images of a kind that is not read are problems. Images beside the class folders, folders
+    beside ``Train`` and ``Test``, and class folders without an image are noted.
     """
-    problems: list[str] = []
     train_folder = _train_folder(folder)
-    test: list[RawRow] = []
-    if train_folder != folder and (folder / TEST).is_dir():
-        test = list(_rows(folder / TEST, taxonomy, problems, prefix=f"{TEST}/"))
-    rows = list(_rows(train_folder, taxonomy, problems, prefix=""))
-    if not rows and not problems:
+    training, testing = _Part(taxonomy=taxonomy, prefix=""), _Part(taxonomy=taxonomy, prefix=f"{TEST}/")
+    others = [subfolder for subfolder in _subfolders(folder) if subfolder.name not in (TRAIN, TEST)]
+    if train_folder == folder:
+        training.read(folder, others)
+    else:
+        training.read(train_folder, _subfolders(train_folder))
+    if (folder / TEST).is_dir():
+        testing.read(folder / TEST, _subfolders(folder / TEST))
+    notes = [*training.notes, *testing.notes]
+    for other in others if train_folder != folder else ():
+        if missed := _images_below(other):
+            notes.append(f"{other} is neither {TRAIN} nor {TEST}, so its {len(missed):,} images are not used")
+    problems = training.problems + testing.problems
+    if not training.rows and not problems:
         problems.append(
             f"{train_folder} holds no class folders with {', '.join(FILE_SUFFIXES)} images. "
             "Expected Train/<diagnosis>/<image>.jpg"
         )
-    return Reading.of(folder, LAYOUT, rows, problems, test=test, taxonomy=taxonomy)
+    return Reading.of(
+        folder,
+        LAYOUT,
+        training.rows,
+        problems,
+        test=testing.rows,
+        taxonomy=taxonomy,
+        notes=notes,
+        rejected=(*training.rejected, *testing.rejected),
+    )
 
 
 def _train_folder(folder: Path) -> Path:
     return folder / TRAIN if (folder / TRAIN).is_dir() else folder
 
 
-def _class_folders(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
-    for class_folder in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        images = [path for path in class_folder.iterdir() if path.suffix.lower() in FILE_SUFFIXES]
-        if images := sorted(path for path in images if not path.name.startswith(".")):
-            yield class_folder, images
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _rows(folder: Path, taxonomy: Taxonomy, problems: list[str], *, prefix: str) -> Iterator[RawRow]:
-    for class_folder, images in _class_folders(folder):
-        try:
-            diagnosis = taxonomy.resolve(class_folder.name)
-        except UnknownDiagnosisError as error:
-            problems.append(f"{class_folder}: {error} Rename the folder, or remove it")  # once, not for each image
-            continue
-        if diagnosis == taxonomy.none_of_the_above:
-            problems.append(f"{class_folder}: {diagnosis.name!r} cannot be trained; remove the folder")
-            continue
+def _images_in(folder: Path, suffixes: Collection[str] = FILE_SUFFIXES) -> list[Path]:
+    """Files in a folder itself, by the endings of their names."""
+    images = (path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith("."))
+    return sorted(path for path in images if path.is_file())
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """Images of any kind in a folder and its subfolders."""
+    suffixes = {*FILE_SUFFIXES, *_OTHER_IMAGES}
+    below = [_images_in(Path(parent), suffixes) for parent, _, _ in os.walk(folder)]
+    return [path for images in below for path in images]
+
+
+@attrs.define(kw_only=True)
+class _Part:
+    """What the class folders of one part hold."""
+
+    taxonomy: Taxonomy
+    prefix: str
+    rows: list[RawRow] = attrs.field(factory=list)
+    rejected: list[ImageRecord] = attrs.field(factory=list)
+    problems: list[str] = attrs.field(factory=list)
+    notes: list[str] = attrs.field(factory=list)
+
+    def read(self, folder: Path, class_folders: Iterable[Path]) -> None:
+        outside = [path.name for path in _images_in(folder, {*FILE_SUFFIXES, *_OTHER_IMAGES})]
+        self.notes += note_of(f"images in {folder} lie in no class folder, so they are not used", outside)
+        for class_folder in class_folders:
+            self._read_class(class_folder)
+
+    def _read_class(self, folder: Path) -> None:
+        images = _images_in(folder)
+        missed = sorted(set(_images_below(folder)) - set(images))
+        diagnosis = self._diagnosis(folder, is_needed=bool(images or missed))
         for path in images:
-            name = f"{prefix}{class_folder.name}/{path.name}"
-            yield RawRow(where=str(path), image_id=name, labels=(diagnosis.code,), path=path, expected=name)
+            name = f"{self.prefix}{folder.name}/{path.name}"
+            if diagnosis is None:
+                record = ImageRecord(
+                    isic_id=name, path=path, diagnosis="", lesion_id=f"{UNNAMED_LESION}{name}", listed_at=str(path)
+                )
+                self.rejected.append(record)
+            else:
+                self.rows.append(RawRow(where=str(path), image_id=name, labels=(diagnosis,), path=path, expected=name))
+        if diagnosis is not None and missed:
+            names = ", ".join(str(path.relative_to(folder)) for path in missed[:3]) + (", …" if len(missed) > 3 else "")
+            self.problems.append(
+                f"{folder}: {len(missed):,} images are not read: {names}. Move those that lie deeper into the folder "
+                f"itself, and convert those that are none of {', '.join(FILE_SUFFIXES)}"
+            )
+        elif not images and not missed:
+            self.notes.append(f"{folder} holds no image")
+
+    def _diagnosis(self, folder: Path, *, is_needed: bool) -> str | None:
+        """Code of a folder's diagnosis; ``None``, and a problem, for a folder of images that has none."""
+        try:
+            diagnosis = self.taxonomy.resolve(folder.name)
+        except UnknownDiagnosisError as error:
+            if is_needed:
+                self.problems.append(f"{folder}: {error} Rename the folder, or remove it")  # once, not for each image
+            return None
+        if diagnosis == self.taxonomy.none_of_the_above:
+            if is_needed:
+                self.problems.append(f"{folder}: {diagnosis.name!r} cannot be trained; remove the folder")
+            return None
+        return diagnosis.code

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lesion_core.data_source import DataSource, license_named
+from lesion_core.datasets.csv_file import read_table
 from lesion_core.datasets.folder import find_images
-from lesion_core.datasets.table import RawRow, Reading, read_table
+from lesion_core.datasets.table import RawRow, Reading, note_of
 
 LAYOUT = "ham10000"
 METADATA = ("HAM10000_metadata.csv", "HAM10000_metadata.tab", "HAM10000_metadata")
@@ -83,7 +84,10 @@ def read_ham10000(folder: Path) -> Reading:
         )
         for row in table
     ]
-    return Reading.of(folder, LAYOUT, rows, problems, codes=CODES, sites=SITES, source=SOURCE)
+    notes = note_of(
+        "images are not listed in the table, so they are not used", images.keys() - {r.image_id for r in rows}
+    )
+    return Reading.of(folder, LAYOUT, rows, problems, codes=CODES, sites=SITES, notes=notes, source=SOURCE)
 
 
 def _metadata(folder: Path) -> Path | None:

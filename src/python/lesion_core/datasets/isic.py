@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
 from lesion_core.data_source import DRAWN, NOT_STATED, UNSTATED, DataSource, license_named
 from lesion_core.datasets import ham10000
+from lesion_core.datasets.csv_file import TableRow, index_rows, read_table
 from lesion_core.datasets.folder import find_images
-from lesion_core.datasets.table import RawRow, Reading, TableRow, index_rows, read_table
+from lesion_core.datasets.table import RawRow, Reading, note_of
 from lesion_core.taxonomy import ISIC_2019
 
 LAYOUT = "isic-2019"
 GROUND_TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 METADATA = "ISIC_2019_Training_Metadata.csv"
 IMAGES = "ISIC_2019_Training_Input"
+_DESCRIBING = ("age_approx", "sex", "anatom_site_general")
 SOURCE = DataSource(
     name="ISIC 2019",
     images="dermoscopic images",
@@ -74,16 +76,19 @@ def read_isic_2019(folder: Path) -> Reading:
         Citation: the three papers above.
         Address: https://challenge.isic-archive.com/data/#2019
 
-    The metadata file may be missing: then each image is a lesion of its own.
+    The metadata file may be missing: then each image is a lesion of its own, and a note says so. One that is there has
+    to have the column ``lesion_id``, blank where no lesion is known: without it images of one lesion would be parted.
     """
     problems: list[str] = []
     truth = read_table(folder / GROUND_TRUTH, problems, columns=("image", *ISIC_2019.trained_codes))
     described: Mapping[str, TableRow] = {}
     if (folder / METADATA).exists():
-        described = index_rows(read_table(folder / METADATA, problems, columns=("image",)), "image", problems)
+        table = read_table(folder / METADATA, problems, columns=("image", "lesion_id"))
+        described = index_rows(table, "image", problems)
     images = find_images([folder / IMAGES], problems)
+    has_images = _has_folder(folder, IMAGES, problems)
     rows = []
-    for row in truth if _has_folder(folder, IMAGES, problems) else ():
+    for row in truth:
         name = row["image"]
         facts = described.get(name, TableRow(where=row.where, cells={}))
         rows.append(
@@ -92,7 +97,7 @@ def read_isic_2019(folder: Path) -> Reading:
                 image_id=name,
                 labels=_marked(row, ISIC_2019.codes, problems),
                 path=images.get(name),
-                expected=f"{IMAGES}/{name}.jpg",
+                expected=f"{IMAGES}/{name}.jpg" if has_images else "",
                 lesion_id=facts["lesion_id"],
                 age=facts["age_approx"],
                 sex=facts["sex"],
@@ -101,7 +106,12 @@ def read_isic_2019(folder: Path) -> Reading:
                 described_at=facts.where,
             )
         )
-    return Reading.of(folder, LAYOUT, rows, problems, source=_source_of(rows, SOURCE))
+    notes = [
+        *_unlisted(images, rows, GROUND_TRUTH),
+        *_lesion_notes(described, rows, METADATA),
+        *(f"{METADATA} has no column {name}" for name in _DESCRIBING if described and name not in _columns(described)),
+    ]
+    return Reading.of(folder, LAYOUT, rows, problems, notes=notes, source=_source_of(rows, SOURCE))
 
 
 def is_isic_2018(folder: Path) -> bool:
@@ -119,7 +129,8 @@ def read_isic_2018(folder: Path) -> Reading:
         Licence: CC BY-NC 4.0.
         Files: ``ISIC2018_Task3_Training_Input/*.jpg``; the ground truth (one-hot) as CSV, in a folder of its own
             name or beside it; ``ISIC2018_Task3_Training_LesionGroupings.csv`` in either place.
-        Lesions: the groupings file; without it each image is a lesion of its own, and scores come out too good.
+        Lesions: the groupings file; without it each image is a lesion of its own, and scores come out too good; a note
+            says so.
         Citation: Codella et al. 2019, arXiv:1902.03368; Tschandl et al. 2018, doi:10.1038/sdata.2018.161.
         Address: https://challenge.isic-archive.com/data/#2018
     """
@@ -129,20 +140,47 @@ def read_isic_2018(folder: Path) -> Reading:
     if (groupings := _below(folder, GROUPINGS_2018)).exists():
         lesions = index_rows(read_table(groupings, problems, columns=("image", "lesion_id")), "image", problems)
     images = find_images([folder / IMAGES_2018], problems)
+    has_images = _has_folder(folder, IMAGES_2018, problems)
     rows = [
         RawRow(
             where=row.where,
             image_id=row["image"],
             labels=_marked(row, CODES_2018, problems),
             path=images.get(row["image"]),
-            expected=f"{IMAGES_2018}/{row['image']}.jpg",
+            expected=f"{IMAGES_2018}/{row['image']}.jpg" if has_images else "",
             lesion_id=lesions[row["image"]]["lesion_id"] if row["image"] in lesions else "",
             source="HAM10000",
         )
-        for row in (truth if _has_folder(folder, IMAGES_2018, problems) else ())
+        for row in truth
     ]
+    notes = [*_unlisted(images, rows, GROUND_TRUTH_2018), *_lesion_notes(lesions, rows, GROUPINGS_2018)]
     source = _source_of(rows, SOURCE_2018)
-    return Reading.of(folder, LAYOUT_2018, rows, problems, codes={"akiec": "AK"}, source=source)
+    return Reading.of(folder, LAYOUT_2018, rows, problems, codes={"akiec": "AK"}, notes=notes, source=source)
+
+
+def _unlisted(images: Mapping[str, Path], rows: Sequence[RawRow], table: str) -> tuple[str, ...]:
+    return note_of(f"images are not listed in {table}, so they are not used", images.keys() - _names(rows))
+
+
+def _lesion_notes(described: Mapping[str, TableRow], rows: Sequence[RawRow], table: str) -> tuple[str, ...]:
+    """What the table that groups images by lesion has too little and too much."""
+    if not described:
+        return (
+            f"{table} is missing or empty: each image counts as a lesion of its own, and scores may come out too good",
+        )
+    names = _names(rows)
+    return (
+        *note_of(f"images have no row in {table}, so each counts as a lesion of its own", names - described.keys()),
+        *note_of(f"rows of {table} are about images that the ground truth does not list", described.keys() - names),
+    )
+
+
+def _names(rows: Iterable[RawRow]) -> set[str]:
+    return {row.image_id for row in rows}
+
+
+def _columns(described: Mapping[str, TableRow]) -> Iterable[str]:
+    return next(iter(described.values())).cells
 
 
 def _source_of(rows: Iterable[RawRow], official: DataSource) -> DataSource:

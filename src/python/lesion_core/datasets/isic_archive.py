@@ -13,8 +13,9 @@ from pathlib import Path
 import attrs
 
 from lesion_core.data_source import NOT_STATED, DataSource, license_named
+from lesion_core.datasets.csv_file import TableRow, has_columns, read_table
 from lesion_core.datasets.folder import find_images
-from lesion_core.datasets.table import RawRow, Reading, TableRow, has_columns, read_table
+from lesion_core.datasets.table import RawRow, Reading, note_of
 from lesion_core.errors import LesionError
 
 LAYOUT = "isic-archive"
@@ -174,9 +175,10 @@ def read_isic_archive(folder: Path, licences: Sequence[str] = LICENCES) -> Readi
     problems: list[str] = []
     images = find_images([folder], problems)
     left_out: Counter[str] = Counter()
-    rows, used = [], []
+    rows, used, listed = [], [], set()
     for row in read_table(folder / METADATA, problems, columns=COLUMNS):
         name = row["isic_id"]
+        listed.add(name)
         if row["copyright_license"] not in licences:
             licence = row["copyright_license"] or "no licence"
             problems.append(f"{row.where}: {name!r} is under {licence}, not {' or '.join(licences)}")
@@ -201,7 +203,8 @@ def read_isic_archive(folder: Path, licences: Sequence[str] = LICENCES) -> Readi
                 source=row["attribution"] or None,
             )
         )
-    return Reading.of(folder, LAYOUT, rows, problems, left_out=left_out, source=_source_of(used))
+    notes = note_of(f"images are not listed in {METADATA}, so they are not used", images.keys() - listed)
+    return Reading.of(folder, LAYOUT, rows, problems, left_out=left_out, notes=notes, source=_source_of(used))
 
 
 def _source_of(rows: Iterable[TableRow]) -> DataSource:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lesion_core.data_source import DataSource, license_named
+from lesion_core.datasets.csv_file import has_columns, read_table
 from lesion_core.datasets.folder import find_images
-from lesion_core.datasets.table import RawRow, Reading, has_columns, read_table
+from lesion_core.datasets.table import RawRow, Reading, note_of
 
 LAYOUT = "pad-ufes-20"
 METADATA = "metadata.csv"
@@ -71,4 +72,6 @@ def read_pad_ufes_20(folder: Path) -> Reading:
         )
         for row in table
     ]
-    return Reading.of(folder, LAYOUT, rows, problems, codes=CODES, sites=SITES, source=SOURCE)
+    unlisted = images.keys() - {row.image_id for row in rows}
+    notes = note_of(f"images are not listed in {METADATA}, so they are not used", unlisted)
+    return Reading.of(folder, LAYOUT, rows, problems, codes=CODES, sites=SITES, notes=notes, source=SOURCE)

@@ -6,46 +6,18 @@ A reader states its layout only: which tables and columns there are, and what it
 
 from __future__ import annotations
 
-import csv
-import difflib
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
 from lesion_core.data_source import UNSTATED, DataSource
+from lesion_core.datasets.cells import age_of, number_of, sex_of, site_of
 from lesion_core.errors import DatasetError, UnknownDiagnosisError
-from lesion_core.records import Dataset, ImageRecord
+from lesion_core.records import UNNAMED_LESION, Dataset, ImageRecord
 from lesion_core.taxonomy import ISIC_2019, Diagnosis, Taxonomy
 
-# The vocabulary of the ISIC Archive's field ``anatom_site_general``.
-ANATOMICAL_SITES = (
-    "anterior torso",
-    "head/neck",
-    "lateral torso",
-    "lower extremity",
-    "oral/genital",
-    "palms/soles",
-    "posterior torso",
-    "upper extremity",
-)
-SEXES = ("female", "male")
-UNKNOWN = ("", "unknown", "unk", "na", "nan", "none")
-OLDEST_YEARS = 120
 _FITZPATRICK = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6}
-
-
-@attrs.frozen(kw_only=True)
-class TableRow:
-    """One row of a table, and where it stands: ``file row N``."""
-
-    where: str
-    cells: Mapping[str, str]
-
-    def __getitem__(self, column: str) -> str:
-        """Text of a cell without spaces around it; empty where there is no such column."""
-        return self.cells.get(column, "").strip()
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +25,8 @@ class RawRow:
     """What a data set says about one image, as it says it.
 
     ``labels`` holds all diagnoses that are marked, one in a good row. ``path`` is ``None`` where no file was found,
-    and ``expected`` then says which one was looked for. ``described_at`` is where age, sex and site stand.
+    and ``expected`` then says which one was looked for; blank where all are missing, which the reader says once.
+    ``described_at`` is where age, sex and site stand.
     """
 
     where: str
@@ -71,71 +44,25 @@ class RawRow:
     described_at: str | None = None
 
 
-def read_table(path: Path, problems: list[str], *, columns: Iterable[str]) -> list[TableRow]:
-    """Read a CSV file (tab-separated where its name ends in ``.tab``) with a header.
-
-    A row is numbered by its line in the file; the header is row 1. A file that cannot be used at all is one problem
-    and gives no rows.
-
-    Args:
-        path: the file.
-        problems: what is wrong is appended here.
-        columns: those that have to be there.
-    """
-    rows: list[TableRow] = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, delimiter="\t" if path.suffix == ".tab" else ",", strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            lacking = [column for column in columns if column not in header]
-            if lacking:
-                problems.append(
-                    f"{path.name}: columns missing: {', '.join(lacking)}; it has {', '.join(header) or '-'}"
-                )
-                return []
-            for cells in reader:
-                if not any(cells):
-                    continue
-                where = f"{path.name} row {reader.line_num}"
-                if len(cells) != len(header):
-                    problems.append(f"{where}: has {len(cells)} cells, the header {len(header)}")
-                    continue
-                rows.append(TableRow(where=where, cells=dict(zip(header, cells, strict=True))))
-    except OSError as error:
-        problems.append(f"{path.name}: cannot be read ({error.strerror})")
-    except UnicodeDecodeError as error:
-        problems.append(f"{path.name}: is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8")
-    except csv.Error as error:
-        problems.append(f"{path.name} row {reader.line_num}: is not CSV ({error})")
-    return rows
-
-
-def has_columns(path: Path, columns: Iterable[str]) -> bool:
-    """Is this a CSV file that has these columns?"""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            return set(columns) <= {name.strip() for name in next(csv.reader(stream), [])}
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return False  # another kind of file: no layout of ours, and no problem yet
-
-
-def index_rows(rows: Iterable[TableRow], column: str, problems: list[str]) -> dict[str, TableRow]:
-    """Rows by the text of a column; a second row with the same text is a problem."""
-    index: dict[str, TableRow] = {}
-    for row in rows:
-        first = index.setdefault(row[column], row)
-        if first is not row:
-            problems.append(f"{row.where}: {row[column]!r} stands twice, first in {first.where}")
-    return index
+def note_of(what: str, names: Collection[str]) -> tuple[str, ...]:
+    """A note about some images or rows with the first of their names, or none where there are none of them."""
+    first = ", ".join(sorted(names)[:3])
+    return (f"{len(names):,} {what}: {first}{', …' if len(names) > 3 else ''}",) if names else ()
 
 
 @attrs.frozen(kw_only=True)
 class Reading:
-    """What a reader found: a data set of the good rows, and a line for everything that is wrong with the others."""
+    """What a reader found: a data set of the good rows, and a line for everything that is wrong with the others.
+
+    ``rejected`` and ``rejected_test`` are the images of bad rows that have a file, so that whoever lists problems can
+    look at these files as well; what is wrong in such a row is blank.
+    """
 
     folder: Path
     dataset: Dataset
     problems: tuple[str, ...]
+    rejected: tuple[ImageRecord, ...] = ()
+    rejected_test: tuple[ImageRecord, ...] = ()
 
     @classmethod
     def of(
@@ -150,6 +77,8 @@ class Reading:
         sites: Mapping[str, str] | None = None,
         taxonomy: Taxonomy = ISIC_2019,
         left_out: Mapping[str, int] | None = None,
+        notes: Iterable[str] = (),
+        rejected: Sequence[ImageRecord] = (),
         source: DataSource = UNSTATED,
     ) -> Reading:
         """Check all rows.
@@ -164,10 +93,13 @@ class Reading:
             sites: the source's own body sites, in small letters, with the archive's; ``""`` for one that says nothing.
             taxonomy: what labels are resolved in.
             left_out: see ``Dataset``.
+            notes: see ``Dataset``.
+            rejected: images for training that the reader itself rejected.
             source: see ``Dataset``.
         """
         check = _RowCheck(taxonomy, codes or {}, sites or {}, problems)
-        records, held_out = check.all(rows), check.all(test)
+        records, bad = check.all(rows)
+        held_out, bad_test = check.all(test)
         if not (records or held_out or problems):
             problems.append(f"{layout}: there is no image in it")
         dataset = Dataset(
@@ -176,9 +108,16 @@ class Reading:
             records=records,
             test=held_out,
             left_out=dict(left_out or {}),
+            notes=tuple(notes),
             source=source,
         )
-        return cls(folder=folder, dataset=dataset, problems=tuple(problems))
+        return cls(
+            folder=folder,
+            dataset=dataset,
+            problems=tuple(problems),
+            rejected=(*rejected, *bad),
+            rejected_test=bad_test,
+        )
 
     def require(self) -> Dataset:
         """The data set.
@@ -201,33 +140,40 @@ class _RowCheck:
         self.first_seen: dict[str, str] = {}
         self.resolved: dict[str, Diagnosis] = {}
 
-    def all(self, rows: Iterable[RawRow]) -> tuple[ImageRecord, ...]:
-        records = [record for row in rows if (record := self.one(row)) is not None]
-        return tuple(sorted(records, key=lambda record: record.isic_id))
+    def all(self, rows: Iterable[RawRow]) -> tuple[tuple[ImageRecord, ...], tuple[ImageRecord, ...]]:
+        """Records of the good rows, and of the bad ones that have a file."""
+        good: list[ImageRecord] = []
+        bad: list[ImageRecord] = []
+        for row in rows:
+            before = len(self.problems)
+            record = self.one(row)
+            if record is not None:
+                (good if len(self.problems) == before else bad).append(record)
+        return tuple(sorted(good, key=lambda record: record.isic_id)), tuple(bad)
 
     def one(self, row: RawRow) -> ImageRecord | None:
-        before = len(self.problems)
         image = repr(row.image_id)
         if not row.image_id:
             self.problems.append(f"{row.where}: the id of the image is blank")
         elif (first := self.first_seen.setdefault(row.image_id, row.where)) != row.where:
             self.problems.append(f"{row.where}: {image} stands twice, first in {first}")
-        if row.path is None:
+        if row.path is None and row.expected:
             self.problems.append(f"{row.where}: {row.expected} is missing")
         diagnosis = self._diagnosis(row)
         described = row.described_at or row.where
-        age = self._number(row.age, f"{described}: age of {image}", 0, OLDEST_YEARS, "an age in years")
+        age = age_of(row.age, f"{described}: age of {image}", self.problems)
         skin = _FITZPATRICK.get(row.fitzpatrick.upper(), row.fitzpatrick)
-        fitzpatrick = self._number(str(skin), f"{described}: skin type of {image}", 1, 6, "a Fitzpatrick type")
-        sex = self._word(row.sex, SEXES, {}, f"{described}: sex of {image}")
-        site = self._word(row.site, ANATOMICAL_SITES, self.sites, f"{described}: body site of {image}")
-        if len(self.problems) > before or row.path is None:
+        where = f"{described}: skin type of {image}"
+        fitzpatrick = number_of(str(skin), where, 1, 6, "a Fitzpatrick type", self.problems)
+        sex = sex_of(row.sex, f"{described}: sex of {image}", self.problems)
+        site = site_of(row.site, f"{described}: body site of {image}", self.problems, known=self.sites)
+        if row.path is None:
             return None
         return ImageRecord(
             isic_id=row.image_id,
             path=row.path,
             diagnosis=diagnosis,
-            lesion_id=row.lesion_id or f"image:{row.image_id}",
+            lesion_id=row.lesion_id or f"{UNNAMED_LESION}{row.image_id}",
             patient_id=row.patient_id or None,
             age_approx=age,
             sex=sex,
@@ -258,24 +204,3 @@ class _RowCheck:
                 f"{row.where}: {row.image_id!r} is labelled {label!r}, which cannot be trained; remove it"
             )
         return diagnosis.code
-
-    def _number(self, text: str, what: str, low: float, high: float, expected: str) -> float | None:
-        if text.lower() in UNKNOWN:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            self.problems.append(f"{what} is {text!r}, not {expected} ({low:g} to {high:g})")
-        return value
-
-    def _word(self, text: str, possible: tuple[str, ...], known: Mapping[str, str], what: str) -> str | None:
-        word = known.get(text.lower(), text.lower())
-        if word in UNKNOWN:
-            return None
-        if word not in possible:
-            closest = difflib.get_close_matches(word, (*possible, *known), n=1)
-            hint = f" Did you mean {closest[0]!r}?" if closest else ""
-            self.problems.append(f"{what} is {text!r}.{hint} Possible: {', '.join(possible)}, or blank")
-        return word

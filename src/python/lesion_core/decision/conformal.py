@@ -19,7 +19,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.parameters import ConformalParameters
-from lesion_core.interval import Interval, proportion_interval
+from lesion_core.interval import Interval, share_interval
 
 TEMPERATURE_FACTORS = (1.0, 0.5, 0.7, 1.4, 2.0)
 CROSS_FITS = 5
@@ -37,8 +37,11 @@ def fit_conformal(
 ) -> ConformalParameters:
     """Fit on the validation part.
 
-    The promise, ``coverage`` for each class, holds for new lesions exchangeable with these. The sets' own temperature
-    is the multiple of the calibrating one that gives the smallest sets under cross-fitting.
+    The promise, ``coverage`` for each class, holds for new images exchangeable with these, so exactly only where each
+    image shows a lesion of its own. Where some lesions have several images, it is a promise for images drawn in the
+    same way, whose quantiles are less certain than their number says. The sets' own temperature is the multiple of the
+    calibrating one that gives the smallest sets under cross-fitting. It is chosen among five, by size and on all these
+    images, so neither the promise nor ``measured`` is quite free of that choice; what the sets cover in a test part is.
 
     Args:
         logits: float ``(N, K)``.
@@ -96,11 +99,14 @@ _Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def _cross_fits(labels: NDArray[np.integer], lesions: NDArray[np.str_]) -> list[_Fold]:
-    """Halves that share no lesion, several times over; none where there are fewer lesions than halves."""
-    if len(np.unique(lesions)) < _FOLDS or np.unique(labels, return_counts=True)[1].min() < _FOLDS:
+    """Halves that share no lesion, several times over, of the images of classes that have a lesion for each half."""
+    halved = [label for label in np.unique(labels) if len(np.unique(lesions[labels == label])) >= _FOLDS]
+    rows = np.flatnonzero(np.isin(labels, halved))
+    if len(rows) == 0:
         return []
     halves = (StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed) for seed in range(CROSS_FITS))
-    return [fold for half in halves for fold in half.split(labels, labels, groups=lesions)]
+    folds = (fold for half in halves for fold in half.split(rows, labels[rows], groups=lesions[rows]))
+    return [(rows[fitted], rows[held_out]) for fitted, held_out in folds]
 
 
 def _held_out_members(
@@ -140,6 +146,5 @@ def _measured_coverage(
             hits.setdefault(int(label), []).extend(is_hit[labels[held_out] == label])
     measured = {}
     for label, values in sorted(hits.items()):
-        count = len(np.unique(lesions[labels == label]))
-        measured[codes[label]] = proportion_interval(round(float(np.mean(values)) * count), count)
+        measured[codes[label]] = share_interval(float(np.mean(values)), len(np.unique(lesions[labels == label])))
     return measured

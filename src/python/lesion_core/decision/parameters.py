@@ -26,7 +26,8 @@ class ConformalParameters:
         coverage: the nominal one, in (0, 1), promised for each class.
         temperature: of the probabilities that the scores are taken from; not the one that calibrates.
         quantiles: of the K classes, in [0, 1]; 1 means that the class had too few images and is always a member.
-        measured: coverage of each class by its code, on lesions that were not used to set it (cross-fitting).
+        measured: coverage of each class by its code, under cross-fitting: share of images, with quantiles from other
+            lesions than theirs, at a temperature that was chosen on all of them. Classes of one lesion have none.
     """
 
     coverage: float = attrs.field(validator=_probability)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesion_core.decision.parameters import OperatingPoint, TriageBand
-from lesion_core.interval import Interval, proportion_interval
+from lesion_core.interval import Interval, share_interval
 from lesion_core.taxonomy import Malignancy, Taxonomy
 
 MALIGNANT = "malignant"
@@ -89,8 +89,7 @@ def fit_operating_point(
 
 def _share_of_lesions(is_hit: NDArray[np.bool_], lesions: NDArray[np.str_]) -> Interval:
     """Share of images, with an interval that counts each lesion once."""
-    count = len(np.unique(lesions))
-    return proportion_interval(round(float(is_hit.mean()) * count), count)
+    return share_interval(float(is_hit.mean()), len(np.unique(lesions)))
 
 
 def fit_bands(

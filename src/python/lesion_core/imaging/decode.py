@@ -150,6 +150,8 @@ def decode_file(header: ImageHeader, *, limits: DecodeLimits, shortest_side_px: 
             icc_profile=header.icc_profile,
             orientation=header.orientation,
             is_plain_cmyk=header.is_plain_cmyk,
+            deep_bits=header.deep_bits,
+            is_deep_negative=header.is_deep_negative,
         )
 
 

@@ -1,8 +1,9 @@
 """De-identification: images of which nothing but pixels is left, and DICOM files of which only what is listed is left.
 
 DICOM follows the Basic Application Level Confidentiality Profile (PS3.15, annex E), read strictly: instead of removing
-what its table lists, everything is removed that is not listed here. What is *seen* in an image (a name on a label, a
-face, a tattoo) is not looked for: the option "Clean Pixel Data" (113101) is not claimed, so look at the images.
+what its table lists, everything is removed that is not listed here, and of what is listed only numbers and the words of
+``dicom_terms`` stay. What is *seen* in an image (a name on a label, a face, a tattoo) is not looked for: the option
+"Clean Pixel Data" (113101) is not claimed, so look at the images.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import io
-import re
 import secrets
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from lesion_core.imaging.dicom import (
     value_of,
 )
 from lesion_core.imaging.dicom_pixels import rle_samples
+from lesion_core.imaging.dicom_terms import TERMS, known_code
 from lesion_core.imaging.header import acceptable_profile
 from lesion_core.imaging.jpeg import read_jpeg
 from lesion_core.imaging.rgb import is_srgb
@@ -50,7 +51,7 @@ METHOD_CODE = ("113100", "DCM", "Basic Application Confidentiality Profile")
 
 # Action K of the profile, or not in its table: how the pixels are stored, and how the photograph was taken.
 _KEPT = (
-    *("SOPClassUID", "ImageType", "Modality", "ConversionType", "Manufacturer", "ManufacturerModelName"),
+    *("SOPClassUID", "ImageType", "Modality", "ConversionType"),
     *("BodyPartExamined", "Laterality", "ImageLaterality", "PatientOrientation", "SeriesNumber", "InstanceNumber"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns", "PixelAspectRatio"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames", "PixelSpacing"),
@@ -61,17 +62,18 @@ _KEPT = (
     *("OpticalMagnificationFactor", "ExposureTimeInSeconds", "FNumber", "ISOSpeed", "PhotographicSensitivity"),
     *("FlashFiringStatus", "FlashMode", "FocalLength", "WhiteBalance", "LightSource", "ExposureMode"),
 )
-# Action C: sequences of codes, kept where the code is of a public scheme.
+# Texts that are free, so anything may stand in them; the profile lets them stay.
+_OF_THE_DEVICE = ("Manufacturer", "ManufacturerModelName")
+# Action C: sequences of codes, kept where DICOM lists the code, with its own words for it.
 _KEPT_CODES = ("AnatomicRegionSequence", "AnatomicRegionModifierSequence", "PrimaryAnatomicStructureSequence")
-_PUBLIC_SCHEMES = frozenset({"DCM", "FMA", "LN", "SCT", "SNM3", "SRT", "UCUM"})
 # Action Z: emptied, because the classes demand that they are there.
 _EMPTIED = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
     *("AccessionNumber", "ReferringPhysicianName", "ContentDate", "ContentTime", "AcquisitionContextSequence"),
+    "Manufacturer",
 )
 # Action U: replaced by others, always the same for the same key.
 _REPLACED = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-_CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")
 _RENDERED = ("WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleIntercept", "RescaleSlope", "RescaleType")
 
 
@@ -96,11 +98,14 @@ def deidentify_image(data: bytes, *, jpeg_quality: int | None = None, limits: De
     return stream.getvalue()
 
 
-def deidentify_dicom(data: bytes, *, key: bytes | None = None, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
+def deidentify_dicom(
+    data: bytes, *, key: bytes | None = None, keep_device: bool = False, limits: DecodeLimits = DEFAULT_LIMITS
+) -> bytes:
     """De-identify one DICOM file by the basic profile (code 113100, recorded in the file).
 
-    Kept: how pixels are stored, how the photograph was taken, device maker and model, coded anatomy. Emptied: patient,
-    study and dates as far as the class demands them. Everything else is removed, private elements and sequences too.
+    Kept: how pixels are stored, how the photograph was taken, coded anatomy; in words only those that ``dicom_terms``
+    lists. Emptied: patient, study and dates as far as the class demands them. Everything else is removed, private
+    elements and sequences too.
     Pixels: uncompressed ones and those of a JPEG stay as they are, without what else the frame held; other compression
     is undone. Colours of a profile other than sRGB are converted. *Burned In Annotation* stays as the device wrote it.
 
@@ -108,6 +113,7 @@ def deidentify_dicom(data: bytes, *, key: bytes | None = None, limits: DecodeLim
         data: a file as ``decode_image`` accepts it.
         key: a secret of at least 16 bytes. The same key gives the same new UIDs, so that the files of an export stay
             linked; without a key they are linked to nothing.
+        keep_device: keep maker and model of the device, as the profile does. They are free text: look at them first.
         limits: as for decoding.
     Returns:
         The bytes of a new file.
@@ -122,14 +128,15 @@ def deidentify_dicom(data: bytes, *, key: bytes | None = None, limits: DecodeLim
         raise ImageError("These bytes are no DICOM file: use deidentify_image.", code="unsupported_format")
     try:
         with quiet_pydicom():
-            return _written(_cleaned(read_dicom(data), data, key or secrets.token_bytes(32), limits))
+            clean = _cleaned(read_dicom(data), data, key or secrets.token_bytes(32), keep_device, limits)
+            return _written(clean)
     except ImageError:
         raise
     except Exception as error:  # pydicom may raise anything on hostile bytes
         raise ImageError("The DICOM file is damaged beyond its pixels and cannot be de-identified.") from error
 
 
-def _cleaned(source: Dataset, data: bytes, key: bytes, limits: DecodeLimits) -> Dataset:
+def _cleaned(source: Dataset, data: bytes, key: bytes, keep_device: bool, limits: DecodeLimits) -> Dataset:
     from pydicom.datadict import tag_for_keyword
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import UID
@@ -137,7 +144,7 @@ def _cleaned(source: Dataset, data: bytes, key: bytes, limits: DecodeLimits) -> 
     clean = Dataset()
     clean.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _KEPT:
-        value = _plain_value(source, tag_for_keyword(keyword) or 0)
+        value = _plain_value(source, keyword)
         if value is not None:
             setattr(clean, keyword, value)
     for keyword in _KEPT_CODES:
@@ -145,6 +152,8 @@ def _cleaned(source: Dataset, data: bytes, key: bytes, limits: DecodeLimits) -> 
             setattr(clean, keyword, items)
     for keyword in _EMPTIED:
         setattr(clean, keyword, [] if keyword.endswith("Sequence") else "")
+    for keyword in _OF_THE_DEVICE if keep_device else ():
+        setattr(clean, keyword, str(value_of(source, tag_for_keyword(keyword) or 0) or ""))
     for keyword in _REPLACED:
         uid = value_of(source, tag_for_keyword(keyword) or 0)
         if uid is not None or keyword == "SOPInstanceUID":
@@ -217,29 +226,34 @@ def _without_unused_bits(pixels: bytes, layout: PixelLayout) -> bytes:
     return pixels[:size]
 
 
-def _plain_value(source: Dataset, tag: int) -> Any:
-    """Value of a kept element, ``None`` where it is absent or not what its type allows."""
+def _plain_value(source: Dataset, keyword: str) -> Any:
+    """Value of a kept element, ``None`` where it is absent or neither numbers nor words that are listed."""
+    from pydicom.datadict import tag_for_keyword
+
+    tag = tag_for_keyword(keyword) or 0
     try:
         value = value_of(source, tag)
         if value is None or source[tag].VR == "SQ":
             return None
-        if source[tag].VR == "CS":
-            parts = [value] if isinstance(value, str) else list(value)
-            return value if all(_CODE_STRING.fullmatch(str(part)) for part in parts) else None
+        parts = [value] if isinstance(value, (str, int, float)) else list(value)
     except (ImageError, ValueError, TypeError, AttributeError):  # a damaged element is as good as none
         return None
-    return value
+    if keyword == "SOPClassUID":  # one of those that are accepted
+        return value
+    if keyword in TERMS:
+        return value if all(TERMS[keyword].fullmatch(str(part)) for part in parts) else None
+    return value if all(isinstance(part, (int, float)) for part in parts) else None
 
 
 def _clean_codes(source: Dataset, tag: int) -> list[Dataset]:
-    """The codes of public schemes in a sequence, each without anything else."""
+    """The codes in a sequence that DICOM lists, each in its own words and without anything else."""
     if tag not in source or not is_short(source, tag) or source[tag].VR != "SQ":
         return []
-    return [
-        _code(*(str(item.get(part, "")) for part in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")))
-        for item in source[tag].value
-        if item.get("CodingSchemeDesignator") in _PUBLIC_SCHEMES
-    ]
+    stated = (
+        (str(item.get("CodeValue", "")), str(item.get("CodingSchemeDesignator", ""))) for item in source[tag].value
+    )
+    known = (known_code(value, scheme) for value, scheme in stated)
+    return [_code(code.value, code.scheme_designator, code.meaning) for code in known if code is not None]
 
 
 def _code(value: str, scheme: str, meaning: str) -> Dataset:

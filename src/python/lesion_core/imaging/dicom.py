@@ -144,6 +144,13 @@ def layout_of(dataset: Dataset) -> PixelLayout:
         )
     if not 8 <= layout.bits_stored <= allocated or (layout.samples == 3 and layout.is_signed):
         raise unsupported(f"This DICOM file stores {layout.bits_stored} of {allocated} bits. Convert it to 8 bits.")
+    high_bit = value_of(dataset, 0x00280102)
+    if high_bit is not None and int(high_bit) != layout.bits_stored - 1:
+        raise unsupported(
+            f"The samples of this DICOM file have {layout.bits_stored} bits, the highest of them bit {high_bit}; read "
+            f"are those whose highest is bit {layout.bits_stored - 1}, as the standard demands (PS3.5, section 8.1.1). "
+            "Convert it to 8 bits."
+        )
     return layout
 
 

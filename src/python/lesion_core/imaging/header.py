@@ -33,6 +33,8 @@ class ImageHeader:
             previews, appended archives) reaches a decoder. Many attacks on decoders come that way.
         max_pixels: a ceiling beside the caller's, because decoding this kind needs more time or memory than others.
         is_plain_cmyk: four inks whose values are not inverted, though decoders take them so.
+        deep_bits: bits of greyscale samples that have more than 8.
+        is_deep_negative: such samples have 0 for white, which decoders leave as it is.
     """
 
     format: str
@@ -43,6 +45,8 @@ class ImageHeader:
     essence: bytes = attrs.field(repr=False)
     max_pixels: int | None = None
     is_plain_cmyk: bool = False
+    deep_bits: int = 16
+    is_deep_negative: bool = False
 
 
 @attrs.frozen(kw_only=True)

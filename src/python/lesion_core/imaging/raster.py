@@ -21,6 +21,7 @@ _MAX_CHUNKS = 50_000
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+_BMP_VERSION_5, _EMBEDDED_PROFILE = 124, b"DEBM"
 _BMP_COMPRESSIONS = {1: "RLE8", 2: "RLE4", 4: "JPEG", 5: "PNG"}
 _WEBP_ALPHA, _WEBP_ANIMATION = 0x10, 0x02
 
@@ -131,7 +132,20 @@ def read_bmp(data: bytes) -> ImageHeader:
                 f"This BMP image is compressed with {_BMP_COMPRESSIONS[compression]}. Save it uncompressed, or as PNG."
             )
     # A negative height means that the rows go from top to bottom.
-    return ImageHeader(format="BMP", width_px=abs(width), height_px=abs(height), essence=data, max_pixels=MAX_PIXELS)
+    return ImageHeader(
+        format="BMP",
+        width_px=abs(width),
+        height_px=abs(height),
+        icc_profile=_bmp_profile(data) if header_bytes == _BMP_VERSION_5 else None,
+        essence=data,
+        max_pixels=MAX_PIXELS,
+    )
+
+
+def _bmp_profile(data: bytes) -> bytes | None:
+    """The profile that a header of version 5 points to, counted from the start of that header."""
+    kind, offset, size = data[70:74], *struct.unpack_from("<II", data, 126)
+    return acceptable_profile(data[14 + offset : 14 + offset + size]) if kind == _EMBEDDED_PROFILE else None
 
 
 def is_bmp(data: bytes) -> bool:

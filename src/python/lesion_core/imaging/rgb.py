@@ -19,6 +19,7 @@ _BAND_PIXELS = 2**17
 _MODES = frozenset(
     {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "I;16", "I;16B", "I;16N"}
 )
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16N"})
 # Colour conversion is the slowest step; these ceilings keep it under 2 s. Smaller: inks.
 _MAX_CONVERTED_PIXELS = 40_000_000
 _MAX_CONVERTED_PIXELS_CMYK = 16_000_000
@@ -26,7 +27,13 @@ _SAMPLED_LEVELS = (0, 64, 128, 192, 255)
 
 
 def to_rgb(
-    image: Image.Image, *, icc_profile: bytes | None = None, orientation: int = 1, is_plain_cmyk: bool = False
+    image: Image.Image,
+    *,
+    icc_profile: bytes | None = None,
+    orientation: int = 1,
+    is_plain_cmyk: bool = False,
+    deep_bits: int = 16,
+    is_deep_negative: bool = False,
 ) -> NDArray[np.uint8]:
     """Pixels of a decoded image.
 
@@ -36,6 +43,8 @@ def to_rgb(
             ignored, as by browsers.
         orientation: EXIF's, 1 to 8, undone here.
         is_plain_cmyk: four inks that the decoder inverted though they were not.
+        deep_bits: bits that the samples of a greyscale image of more than 8 bits have; the highest 8 are taken.
+        is_deep_negative: 0 is white in such an image.
     Returns:
         uint8 ``(H, W, 3)``, sRGB, transparency on white.
     Raises:
@@ -60,6 +69,9 @@ def to_rgb(
         band = image.crop((0, top, width, bottom))
         if is_plain_cmyk:
             band = ImageChops.invert(band)
+        if band.mode.startswith("I;16"):
+            grey = (np.asarray(band) >> (deep_bits - 8)).astype(np.uint8)
+            band = Image.fromarray(255 - grey if is_deep_negative else grey)
         band = _rgb_band(band, convert)
         pixels[top:bottom] = np.frombuffer(band.tobytes(), np.uint8).reshape(bottom - top, width, 3)
     image.close()
@@ -90,9 +102,6 @@ def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 
 def _rgb_band(band: Image.Image, convert: _Convert | None) -> Image.Image:
-    if band.mode.startswith("I;16"):
-        # 16-bit greyscale: the high byte.
-        band = Image.fromarray((np.asarray(band) >> 8).astype(np.uint8))
     alpha = None
     if band.has_transparency_data:
         band = band.convert("RGBA")
@@ -110,7 +119,7 @@ def _srgb_conversion(icc_profile: bytes | None, mode: str) -> _Convert | None:
     """How a band gets to sRGB; ``None`` without a profile, with one that does not fit, and with sRGB itself."""
     if not icc_profile:
         return None
-    space = "CMYK" if mode == "CMYK" else "L" if mode in ("1", "L", "I;16", "I;16B", "I;16N") else "RGB"
+    space = "CMYK" if mode == "CMYK" else "L" if mode in _GREY_MODES else "RGB"
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
         transform = ImageCms.buildTransform(

@@ -41,7 +41,10 @@ _OF_ONE_VALUE = _OF_PIXELS - {
 }
 _COMPRESSIONS = {1: "none", 5: "LZW", 8: "Deflate", 32773: "PackBits", 32946: "Deflate"}
 _OTHER_COMPRESSIONS = {2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "old JPEG", 7: "JPEG", 34712: "JPEG 2000", 50000: "Zstd"}
-_PHOTOMETRICS = {0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 5: "CMYK"}
+_WHITE_IS_ZERO = 0
+# Kinds of colours, and the bits a sample that they are decoded with; some only where the lowest byte comes first.
+_PHOTOMETRICS = {_WHITE_IS_ZERO: (1, 2, 4, 8, 16), 1: (1, 2, 4, 8, 12, 16), 2: (8, 16), 3: (1, 2, 4, 8), 5: (8, 16)}
+_LITTLE_ENDIAN_ONLY = {(_WHITE_IS_ZERO, 16), (1, 12)}
 
 
 def read_tiff(data: bytes) -> ImageHeader:
@@ -74,6 +77,8 @@ def read_tiff(data: bytes) -> ImageHeader:
         icc_profile=acceptable_profile(profile.data if profile else None),
         essence=_rewritten(data, {tag: entry for tag, entry in entries.items() if tag in _OF_PIXELS}),
         max_pixels=MAX_PIXELS,
+        deep_bits=12 if _one(directory, _BITS, order, 1) == 12 else 16,
+        is_deep_negative=_one(directory, _PHOTOMETRIC, order) == _WHITE_IS_ZERO,
     )
 
 
@@ -97,9 +102,14 @@ def _require_known_encoding(directory: Ifd, order: ByteOrder) -> None:
             f"This TIFF image has colours of kind {photometric}; greyscale, palette, RGB and CMYK are read. "
             "Save it as RGB."
         )
-    if _one(directory, _SAMPLE_FORMAT, order, 1) != 1 or _one(directory, _BITS, order, 1) > 16:
+    bits = _one(directory, _BITS, order, 1)
+    readable = [
+        bits for bits in _PHOTOMETRICS[photometric] if order == "<" or (photometric, bits) not in _LITTLE_ENDIAN_ONLY
+    ]
+    if _one(directory, _SAMPLE_FORMAT, order, 1) != 1 or bits not in readable:
         raise unsupported(
-            "This TIFF image has samples that are not whole numbers of at most 16 bits. Save it with 8 or 16 bits."
+            f"This TIFF image has samples of {bits} bits, or other ones than whole numbers. With its kind of colours, "
+            f"whole numbers of {', '.join(map(str, readable))} bits are read. Save it with 8 or 16 bits."
         )
 
 

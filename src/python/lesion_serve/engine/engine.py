@@ -6,7 +6,7 @@ from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import attrs
@@ -67,6 +67,12 @@ class UnknownVersionError(EngineError):
         self.loaded = loaded
 
 
+class LoadAbortedError(EngineError):
+    """It was being loaded, and is not wanted any more. Nothing of it stays."""
+
+    code = "load_aborted"
+
+
 class ModelLoadError(EngineError):
     """A model that cannot be loaded, now or at the next try."""
 
@@ -90,6 +96,11 @@ class LoadedVersion:
     def version(self) -> str:
         """The registered version; it names one thing only within an engine."""
         return self.identity.version
+
+
+def always() -> bool:
+    """It is wanted, whatever happens."""
+    return True
 
 
 class Engine(Protocol):
@@ -129,10 +140,14 @@ class Engine(Protocol):
         """Whether the default version can answer now."""
         ...
 
-    def load(self, archive: ArchiveInfo) -> None:
+    def load(self, archive: ArchiveInfo, *, is_wanted: Callable[[], bool] = always) -> None:
         """Load a version beside the others and let it make one prediction; the first becomes the default.
 
+        Args:
+            archive: of the version.
+            is_wanted: asked again and again meanwhile.
         Raises:
+            LoadAbortedError: it is not wanted any more. Nothing of it stays.
             ModelLoadError: it cannot be loaded. Nothing of it stays.
             EngineError: another model has this version's name, or the engine is down.
         """

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,11 +25,12 @@ from lesion_serve.archive import ArchiveInfo, require_plugin
 from lesion_serve.engine.engine import (
     BusyError,
     DeadlineError,
-    EngineDownError,
     EngineError,
+    LoadAbortedError,
     LoadedVersion,
     ModelLoadError,
     UnknownVersionError,
+    always,
     identity_of,
 )
 from lesion_serve.engine.torchserve_client import read_answer
@@ -87,9 +88,9 @@ class _Version:
             raise BusyError(f"{self.threads} requests are being answered and as many wait as may. Ask again later.")
         try:
             future = self._pool.submit(self._run, image, call)
-        except RuntimeError as error:
+        except RuntimeError as error:  # it was unloaded a moment ago
             self._room.release()
-            raise EngineDownError(f"Version {self.archive.version} is being unloaded.") from error
+            raise UnknownVersionError(self.archive.version, ()) from error
         future.add_done_callback(lambda _: self._room.release())
         return future
 
@@ -159,7 +160,7 @@ class InProcessEngine:
         """See ``Engine.is_ready``."""
         return self._default is not None
 
-    def load(self, archive: ArchiveInfo) -> None:
+    def load(self, archive: ArchiveInfo, *, is_wanted: Callable[[], bool] = always) -> None:
         """See ``Engine.load``."""
         require_plugin(archive)
         if (present := self._loaded.get(archive.version)) is not None:
@@ -167,7 +168,7 @@ class InProcessEngine:
                 return
             raise EngineError(f"Version {archive.version} is loaded with another content.", code="version_taken")
         started = time.perf_counter()
-        handlers = _handlers_of(archive, self._threads)
+        handlers = _handlers_of(archive, self._threads, is_wanted)
         with self._control:
             version = _Version(archive, handlers, queue_size=self._queue_size)
             self._loaded = {**self._loaded, archive.version: version}
@@ -202,10 +203,11 @@ class InProcessEngine:
         """Nothing is held open for the event loop."""
 
 
-def _handlers_of(archive: ArchiveInfo, count: int) -> list[Handler]:
+def _handlers_of(archive: ArchiveInfo, count: int, is_wanted: Callable[[], bool]) -> list[Handler]:
     """Loaded handlers; each has run its network once.
 
     Raises:
+        LoadAbortedError: it is not wanted any more.
         ModelLoadError: the archive cannot be loaded.
     """
     folder = Path(tempfile.mkdtemp(prefix="lesion-archive-"))
@@ -214,6 +216,8 @@ def _handlers_of(archive: ArchiveInfo, count: int) -> list[Handler]:
             packed.extractall(folder)
         handlers = list[Handler]()
         for _ in range(count):
+            if not is_wanted():
+                raise LoadAbortedError(f"Version {archive.version} is not wanted any more.")
             handler = Handler()
             handler.initialize(_Loading(folder))
             handlers.append(handler)

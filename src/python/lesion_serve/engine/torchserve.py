@@ -27,6 +27,7 @@ from lesion_serve.engine.engine import (
     EngineError,
     LoadedVersion,
     UnknownVersionError,
+    always,
     identity_of,
 )
 from lesion_serve.engine.torchserve_client import PredictionClient, prediction_url
@@ -119,12 +120,13 @@ class TorchServeEngine:
         headers: Mapping[str, str] | None = None,
     ) -> Prediction:
         """See ``Engine.predict``."""
-        asked = self._loaded.get(version or self._default or "")
-        if asked is None:
-            raise UnknownVersionError(version, tuple(self._loaded))
-        self._require_alive(asked)
-        url = prediction_url(self._instance.ports.inference, self._serving_name, version)
-        with self._waits_for(asked.archive.version):
+        name = version or self._default or ""
+        with self._waits_for(name):  # first of all, or it could be unloaded after it was looked up
+            asked = self._loaded.get(name)
+            if asked is None:
+                raise UnknownVersionError(version, tuple(self._loaded))
+            self._require_alive(asked)
+            url = prediction_url(self._instance.ports.inference, self._serving_name, version)
             try:
                 return await self._client.predict(
                     url,
@@ -157,7 +159,7 @@ class TorchServeEngine:
         """See ``Engine.is_ready``."""
         return any(one.is_default and one.ready > 0 for one in self.versions())
 
-    def load(self, archive: ArchiveInfo) -> None:
+    def load(self, archive: ArchiveInfo, *, is_wanted: Callable[[], bool] = always) -> None:
         """See ``Engine.load``."""
         require_plugin(archive)
         if (present := self._loaded.get(archive.version)) is not None:
@@ -182,6 +184,7 @@ class TorchServeEngine:
                 self._instance,
                 archive,
                 since=since,
+                is_wanted=is_wanted,
                 has_ended=lambda: (
                     self._stopping.is_set() or process.exit_code is not None or self.process is not process
                 ),
@@ -228,6 +231,7 @@ class TorchServeEngine:
     def stop(self) -> None:
         """End Java and its workers, and remove the folder. Safe to call twice."""
         self._stopping.set()
+        self._instance.process.stop()  # the watcher may be waiting until it is up again
         if self._watcher is not None:
             self._watcher.join()
             self._watcher = None

@@ -10,7 +10,7 @@ import httpx
 from PIL import Image
 
 from lesion_serve.archive import ArchiveInfo
-from lesion_serve.engine.engine import EngineDownError, ModelLoadError
+from lesion_serve.engine.engine import EngineDownError, LoadAbortedError, ModelLoadError
 from lesion_serve.engine.torchserve_client import prediction_url
 from lesion_serve.engine.torchserve_instance import TorchServeInstance
 
@@ -19,7 +19,12 @@ PAUSE_S = 0.2
 
 
 def await_first_answer(
-    instance: TorchServeInstance, archive: ArchiveInfo, *, since: int, has_ended: Callable[[], bool]
+    instance: TorchServeInstance,
+    archive: ArchiveInfo,
+    *,
+    since: int,
+    is_wanted: Callable[[], bool],
+    has_ended: Callable[[], bool],
 ) -> None:
     """Wait until a worker of an archive has answered for a blank image.
 
@@ -27,9 +32,11 @@ def await_first_answer(
         instance: where it is being loaded.
         archive: the version.
         since: where the log ended before.
+        is_wanted: whether the version still is.
         has_ended: whether this start of TorchServe is over.
     Raises:
         ModelLoadError: a worker cannot load it, with the reason; or none answered for ``LOAD_TIMEOUT_S``.
+        LoadAbortedError: it is not wanted any more.
         EngineDownError: it is over.
     """
     process = instance.process
@@ -37,6 +44,8 @@ def await_first_answer(
     while time.monotonic() < deadline:
         if has_ended():
             raise EngineDownError(f"TorchServe ended while it loaded version {archive.version}.")
+        if not is_wanted():
+            raise LoadAbortedError(f"Version {archive.version} is not wanted any more.")
         if reason := instance.load_failure(archive, since=since):
             raise ModelLoadError(
                 f"A TorchServe worker could not load the model: {reason} (the whole log: {process.log_path})"

@@ -17,18 +17,19 @@ import lesion_serve
 from lesion_core.errors import LesionError
 from lesion_core.wire import Prediction, to_json
 from lesion_serve.engine.engine import Engine
-from lesion_serve.gateway.asking import Asking, Question
-from lesion_serve.gateway.errors import ForbiddenError, add_error_handlers, as_problem
+from lesion_serve.gateway.asking import Asking
+from lesion_serve.gateway.errors import ForbiddenError, add_error_handlers, as_problem, unexpected_problem
 from lesion_serve.gateway.history import History
 from lesion_serve.gateway.inputs import read_questions
 from lesion_serve.gateway.keys import LOCAL_PRINCIPAL, ApiKeys, Permission, Principal
 from lesion_serve.gateway.messages import Label, Model, Models
 from lesion_serve.gateway.metrics import Metrics
-from lesion_serve.gateway.middleware import Around
+from lesion_serve.gateway.middleware import UPLOAD_S, Around, TooLargeError
 from lesion_serve.gateway.openapi import describe
 from lesion_serve.gateway.problems import Problem, problem_response
 
 JSON = "application/json"
+LONGEST_FEEDBACK_BYTES = 64 * 1024
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -44,6 +45,7 @@ class Gateway:
         keys: who may ask; ``None`` lets everyone who can reach it, for loopback only.
         max_body_bytes: of one request.
         max_images: of one form.
+        upload_s: seconds that a request's body may take.
     """
 
     asking: Asking
@@ -54,6 +56,7 @@ class Gateway:
     keys: ApiKeys | None
     max_body_bytes: int
     max_images: int
+    upload_s: float = UPLOAD_S
 
     def authorise(self, request: Request, permission: Permission) -> Principal:
         """Who asks.
@@ -88,7 +91,13 @@ def create_app(gateway: Gateway) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    app.add_middleware(Around, metrics=gateway.metrics, max_body_bytes=gateway.max_body_bytes)
+    app.add_middleware(
+        Around,
+        metrics=gateway.metrics,
+        max_body_bytes=gateway.max_body_bytes,
+        upload_s=gateway.upload_s,
+        unexpected=unexpected_problem,
+    )
     add_error_handlers(app, gateway.metrics)
     _add_predictions(app, gateway)
     _add_information(app, gateway)
@@ -100,10 +109,17 @@ def _add_predictions(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/v1/predictions")
     async def predict(request: Request) -> Response:
         principal = gateway.authorise(request, Permission.PREDICT)
-        questions = await read_questions(request, request.state.request_id, max_images=gateway.max_images)
+        gateway.asking.require_place(principal)
+        questions = await read_questions(request, max_images=gateway.max_images)
         if not questions.is_form:
-            return Response(to_json(await _ask(gateway, questions.items[0], principal)), media_type=JSON)
-        items = await asyncio.gather(*(_one_of_several(gateway, one, principal) for one in questions.items))
+            prediction = await gateway.asking.ask(questions.items[0], principal)
+            _count(gateway.metrics, prediction)
+            return Response(to_json(prediction), media_type=JSON)
+        answers = await gateway.asking.ask_all(questions.items, principal)
+        items = [
+            _item(gateway.metrics, question.request_id, answer)
+            for question, answer in zip(questions.items, answers, strict=True)
+        ]
         return Response(json.dumps({"items": items}, ensure_ascii=False), media_type=JSON)
 
     @app.get("/v1/predictions/{request_id}")
@@ -114,7 +130,7 @@ def _add_predictions(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/v1/predictions/{request_id}/feedback")
     async def feedback(request_id: str, request: Request) -> Response:
         principal = gateway.authorise(request, Permission.FEEDBACK)
-        body = await request.body()
+        body = await _short_body(request)
         return _json(await asyncio.to_thread(gateway.history.add_feedback, request_id, body, principal), status=201)
 
 
@@ -156,26 +172,33 @@ def _add_information(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/metrics")
     async def scrape(request: Request) -> Response:
         gateway.authorise(request, Permission.METRICS)
+        gateway.metrics.ready_workers.clear()  # of versions that are not loaded any more
         for one in gateway.engine.versions():
             gateway.metrics.ready_workers.labels(version=one.version).set(one.ready)
         return Response(gateway.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-async def _ask(gateway: Gateway, question: Question, principal: Principal) -> Prediction:
-    prediction = await gateway.asking.ask(question, principal)
-    gateway.metrics.predictions.labels(version=prediction.model.version, top=prediction.top.code).inc()
-    return prediction
+def _count(metrics: Metrics, prediction: Prediction) -> None:
+    metrics.predictions.labels(version=prediction.model.version, top=prediction.top.code).inc()
 
 
-async def _one_of_several(gateway: Gateway, question: Question, principal: Principal) -> dict[str, object]:
+def _item(metrics: Metrics, request_id: str, answer: Prediction | LesionError) -> dict[str, object]:
     """One item of a list: its own status, and a prediction or a problem."""
-    try:
-        prediction = await _ask(gateway, question, principal)
-    except LesionError as error:
-        told = as_problem(error)
-        gateway.metrics.refused.labels(code=told.code).inc()
-        return {"status": told.status, "prediction": None, "problem": told.members(question.request_id)}
-    return {"status": 200, "prediction": json.loads(to_json(prediction)), "problem": None}
+    if isinstance(answer, LesionError):
+        told = as_problem(answer)
+        metrics.refused.labels(code=told.code).inc()
+        return {"status": told.status, "prediction": None, "problem": told.members(request_id)}
+    _count(metrics, answer)
+    return {"status": 200, "prediction": json.loads(to_json(answer)), "problem": None}
+
+
+async def _short_body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LONGEST_FEEDBACK_BYTES:
+            raise TooLargeError(LONGEST_FEEDBACK_BYTES)
+    return body
 
 
 def _json(message: object, *, status: int = 200) -> Response:

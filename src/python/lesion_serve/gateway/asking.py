@@ -1,10 +1,12 @@
-"""One image, asked of the engine: admitted, answered by the version whose turn it is, recorded, then returned."""
+"""Images, asked of the engine: admitted, answered by the version whose turn it is, recorded, then returned."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 import attrs
@@ -13,13 +15,17 @@ import structlog
 from lesion_core.errors import LesionError
 from lesion_core.wire import Prediction
 from lesion_serve.deployment import Choice, Deployment, choose_version
-from lesion_serve.engine.engine import Engine, EngineDownError, WorkerDiedError
-from lesion_serve.gateway.admission import Admission
+from lesion_serve.engine.engine import BusyError, Engine, EngineDownError, UnknownVersionError, WorkerDiedError
+from lesion_serve.gateway.admission import Admission, Places
 from lesion_serve.gateway.keys import Principal
 from lesion_serve.gateway.metrics import Metrics
 from lesion_serve.request_headers import HEAT_MAP
 
 SHADOWS_AT_ONCE = 4
+# Threads that wait for the disk; those that wait at the same time are written together.
+RECORDS_AT_ONCE = 16
+# An answer that is there is given so long to be recorded, also where the deadline is near.
+LEAST_RECORD_S = 1.0
 
 log = structlog.get_logger()
 
@@ -30,6 +36,7 @@ class Question:
 
     Attributes:
         request_id: of this image; names it in answer, record and log.
+        is_named: whether the client chose that id, and may have used it before.
         image: bytes of an image file.
         content_type: of ``image``; ``None`` where it is not known.
         headers: further ones for the handler, such as what is known of the patient.
@@ -37,6 +44,7 @@ class Question:
     """
 
     request_id: str
+    is_named: bool = False
     image: bytes
     content_type: str | None
     headers: Mapping[str, str] = attrs.field(factory=dict)
@@ -44,7 +52,15 @@ class Question:
 
 
 class Recorder(Protocol):
-    """Where an answer is recorded."""
+    """Where an answer is recorded. Its methods block."""
+
+    def require_new(self, request_id: str) -> None:
+        """Make sure that nothing was recorded under this id.
+
+        Raises:
+            LesionError: ``duplicate_request``, or the record cannot be read.
+        """
+        ...
 
     def record(self, question: Question, principal: Principal, prediction: Prediction, *, is_shadow: bool) -> None:
         """Keep it; it lasts when this returns.
@@ -58,7 +74,8 @@ class Recorder(Protocol):
 class NotRecordedError(LesionError):
     """There is an answer, but it could not be recorded, so it must not leave.
 
-    ``duplicate_request``: the client has used this id before.
+    Codes: ``not_recorded``: nothing was written; ``record_unknown``: nobody knows whether it was; ``bad_record``: it
+    never can be; ``duplicate_request``: the id was used before.
     """
 
     code = "not_recorded"
@@ -85,7 +102,7 @@ class Asking:
             admission: says which questions are taken on.
             metrics: counts.
             deployment: what is loaded at this moment; ``None`` before the first version is.
-            deadline_s: seconds that one question may take in all.
+            deadline_s: seconds that one question may take in all from its turn on, its record included.
         """
         self._engine = engine
         self._recorder = recorder
@@ -94,6 +111,16 @@ class Asking:
         self._deployment = deployment
         self._deadline_s = deadline_s
         self._shadows: set[asyncio.Task[None]] = set()
+        self._records = ThreadPoolExecutor(RECORDS_AT_ONCE, thread_name_prefix="records")
+        metrics.in_progress.set_function(lambda: admission.taken)
+
+    def require_place(self, principal: Principal) -> None:
+        """Make sure that a question would be taken on now, before its image is read.
+
+        Raises:
+            NotAdmittedError: there is too much to do.
+        """
+        self._admission.require_place(principal.key_id)
 
     async def ask(self, question: Question, principal: Principal) -> Prediction:
         """The recorded answer.
@@ -101,65 +128,117 @@ class Asking:
         Raises:
             NotAdmittedError: there is too much to do.
             EngineError: there is no answer; see its subclasses.
-            NotRecordedError: there is one that could not be recorded.
+            NotRecordedError: there is one that could not be recorded, or the id was used before.
         """
-        choice = self._choose(question.request_id)
-        async with self._admission.place(principal.key_id):
-            prediction = await self._answer(question, choice.answering)
-        await self._record(question, principal, prediction, is_shadow=False)
-        self._ask_shadows(question, principal, choice)
-        return prediction
+        async with self._admission.places(principal.key_id) as places:
+            return await self._ask(question, principal, places)
 
-    async def close(self) -> None:
+    async def ask_all(self, questions: Sequence[Question], principal: Principal) -> list[Prediction | LesionError]:
+        """The recorded answers to the questions of one form, or why there is none, in their order.
+
+        Raises:
+            NotAdmittedError: there is too much to do; none was asked.
+        """
+        async with self._admission.places(principal.key_id, images=len(questions)) as places:
+            asked = (self._ask(one, principal, places) for one in questions)
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, LesionError):
+                raise answer
+        return [answer for answer in answers if isinstance(answer, Prediction | LesionError)]
+
+    async def settle(self) -> None:
         """Wait for the answers of challengers that are still to be recorded."""
         await asyncio.gather(*self._shadows, return_exceptions=True)
 
+    async def close(self) -> None:
+        """Wait for what is still to be recorded, and end the threads that do it."""
+        await self.settle()
+        await asyncio.to_thread(self._records.shutdown)
+
+    async def _ask(self, question: Question, principal: Principal, places: Places) -> Prediction:
+        async with places.turn():
+            deadline = time.monotonic() + self._deadline_s
+            if question.is_named:
+                await self._recorded(question, partial(self._recorder.require_new, question.request_id), deadline)
+            choice, prediction = await self._answer(question, deadline)
+        await self._record(question, principal, prediction, deadline, is_shadow=False)
+        self._ask_shadows(question, principal, choice)
+        return prediction
+
     def _choose(self, request_id: str) -> Choice:
+        return choose_version(self._deployed(), request_id)
+
+    def _deployed(self) -> Deployment:
         if (deployment := self._deployment()) is None:
             raise EngineDownError("No model is loaded yet.")
-        return choose_version(deployment, request_id)
+        return deployment
 
-    async def _answer(self, question: Question, version: str) -> Prediction:
+    async def _answer(self, question: Question, deadline: float) -> tuple[Choice, Prediction]:
+        """Ask the version whose turn it is; where that one cannot answer, the champion of the next moment."""
+        choice = self._choose(question.request_id)
+        try:
+            return choice, await self._ask_version(question, choice.answering, deadline)
+        except (UnknownVersionError, EngineDownError, BusyError) as error:
+            champion = self._deployed().champion.version
+            if champion == choice.answering:
+                raise
+            self._metrics.fallbacks.inc()
+            log.warning(
+                "fell_back", request_id=question.request_id, version=choice.answering, to=champion, reason=error.code
+            )
+            return Choice(answering=champion), await self._ask_version(question, champion, deadline)
+
+    async def _ask_version(self, question: Question, version: str, deadline: float) -> Prediction:
         """Ask; once more where the worker died that had the question, as long as there is time."""
-        deadline = time.monotonic() + self._deadline_s
         started = time.perf_counter()
         try:
-            prediction = await self._ask_once(question, version, self._deadline_s)
+            prediction = await self._ask_once(question, version, deadline)
         except WorkerDiedError:
             self._metrics.retries.inc()
             log.warning("asked_again", request_id=question.request_id, version=version)
-            prediction = await self._ask_once(question, version, max(0.0, deadline - time.monotonic()))
+            prediction = await self._ask_once(question, version, deadline)
         self._metrics.engine_seconds.labels(version=version).observe(time.perf_counter() - started)
         return prediction
 
-    async def _ask_once(self, question: Question, version: str, timeout_s: float) -> Prediction:
+    async def _ask_once(self, question: Question, version: str, deadline: float) -> Prediction:
         return await self._engine.predict(
             question.image,
             request_id=question.request_id,
-            timeout_s=timeout_s,
+            timeout_s=max(0.0, deadline - time.monotonic()),
             content_type=question.content_type,
             version=version,
             headers=question.headers,
         )
 
     async def _record(
-        self, question: Question, principal: Principal, prediction: Prediction, *, is_shadow: bool
+        self, question: Question, principal: Principal, prediction: Prediction, deadline: float, *, is_shadow: bool
     ) -> None:
         started = time.perf_counter()
+        write = partial(self._recorder.record, question, principal, prediction, is_shadow=is_shadow)
         try:
-            await asyncio.to_thread(self._recorder.record, question, principal, prediction, is_shadow=is_shadow)
-        except LesionError as error:
+            await self._recorded(question, write, deadline)
+        except LesionError:
             self._metrics.unrecorded.inc()
-            if error.code == "duplicate_request":
-                raise NotRecordedError(
-                    f"There is a prediction {question.request_id!r} already: get it by GET /v1/predictions/"
-                    f"{question.request_id}, or send another X-Request-ID.",
-                    code=error.code,
-                ) from error
-            raise NotRecordedError(
-                "The answer could not be recorded, so it is withheld. Tell your engineer; asking again is safe."
-            ) from error
+            raise
         self._metrics.record_seconds.observe(time.perf_counter() - started)
+
+    async def _recorded(self, question: Question, work: Callable[[], None], deadline: float) -> None:
+        """Do something with the record in a thread of its own.
+
+        Raises:
+            NotRecordedError: it was not done, or nobody knows in time.
+        """
+        doing = self._records.submit(work)
+        waiting = asyncio.wrap_future(doing)
+        timeout_s = max(LEAST_RECORD_S, deadline - time.monotonic())
+        done, _ = await asyncio.wait({waiting}, timeout=timeout_s)
+        if not done:
+            raise _late(question.request_id, doing)
+        try:
+            waiting.result()
+        except LesionError as error:
+            raise _not_recorded(question.request_id, error) from error
 
     def _ask_shadows(self, question: Question, principal: Principal, choice: Choice) -> None:
         """Never at the cost of a client: left out where there is anything else to do."""
@@ -175,10 +254,51 @@ class Asking:
         try:
             # Nobody sees what a challenger would draw.
             headers = {name: value for name, value in question.headers.items() if name != HEAT_MAP}
-            prediction = await self._answer(attrs.evolve(question, headers=headers), version)
-            await self._record(question, principal, prediction, is_shadow=True)
+            deadline = time.monotonic() + self._deadline_s
+            prediction = await self._ask_version(attrs.evolve(question, headers=headers), version, deadline)
+            await self._record(question, principal, prediction, deadline, is_shadow=True)
         except LesionError as error:
             self._metrics.shadows.labels(outcome="failed").inc()
             log.warning("shadow_failed", request_id=question.request_id, version=version, reason=error.message)
         else:
             self._metrics.shadows.labels(outcome="recorded").inc()
+
+
+def _not_recorded(request_id: str, error: LesionError) -> NotRecordedError:
+    """What a client is told of what the record says."""
+    match error.code:
+        case "duplicate_request":
+            return NotRecordedError(
+                f"The X-Request-ID {request_id!r} was used before. If it was for this image, get the answer by GET "
+                f"/v1/predictions/{request_id}; else send another id.",
+                code=error.code,
+            )
+        case "store_failed" | "store_unreachable":
+            return _unknown(request_id)
+        case "bad_record":
+            return NotRecordedError(
+                "An answer to this request cannot be recorded, now or later, so there is none. Tell your engineer.",
+                code=error.code,
+            )
+        case _:
+            return NotRecordedError(
+                "The answer could not be recorded, so it is withheld. Tell your engineer; asking again is safe."
+            )
+
+
+def _late(request_id: str, doing: Future[None]) -> NotRecordedError:
+    """What a client is told that cannot wait any longer for the record."""
+    if doing.cancel():  # no thread had begun
+        return NotRecordedError(
+            "The record of predictions is too slow, so the answer is withheld. Asking again is safe."
+        )
+    doing.add_done_callback(lambda late: log.warning("recorded_late", request_id=request_id, error=late.exception()))
+    return _unknown(request_id)
+
+
+def _unknown(request_id: str) -> NotRecordedError:
+    return NotRecordedError(
+        "It is not known whether the answer was recorded, so it is withheld. Look it up by GET "
+        f"/v1/predictions/{request_id} before you ask again, with another X-Request-ID.",
+        code="record_unknown",
+    )

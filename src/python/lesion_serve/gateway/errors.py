@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,7 +25,7 @@ from lesion_serve.gateway.asking import NotRecordedError
 from lesion_serve.gateway.inputs import InputError
 from lesion_serve.gateway.keys import AccessError
 from lesion_serve.gateway.metrics import Metrics
-from lesion_serve.gateway.middleware import TooLargeError
+from lesion_serve.gateway.middleware import TooLargeError, UploadTooSlowError
 from lesion_serve.gateway.problems import Problem, problem_response
 from lesion_serve.store import StoreError
 
@@ -48,6 +47,8 @@ def as_problem(error: LesionError) -> Problem:
             return Problem(error.status, error.code, error.message)
         case TooLargeError():
             return Problem(413, error.code, error.message, {"Connection": "close"})
+        case UploadTooSlowError():
+            return Problem(408, error.code, error.message, {"Connection": "close"})
         case ForbiddenError():
             return Problem(403, error.code, error.message)
         case AccessError(code="no_key" | "bad_key"):
@@ -63,6 +64,10 @@ def as_problem(error: LesionError) -> Problem:
             return Problem(503, error.code, _NOT_NOW, {"Retry-After": "1"})
         case NotRecordedError(code="duplicate_request"):
             return Problem(409, error.code, error.message)
+        case NotRecordedError(code="bad_record"):
+            return Problem(500, error.code, error.message)
+        case NotRecordedError(code="record_unknown"):
+            return Problem(503, error.code, error.message)  # no time to come again: it is to be looked up first
         case NotRecordedError():
             return Problem(503, error.code, error.message, {"Retry-After": "5"})
         case StoreError(code="no_prediction"):
@@ -80,8 +85,17 @@ def as_problem(error: LesionError) -> Problem:
 _NOT_NOW = "The model cannot answer at the moment. Try again."
 
 
+def unexpected_problem(error: Exception) -> Problem:
+    """What a client is told of an error that nobody foresaw; the log has its traceback."""
+    log.error("request_failed", kind=type(error).__name__, exc_info=error)
+    return as_problem(LesionError(str(error)))
+
+
 def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
-    """Let every error of ``app`` leave as problem+json, counted and, where it is the server's, logged."""
+    """Let the errors of ``app`` leave as problem+json, counted and, where they are the server's, logged.
+
+    Those that nobody foresaw are ``Around``'s, with ``unexpected_problem``: a handler of theirs runs outside of it.
+    """
 
     def answered_by(make: Callable[[Exception], Problem]) -> Handler:
         async def handle(request: Request, error: Exception) -> Response:
@@ -104,11 +118,5 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
         return Problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
 
-    def of_anything(error: Exception) -> Problem:
-        log.exception("request_failed", kind=type(error).__name__)
-        return as_problem(LesionError(str(error)))
-
     app.add_exception_handler(LesionError, answered_by(of_ours))
     app.add_exception_handler(HTTPException, answered_by(of_http))
-    app.add_exception_handler(RequestValidationError, answered_by(of_anything))
-    app.add_exception_handler(Exception, answered_by(of_anything))

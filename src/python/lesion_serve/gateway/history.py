@@ -10,7 +10,15 @@ from lesion_serve.gateway.inputs import InputError
 from lesion_serve.gateway.keys import Permission, Principal
 from lesion_serve.gateway.messages import Agree, Comment, Feedback, FeedbackBody, Other, Record
 from lesion_serve.gateway.recording import stored_principal
-from lesion_serve.store import FeedbackRecord, PredictionStore, StoredFeedback, StoredPrediction, StoreError, Verdict
+from lesion_serve.store import (
+    FeedbackRecord,
+    PredictionStore,
+    Source,
+    StoredFeedback,
+    StoredPrediction,
+    StoreError,
+    Verdict,
+)
 
 _VERDICTS: dict[type, Verdict] = {Agree: Verdict.AGREE, Other: Verdict.OTHER, Comment: Verdict.COMMENT}
 
@@ -69,6 +77,7 @@ class History:
                 verdict=_VERDICTS[type(said)],
                 diagnosis=diagnosis,
                 comment=said.comment,
+                source=Source.CLINICAL if isinstance(said, Comment) else Source(said.source),
                 at=datetime.now(UTC),
             )
         except StoreError as error:  # text that no database takes
@@ -80,6 +89,7 @@ class History:
             verdict=record.verdict.value,
             diagnosis=record.diagnosis,
             comment=record.comment,
+            source=record.source.value,
         )
 
     def _visible(self, request_id: str, principal: Principal) -> StoredPrediction:
@@ -100,4 +110,5 @@ def _feedback(one: StoredFeedback) -> Feedback:
         verdict=one.verdict.value,
         diagnosis=one.diagnosis,
         comment=one.comment,
+        source=one.source.value,
     )

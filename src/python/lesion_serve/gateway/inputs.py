@@ -18,8 +18,10 @@ from lesion_serve.request_headers import HEAT_MAP, METADATA, RequestHeaderError,
 SUBJECT = "X-Lesion-Subject"
 IMAGE_TYPES = ("application/octet-stream", *MEDIA_TYPES.values())
 FORM = "multipart/form-data"
-# A program's word for "nothing" is no patient: all of its images would be one person's.
-SUBJECT_PATTERN = "^(?!(null|None|undefined|NaN|nan)$)[A-Za-z0-9_.:-]{1,64}$"
+# A program's word for "nothing" is no patient: all of its images would be one person's. Begins as the record wants its
+# ids to begin; the end is one that a line feed does not come before, in the regular expressions of all languages.
+_END = r"(?![\s\S])"
+SUBJECT_PATTERN = f"^(?!(null|None|undefined|NaN|nan){_END})[A-Za-z0-9][A-Za-z0-9_.:-]{{0,63}}{_END}"
 _FIELDS = ("images", "metadata", "heat_map", "subject")
 
 
@@ -50,7 +52,7 @@ class _Told:
     subject: str | None
 
 
-async def read_questions(request: Request, request_id: str, *, max_images: int) -> Questions:
+async def read_questions(request: Request, *, max_images: int) -> Questions:
     """Read a request.
 
     Raises:
@@ -67,7 +69,7 @@ async def read_questions(request: Request, request_id: str, *, max_images: int) 
     if media_type == FORM:
         try:
             async with request.form(max_files=max_images, max_fields=len(_FIELDS), max_part_size=64 * 1024) as form:
-                return Questions(items=await _from_form(form, request_id, told), is_form=True)
+                return Questions(items=await _from_form(form, request, told), is_form=True)
         except HTTPException as error:  # what Starlette makes of a form that it cannot read
             raise InputError(f"The form cannot be read: {error.detail}", code="bad_form") from error
     if media_type not in IMAGE_TYPES:
@@ -81,7 +83,8 @@ async def read_questions(request: Request, request_id: str, *, max_images: int) 
     if (row := _metadata_rows(told.metadata, 1, METADATA)[0]) is not None:
         headers[METADATA] = row
     question = Question(
-        request_id=request_id,
+        request_id=request.state.request_id,
+        is_named=request.state.is_named,
         image=await request.body(),
         content_type=media_type,
         headers=headers,
@@ -90,7 +93,7 @@ async def read_questions(request: Request, request_id: str, *, max_images: int) 
     return Questions(items=(question,), is_form=False)
 
 
-async def _from_form(form: FormData, request_id: str, told: _Told) -> tuple[Question, ...]:
+async def _from_form(form: FormData, request: Request, told: _Told) -> tuple[Question, ...]:
     if unknown := sorted({name for name, _ in form.multi_items()} - set(_FIELDS)):
         raise InputError(f"The form has fields that are not known: {', '.join(unknown)}. Known: {', '.join(_FIELDS)}.")
     images = [item for item in form.getlist("images") if isinstance(item, UploadFile)]
@@ -102,11 +105,13 @@ async def _from_form(form: FormData, request_id: str, told: _Told) -> tuple[Ques
     rows = _metadata_rows(told.metadata, len(images), METADATA)
     if (field := _text(form, "metadata")) is not None:
         rows = _metadata_rows(field, len(images), "The form's field 'metadata'")
+    request_id = request.state.request_id
     return tuple(
         [
             Question(
                 # One id a question: each of them is a record of its own.
                 request_id=f"{request_id}-{number}" if len(images) > 1 else request_id,
+                is_named=request.state.is_named,
                 image=await image.read(),
                 content_type=_image_type(image.content_type),
                 headers=common if row is None else {**common, METADATA: row},
@@ -156,8 +161,8 @@ def _heat_map_header(wish: str | None) -> dict[str, str]:
 def _checked_subject(text: str | None) -> str | None:
     if text is not None and not re.search(SUBJECT_PATTERN, text):
         raise InputError(
-            "A subject is your own pseudonym for the patient: 1 to 64 letters, digits and '_.:-'. Never a name or a "
-            "date of birth."
+            "A subject is your own pseudonym for the patient: 1 to 64 letters, digits and '_.:-', with a letter or "
+            "digit first. Never a name or a date of birth."
         )
     return text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import attrs
 import msgspec
@@ -74,15 +74,17 @@ class Status:
 
 
 class Agree(msgspec.Struct, tag_field="verdict", tag="agree", forbid_unknown_fields=True, kw_only=True):
-    """The most probable diagnosis is right."""
+    """The most probable diagnosis is right. ``source`` says how that is known."""
 
+    source: Literal["clinical", "histology"] = "clinical"
     comment: Annotated[str, msgspec.Meta(max_length=LONGEST_COMMENT)] | None = None
 
 
 class Other(msgspec.Struct, tag_field="verdict", tag="other", forbid_unknown_fields=True, kw_only=True):
-    """It is another one: ``diagnosis`` is a code of the answer's classes."""
+    """It is another one: ``diagnosis`` is a code of the answer's classes. ``source`` says how it is known."""
 
     diagnosis: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_CODE)]
+    source: Literal["clinical", "histology"] = "clinical"
     comment: Annotated[str, msgspec.Meta(max_length=LONGEST_COMMENT)] | None = None
 
 
@@ -104,6 +106,7 @@ class Feedback:
     verdict: str
     diagnosis: str | None
     comment: str | None
+    source: str
 
 
 @attrs.frozen(kw_only=True)

@@ -39,6 +39,9 @@ class Metrics:
             "lesion_unrecorded", "Answers that were withheld, since they could not be recorded.", registry=registry
         )
         self.retries = Counter("lesion_retries", "Questions asked again after a worker died.", registry=registry)
+        self.fallbacks = Counter(
+            "lesion_fallbacks", "Questions that the champion answered for a version that could not.", registry=registry
+        )
         self.shadows = Counter("lesion_shadows", "Challengers asked in the shadow.", ["outcome"], registry=registry)
         self.in_progress = Gauge("lesion_in_progress", "Images that are answered or wait.", registry=registry)
         self.ready_workers = Gauge("lesion_ready_workers", "Workers ready, by version.", ["version"], registry=registry)

@@ -45,7 +45,7 @@ _FEEDBACK_EXAMPLES = {
     "agree": {"summary": "The answer is right", "value": {"verdict": "agree"}},
     "other": {
         "summary": "Histology found another diagnosis",
-        "value": {"verdict": "other", "diagnosis": "BCC", "comment": "Excised, histology of 12 November"},
+        "value": {"verdict": "other", "diagnosis": "BCC", "source": "histology", "comment": "Excised on 12 November"},
     },
 }
 _FEEDBACK = (Agree, Other, Comment)
@@ -99,7 +99,9 @@ def _document(app: FastAPI, *, needs_key: bool, max_images: int) -> dict[str, An
 
 def _predict(max_images: int) -> dict[str, Any]:
     operation = _operation(
-        "Classify one image, or several", Prediction, problems=(400, 401, 403, 409, 413, 415, 422, 429, 502, 503, 504)
+        "Classify one image, or several",
+        Prediction,
+        problems=(400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504),
     )
     answers = operation["responses"]["200"]["content"][JSON]
     answers["schema"] = {"anyOf": [_ref(Prediction), _ref(Items)]}
@@ -140,7 +142,7 @@ def _feedback() -> dict[str, Any]:
         _operation(
             "Say what you think of an answer",
             Feedback,
-            problems=(400, 401, 403, 404, 413, 422, 503),
+            problems=(400, 401, 403, 404, 408, 413, 422, 503),
             status=201,
         )
     )

@@ -17,6 +17,14 @@ class StoreRecorder:
     def __init__(self, store: PredictionStore) -> None:
         self._store = store
 
+    def require_new(self, request_id: str) -> None:
+        """Make sure that no answer was recorded under this id.
+
+        Raises:
+            StoreError: ``duplicate_request``, or the store cannot be read.
+        """
+        self._store.require_new(request_id)
+
     def record(self, question: Question, principal: Principal, prediction: Prediction, *, is_shadow: bool) -> None:
         """Keep it; it is on the disk when this returns. File names are not kept: they often name a person.
 

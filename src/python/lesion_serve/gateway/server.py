@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import socket
@@ -31,6 +32,8 @@ from lesion_serve.gateway.settings import GatewaySettings
 from lesion_serve.store import ImageKey, ImageStore, PredictionStore
 
 GRACE_S = 30
+ON_ITS_WAY_S = 0.3
+BACKLOG = 2048
 
 log = structlog.get_logger()
 
@@ -99,13 +102,12 @@ def run_gateway(
             max_images=settings.max_images,
         )
     )
-    local = Endpoint(url=f"{settings.url}/v1/predictions", token=token)
-    _Server(_config(app, settings), lambda: on_ready(local)).run(sockets=[listening])
+    _Server(_config(app, settings), lambda: on_ready(settings.local_endpoint(token))).run(sockets=[listening])
 
 
 @contextlib.contextmanager
 def listen(settings: GatewaySettings) -> Iterator[socket.socket]:
-    """Take the port, so that no other program has it while the model is loaded.
+    """Take the port, so that no other program has it while the model is loaded; who connects meanwhile waits.
 
     Raises:
         PortUnavailableError: another program has it, or the address is not one of this machine.
@@ -115,6 +117,7 @@ def listen(settings: GatewaySettings) -> Iterator[socket.socket]:
         taken = socket.socket(family, socket.SOCK_STREAM)
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind((settings.host, settings.port))
+        taken.listen(BACKLOG)  # one that is only bound can be taken by another
     except OSError as error:
         raise PortUnavailableError(
             f"The gateway cannot listen on {settings.host}, port {settings.port}: {error}. Choose another with --port "
@@ -150,6 +153,13 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_listening()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """First take no new connections; a connection whose request is on its way is answered, not cut."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(ON_ITS_WAY_S)
+        await super().shutdown(sockets)
 
 
 def _config(app: FastAPI, settings: GatewaySettings) -> uvicorn.Config:

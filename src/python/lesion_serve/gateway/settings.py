@@ -9,8 +9,11 @@ import attrs
 
 from lesion_core.errors import LesionError
 from lesion_core.imaging import DEFAULT_LIMITS
-from lesion_core.workspace import GATEWAY_PORT, Workspace
+from lesion_core.workspace import GATEWAY_PORT, Endpoint, Workspace
+from lesion_serve.gateway.certificate import check_certificate, expected_name
 from lesion_serve.store import default_anchors, default_url
+
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is bound is the operator's choice
 
 
 class GatewaySettingsError(LesionError):
@@ -34,10 +37,11 @@ class GatewaySettings:
         image_folder, image_key: where images are kept, encrypted, and the key file; both, or none to keep no image.
         max_images: of one request.
         max_request_mib: of one request.
-        deadline_s: that an answer may take.
+        deadline_s: that the answer for one image may take, its record included.
         longest_wait_s: that a request may wait for those before it; the others are refused.
     Raises:
         GatewaySettingsError: two of them do not go together.
+        CertificateError: the certificate cannot be used.
     """
 
     host: str = "127.0.0.1"
@@ -61,6 +65,8 @@ class GatewaySettings:
         for path in (self.certificate, self.private_key):
             if path is not None and not path.is_file():
                 raise GatewaySettingsError(f"{path} does not exist; give a PEM file.")
+        if self.certificate is not None and self.private_key is not None:
+            check_certificate(self.certificate, self.private_key)
         if (self.image_folder is None) != (self.image_key is None):
             raise GatewaySettingsError(
                 "Keeping images needs both --keep-images and --image-key: 'lesion-serve audit new-key FILE' makes one."
@@ -86,10 +92,25 @@ class GatewaySettings:
         return cls(**told)  # type: ignore[arg-type]
 
     @property
+    def local_host(self) -> str:
+        """Where programs on this machine reach it: loopback, where it listens on every address."""
+        return _LOOPBACK.get(self.host, self.host)
+
+    @property
     def url(self) -> str:
-        """Where clients reach it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """Where programs on this machine reach it."""
+        host = f"[{self.local_host}]" if ":" in self.local_host else self.local_host
         return f"{'https' if self.certificate else 'http'}://{host}:{self.port}"
+
+    def local_endpoint(self, token: str) -> Endpoint:
+        """What programs on this machine need to ask, with the certificate that they trust."""
+        certificate = self.certificate
+        return Endpoint(
+            url=f"{self.url}/v1/predictions",
+            token=token,
+            certificate=None if certificate is None else str(certificate.absolute()),
+            server_name=None if certificate is None else expected_name(certificate, self.local_host),
+        )
 
 
 def keys_file(workspace: Workspace) -> Path:

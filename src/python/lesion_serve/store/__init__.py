@@ -4,8 +4,8 @@ A record is on the disk before its answer leaves. The log is only appended to, a
 one before (``chain``), so that an altered, lost or moved record is found (``audit``). What is personal – the subject,
 the fingerprint of the image, a file name, a comment, the key of a kept image – lies outside of the hashed content,
 which holds a salted commitment to it; erasing it leaves the chain whole, and is an event of the chain itself
-(``erasure``). The head of the chain is noted in a second place (``anchors``). Images are not kept unless switched on
-(``images``).
+(``erasure``). What monitoring compares of an image lies beside the chain, and goes with it. The head of the chain is
+noted in a second place (``anchors``). Images are not kept unless switched on (``images``).
 
 What this finds: anything that is changed, removed, inserted or moved in the database by whoever does not also rewrite
 all that follows; a database that was cut short, exchanged or brought back from an older copy, and a log that was
@@ -26,15 +26,18 @@ from lesion_serve.store.database import Database
 from lesion_serve.store.erasure import Erasure
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.images import ImageKey, ImageStore, create_key
+from lesion_serve.store.listing import Search
 from lesion_serve.store.prediction_store import PredictionStore, default_anchors, default_url
 from lesion_serve.store.reading import Window
 from lesion_serve.store.records import (
     LONGEST_COMMENT,
+    AlertRecord,
     FeedbackRecord,
     PredictionRecord,
     Principal,
     Receipt,
     Role,
+    Source,
     StoredFeedback,
     StoredPrediction,
     Verdict,
@@ -42,6 +45,7 @@ from lesion_serve.store.records import (
 
 __all__ = [
     "LONGEST_COMMENT",
+    "AlertRecord",
     "AnchorFile",
     "Database",
     "Erasure",
@@ -54,6 +58,8 @@ __all__ = [
     "Principal",
     "Receipt",
     "Role",
+    "Search",
+    "Source",
     "StoreError",
     "StoredFeedback",
     "StoredPrediction",

@@ -18,7 +18,7 @@ from lesion_serve.store.chain import START, Entry, columns_of, event_digest
 from lesion_serve.store.database import Database
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.records import Kind, Receipt, Role
-from lesion_serve.store.tables import event, fact
+from lesion_serve.store.tables import event, fact, feature
 
 LARGEST_GROUP = 64
 
@@ -48,28 +48,38 @@ class Chain:
         )
         if facts:
             self.connection.execute(fact.insert(), [{**row, "position": position} for row in facts])
+        if entry.features is not None:
+            self.connection.execute(feature.insert(), {"position": position, "value": entry.features})
         self.head = Receipt(position=position, digest=digest)
         return self.head
 
     def _check(self, entry: Entry) -> None:
-        if entry.kind not in (Kind.PREDICTION, Kind.FEEDBACK):
-            return
-        is_feedback = entry.kind is Kind.FEEDBACK
-        role = Role.ANSWERED.value if is_feedback else entry.role
-        known = self.connection.scalar(
-            sa.select(event.c.position).where(
-                event.c.request_id == entry.request_id,
-                event.c.kind == Kind.PREDICTION.value,
-                event.c.role == role,
-            )
-        )
-        if is_feedback and known is None:
+        if entry.kind is Kind.PREDICTION:
+            require_new(self.connection, entry.request_id, entry.role)
+        if entry.kind is Kind.FEEDBACK and not _is_known(self.connection, entry.request_id, Role.ANSWERED.value):
             raise StoreError(f"There is no prediction {entry.request_id!r} to give feedback on.", code="no_prediction")
-        if not is_feedback and known is not None:
-            raise StoreError(
-                f"Request {entry.request_id!r} has a prediction ({role}) already. Give each request an id of its own.",
-                code="duplicate_request",
-            )
+
+
+def require_new(connection: sa.Connection, request_id: str | None, role: str | None) -> None:
+    """Make sure that there is no prediction under this id.
+
+    Raises:
+        StoreError: ``duplicate_request``.
+    """
+    if _is_known(connection, request_id, role):
+        raise StoreError(
+            f"Request {request_id!r} has a prediction ({role}) already. Give each request an id of its own.",
+            code="duplicate_request",
+        )
+
+
+def _is_known(connection: sa.Connection, request_id: str | None, role: str | None) -> bool:
+    found = connection.scalar(
+        sa.select(event.c.position).where(
+            event.c.request_id == request_id, event.c.kind == Kind.PREDICTION.value, event.c.role == role
+        )
+    )
+    return found is not None
 
 
 def read_head(connection: sa.Connection) -> Receipt | None:

@@ -28,7 +28,7 @@ from typing import Any
 
 import attrs
 
-from lesion_serve.store.records import FeedbackRecord, Kind, PredictionRecord
+from lesion_serve.store.records import AlertRecord, FeedbackRecord, Kind, PredictionRecord
 
 START = "0" * 64
 HASHED = ("at", "kind", "request_id", "role", "model_name", "model_version", "content")
@@ -42,6 +42,7 @@ class Entry:
     Attributes:
         content: what is hashed beside the columns; values that JSON has.
         facts: personal facts by name; hashed as commitments only, with the salts of ``salted``.
+        features: what monitoring keeps beside the log; not hashed at all.
     """
 
     at: datetime
@@ -52,6 +53,7 @@ class Entry:
     model_version: str | None = None
     content: Mapping[str, Any]
     facts: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    features: str | None = attrs.field(default=None, repr=False)
 
 
 def event_digest(previous: str, event: Mapping[str, Any]) -> str:
@@ -119,6 +121,7 @@ def prediction_entry(record: PredictionRecord, image: str | None = None) -> Entr
             "answer": json.loads(record.answer),
         },
         facts={name: value for name, value in facts.items() if value is not None},
+        features=record.features,
     )
 
 
@@ -132,6 +135,13 @@ def feedback_entry(record: FeedbackRecord) -> Entry:
             "principal": attrs.asdict(record.principal),
             "verdict": record.verdict.value,
             "diagnosis": record.diagnosis,
+            "source": record.source.value,
         },
         facts={"comment": record.comment} if record.comment else {},
     )
+
+
+def alert_entry(record: AlertRecord) -> Entry:
+    """The event of an alert."""
+    content = attrs.asdict(record, filter=attrs.filters.exclude("at"))
+    return Entry(at=record.at, kind=Kind.ALERT, content=content)

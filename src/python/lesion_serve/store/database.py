@@ -19,8 +19,8 @@ from filelock import FileLock, Timeout
 from lesion_serve.store.errors import StoreError, hidden, named_errors
 from lesion_serve.store.tables import GUARDS
 
-HEAD_REVISION = "0002"
-REVISIONS = ("0001", HEAD_REVISION)
+HEAD_REVISION = "0003"
+REVISIONS = ("0001", "0002", HEAD_REVISION)
 WAIT_S = 30.0
 # Any two numbers that other programs on the same PostgreSQL do not use.
 _APPEND_LOCK, _TABLES_LOCK = 0x6C6573696F6E01, 0x6C6573696F6E02

@@ -19,7 +19,7 @@ from lesion_serve.store.database import Database
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.images import ImageStore, file_of
 from lesion_serve.store.records import Kind, Principal
-from lesion_serve.store.tables import erased, event, fact
+from lesion_serve.store.tables import erased, event, fact, feature
 
 _GROUP = 200
 
@@ -37,7 +37,7 @@ class Erasure:
 def erase_subject(
     database: Database, appender: Appender, images: ImageStore | None, subject: str, principal: Principal, reason: str
 ) -> Erasure:
-    """Forget a person: the subject, the image and its fingerprint, the file name, comments on the answers.
+    """Forget a person: the subject, the image, its fingerprint and features, the file name, comments on the answers.
 
     What stays: that somebody asked at that time, and the answer.
 
@@ -64,7 +64,7 @@ def erase_subject(
 def erase_old_images(
     database: Database, appender: Appender, images: ImageStore, older_than_days: float, principal: Principal
 ) -> Erasure:
-    """Forget the images of predictions that were asked longer ago than so many days, and nothing else of them."""
+    """Forget the images of predictions that were asked longer ago than so many days, and their features."""
     before = stamp(datetime.now(UTC) - timedelta(days=older_than_days))
 
     def choose(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
@@ -73,6 +73,20 @@ def erase_old_images(
 
     content = {"principal": attrs.asdict(principal), "before": before, "older_than_days": older_than_days}
     return _erase(database, appender, images, Kind.RETENTION, content, choose)
+
+
+def erase_old_features(database: Database, appender: Appender, older_than_days: float) -> int:
+    """Forget what monitoring keeps of images that were sent longer ago than so many days; returns of how many.
+
+    The chain never knew of it, so it does not say that it is gone.
+    """
+    before = stamp(datetime.now(UTC) - timedelta(days=older_than_days))
+    old = sa.select(event.c.position).where(event.c.kind == Kind.PREDICTION.value, event.c.at < before)
+    with appender.writing() as chain:
+        count = chain.connection.execute(feature.delete().where(feature.c.position.in_(old))).rowcount
+    if count:
+        database.scrub()
+    return count
 
 
 def _erase(
@@ -119,6 +133,8 @@ def _forget(chain: Chain, kind: Kind, content: Mapping[str, Any], facts: list[tu
         fact.delete().where(fact.c.position == sa.bindparam("at_position"), fact.c.name == sa.bindparam("of_name")),
         [{"at_position": position, "of_name": name} for position, name in facts],
     )
+    forgotten = {position for position, _ in facts}
+    chain.connection.execute(feature.delete().where(feature.c.position.in_(forgotten)))
 
 
 def _known_files(database: Database) -> set[str]:

@@ -11,17 +11,20 @@ from types import TracebackType
 import structlog
 from filelock import FileLock, Timeout
 
+from lesion_core.service import Page
 from lesion_core.workspace import Workspace
 from lesion_serve.store.anchors import EVERY_RECORDS, EVERY_S, AnchorFile, Anchoring
-from lesion_serve.store.appending import Appender
+from lesion_serve.store.appending import Appender, require_new
 from lesion_serve.store.audit import check_last_anchor
-from lesion_serve.store.chain import Entry, feedback_entry, prediction_entry
+from lesion_serve.store.chain import Entry, alert_entry, feedback_entry, prediction_entry
 from lesion_serve.store.database import WAIT_S, Database
-from lesion_serve.store.erasure import Erasure, erase_old_images, erase_subject
+from lesion_serve.store.erasure import Erasure, erase_old_features, erase_old_images, erase_subject
 from lesion_serve.store.errors import StoreError, named_errors
 from lesion_serve.store.images import ImageStore, file_of
-from lesion_serve.store.reading import Window, facts_of, find_prediction, read_feedback, read_predictions
+from lesion_serve.store.listing import Search, list_predictions
+from lesion_serve.store.reading import Window, facts_of, find_prediction, read_alerts, read_feedback, read_predictions
 from lesion_serve.store.records import (
+    AlertRecord,
     FeedbackRecord,
     Kind,
     PredictionRecord,
@@ -128,6 +131,14 @@ class PredictionStore:
         """
         return self._append(feedback_entry(record))
 
+    def append_alert(self, record: AlertRecord) -> Receipt:
+        """Write down that a rule of monitoring fires, or has ceased to; it is on the disk when this returns.
+
+        Raises:
+            StoreError: ``store_full`` …
+        """
+        return self._append(alert_entry(record))
+
     def prediction(self, request_id: str, role: Role = Role.ANSWERED) -> StoredPrediction:
         """Look one up, with its feedback.
 
@@ -136,14 +147,36 @@ class PredictionStore:
         """
         return find_prediction(self.database, request_id, role)
 
+    def require_new(self, request_id: str) -> None:
+        """Make sure that this id has no answer yet; ``append`` does so again, alone with the log.
+
+        Raises:
+            StoreError: ``duplicate_request``.
+        """
+        with self.database.reading() as connection:
+            require_new(connection, request_id, Role.ANSWERED.value)
+
     def predictions(self, window: Window | None = None) -> Iterator[StoredPrediction]:
         """All predictions of a window, with their feedback, oldest first; memory holds a page of them."""
         return read_predictions(self.database, window or Window())
+
+    def list(self, search: Search) -> Page:
+        """One page of predictions that were given, newest first.
+
+        Raises:
+            StoreError: ``bad_cursor``.
+        """
+        return list_predictions(self.database, search)
 
     def feedback(self, window: Window | None = None) -> Iterator[StoredFeedback]:
         """All feedback that was given in a window (its times count, models and role do not), oldest first."""
         window = window or Window()
         return read_feedback(self.database, Window(since=window.since, until=window.until))
+
+    def alerts(self, window: Window | None = None) -> Iterator[AlertRecord]:
+        """All alerts of a window (its times count, models and role do not), oldest first."""
+        window = window or Window()
+        return read_alerts(self.database, Window(since=window.since, until=window.until))
 
     def image(self, request_id: str, role: Role = Role.ANSWERED) -> bytes:
         """The kept image of a prediction.
@@ -184,6 +217,10 @@ class PredictionStore:
             return erase_old_images(self.database, self._appender, self.images, older_than_days, principal)
         finally:
             self._anchoring.note()
+
+    def erase_old_features(self, *, older_than_days: float) -> int:
+        """Forget what monitoring keeps of images that are too old; returns of how many."""
+        return erase_old_features(self.database, self._appender, older_than_days)
 
     def close(self) -> None:
         """Note the last head, and end. What comes later is refused.

@@ -15,9 +15,11 @@ from lesion_serve.store.chain import stamp
 from lesion_serve.store.database import Database
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.records import (
+    AlertRecord,
     Kind,
     Principal,
     Role,
+    Source,
     StoredFeedback,
     StoredPrediction,
     Verdict,
@@ -77,11 +79,25 @@ def read_feedback(database: Database, window: Window) -> Iterator[StoredFeedback
     return _read(database, Kind.FEEDBACK, window, _feedback)
 
 
+def read_alerts(database: Database, window: Window) -> Iterator[AlertRecord]:
+    """All alerts of a window, oldest first."""
+    return _read(database, Kind.ALERT, window, _alerts)
+
+
 def facts_of(connection: sa.Connection, positions: Iterable[int]) -> dict[int, dict[str, str]]:
     """The personal facts of events that are still there, by position and name."""
     found: dict[int, dict[str, str]] = {}
     for row in connection.execute(sa.select(fact).where(fact.c.position.in_(list(positions)))):
         found.setdefault(row.position, {})[row.name] = row.value
+    return found
+
+
+def feedback_on(connection: sa.Connection, request_ids: Iterable[str]) -> dict[str, list[StoredFeedback]]:
+    """The feedback on some predictions, oldest first, by their ids; without those that have none."""
+    about = sa.select(event).where(event.c.request_id.in_(list(request_ids)), event.c.kind == Kind.FEEDBACK.value)
+    found: dict[str, list[StoredFeedback]] = {}
+    for said in _feedback(connection, connection.execute(about.order_by(event.c.position)).mappings().all()):
+        found.setdefault(said.request_id, []).append(said)
     return found
 
 
@@ -108,12 +124,7 @@ def _predictions(connection: sa.Connection, rows: Sequence[_Row]) -> list[Stored
     facts, gone = facts_of(connection, positions), dict[int, list[str]]()
     for line in connection.execute(sa.select(erased).where(erased.c.position.in_(positions))):
         gone.setdefault(line.position, []).append(line.name)
-    about = sa.select(event).where(
-        event.c.request_id.in_([row["request_id"] for row in rows]), event.c.kind == Kind.FEEDBACK.value
-    )
-    feedback: dict[str, list[StoredFeedback]] = {}
-    for said in _feedback(connection, connection.execute(about.order_by(event.c.position)).mappings().all()):
-        feedback.setdefault(said.request_id, []).append(said)
+    feedback = feedback_on(connection, [row["request_id"] for row in rows])
     return [_prediction(row, facts.get(row["position"], {}), gone.get(row["position"], []), feedback) for row in rows]
 
 
@@ -160,7 +171,12 @@ def _feedback(connection: sa.Connection, rows: Sequence[_Row]) -> list[StoredFee
             verdict=Verdict(content["verdict"]),
             diagnosis=content["diagnosis"],
             comment=facts.get(row["position"], {}).get("comment"),
+            source=Source(content.get("source", Source.CLINICAL.value)),  # older records do not say
         )
         for row in rows
         for content in [json.loads(row["content"])]
     ]
+
+
+def _alerts(connection: sa.Connection, rows: Sequence[_Row]) -> list[AlertRecord]:
+    return [AlertRecord(at=datetime.fromisoformat(row["at"]), **json.loads(row["content"])) for row in rows]

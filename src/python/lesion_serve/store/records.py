@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from lesion_core.wire import ModelIdentity, Prediction, from_json, to_json
+from lesion_core.wire import DescribedPrediction, ModelIdentity, Prediction, features_to_json, from_json, to_json
 from lesion_serve.store.errors import StoreError
 
 LONGEST_COMMENT = 4000
@@ -33,6 +33,13 @@ class Verdict(StrEnum):
     COMMENT = "comment"  # words only
 
 
+class Source(StrEnum):
+    """How a clinician's diagnosis is known."""
+
+    CLINICAL = "clinical"
+    HISTOLOGY = "histology"  # the pathologist has looked
+
+
 class Kind(StrEnum):
     """What an event of the log is."""
 
@@ -41,6 +48,7 @@ class Kind(StrEnum):
     FEEDBACK = "feedback"
     ERASURE = "erasure"
     RETENTION = "retention"
+    ALERT = "alert"  # monitoring fired a rule, or a rule ceased to
 
 
 def _identifier(instance: Any, attribute: attrs.Attribute[Any], value: str) -> None:
@@ -111,11 +119,12 @@ class PredictionRecord:
         model: which model answered.
         image_sha256: of the bytes that were sent, 64 hexadecimal digits. Erasable.
         image_bytes: how many bytes were sent.
-        answer: the wire message without a heat map, as JSON text of ``lesion_core.wire.to_json``.
+        answer: the wire message without heat map and features, as JSON text of ``lesion_core.wire.to_json``.
         role: whether the answer left.
         subject: a pseudonym that the caller gave for the person on the image. Erasable.
         file_name: of the image; ``None`` unless the operator wants it, since it may name a person. Erasable.
         timings_ms: where the time went, in milliseconds.
+        features: what monitoring compares, as JSON of the wire's ``Features``. Kept beside the log; erasable.
     """
 
     request_id: str = attrs.field(validator=_identifier)
@@ -129,13 +138,18 @@ class PredictionRecord:
     subject: str | None = attrs.field(default=None, validator=_optional(_identifier), repr=False)
     file_name: str | None = attrs.field(default=None, validator=_optional(_text), repr=False)
     timings_ms: dict[str, float] = attrs.field(factory=dict)
+    features: str | None = attrs.field(default=None, validator=_optional(_object), repr=False)
 
     @classmethod
     def of(cls, prediction: Prediction, **more: Any) -> PredictionRecord:
         """A record of an answer; ``more`` are the attributes that the answer does not have.
 
-        Its heat map is left out: it shows the patient's skin, and what is in the chain cannot be erased.
+        Its heat map is left out: it shows the patient's skin, and what is in the chain cannot be erased. So are its
+        features, which are kept beside the chain.
         """
+        if isinstance(prediction, DescribedPrediction):
+            more = {"features": features_to_json(prediction.features), **more}
+            prediction = prediction.undescribed
         answer = to_json(attrs.evolve(prediction, heat_map=None))
         return cls(request_id=prediction.request_id, model=prediction.model, answer=answer, **more)
 
@@ -159,6 +173,7 @@ class FeedbackRecord:
         verdict: see ``Verdict``.
         diagnosis: the code of the other diagnosis; with ``OTHER`` only.
         comment: in words, at most 4000 characters. Erasable, since people write names into such fields.
+        source: how the diagnosis is known, of ``AGREE`` and ``OTHER``.
         at: UTC with microseconds.
     """
 
@@ -167,6 +182,7 @@ class FeedbackRecord:
     verdict: Verdict
     diagnosis: str | None = attrs.field(default=None, validator=_optional(_identifier))
     comment: str | None = attrs.field(default=None, validator=_optional(_text), repr=False)
+    source: Source = Source.CLINICAL
     at: datetime = attrs.field(factory=lambda: datetime.now(UTC), converter=_utc)
 
     def __attrs_post_init__(self) -> None:
@@ -178,6 +194,27 @@ class FeedbackRecord:
             )
         if self.verdict is Verdict.COMMENT and not self.comment:
             raise StoreError("The verdict 'comment' needs a comment.", code="bad_record")
+
+
+@attrs.frozen(kw_only=True)
+class AlertRecord:
+    """A rule of monitoring that fires, or has ceased to.
+
+    Attributes:
+        name: of the rule.
+        state: ``firing`` or ``resolved``.
+        severity: ``warning`` or ``page``.
+        value: that the rule read; ``None`` where there was nothing to read.
+        message: for people. Stays in the log for good, so it names no person.
+        at: UTC with microseconds.
+    """
+
+    name: str = attrs.field(validator=_identifier)
+    state: str = attrs.field(validator=attrs.validators.in_(("firing", "resolved")))
+    severity: str = attrs.field(validator=attrs.validators.in_(("warning", "page")))
+    value: float | None
+    message: str = attrs.field(validator=_text)
+    at: datetime = attrs.field(factory=lambda: datetime.now(UTC), converter=_utc)
 
 
 @attrs.frozen(kw_only=True)
@@ -199,6 +236,7 @@ class StoredFeedback:
     verdict: Verdict
     diagnosis: str | None
     comment: str | None = attrs.field(repr=False)
+    source: Source
 
 
 @attrs.frozen(kw_only=True)

@@ -2,7 +2,8 @@
 
 ``event`` is the log: only ever appended to. ``fact`` holds what may be erased, a row for each personal fact of an
 event; it is never altered, and deleted from only what ``erased`` names. ``erased`` repeats, row by row, what the
-chain's own erasure events say, so that a trigger can look it up."""
+chain's own erasure events say, so that a trigger can look it up. ``feature`` is what monitoring keeps of an image, as
+JSON of the wire's ``Features``: no part of the chain, and free to be deleted."""
 
 from __future__ import annotations
 
@@ -37,6 +38,12 @@ erased = sa.Table(
     sa.Column("position", sa.ForeignKey("event.position"), primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("by_position", sa.ForeignKey("event.position"), nullable=False),
+)
+feature = sa.Table(
+    "feature",
+    metadata,
+    sa.Column("position", sa.ForeignKey("event.position"), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
 )
 GUARDS = {
     dialect: {f"{table}_no_{verb}" for table in ("event", "fact", "erased") for verb in ("update", "delete", extra)}

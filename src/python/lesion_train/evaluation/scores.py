@@ -69,6 +69,14 @@ def reliability(part: AnsweredPart, temperature: float) -> Reliability:
         ece=draw.interval(
             partial(weighted.calibration_gap, probability=confidence, is_true=is_right, bins=RELIABILITY_BINS)
         ),
+        classwise_ece=draw.interval(
+            partial(
+                weighted.classwise_calibration_gap,
+                probabilities=probabilities,
+                labels=known.labels,
+                bins=RELIABILITY_BINS,
+            )
+        ),
         log_loss=draw.interval(partial(weighted.mean, values=log_loss)),
         brier=draw.interval(partial(weighted.mean, values=brier)),
         bins=reliability_table(confidence, is_right, bins=RELIABILITY_BINS),

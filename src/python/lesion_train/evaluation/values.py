@@ -78,13 +78,18 @@ class Headline:
 
 @attrs.frozen(kw_only=True)
 class Reliability:
-    """Whether probabilities come true, at one temperature. ``log_loss`` and ``brier`` are means over the images."""
+    """Whether probabilities come true, at one temperature.
+
+    ``ece`` looks at the largest probability of each image, ``classwise_ece`` at the probability of every class;
+    ``log_loss`` and ``brier`` are means over the images.
+    """
 
     temperature: float
     ece: Interval | None
     log_loss: Interval | None
     brier: Interval | None
     bins: tuple[ReliabilityBin, ...]
+    classwise_ece: Interval | None = None  # of evaluations that were written before it was measured
 
 
 @attrs.frozen(kw_only=True)

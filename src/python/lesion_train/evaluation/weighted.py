@@ -98,6 +98,18 @@ def calibration_gap(
     return _ratio(np.abs(weights @ excess).sum(axis=1), weights.sum(axis=1))
 
 
+def classwise_calibration_gap(
+    weights: Weights, probabilities: NDArray[np.floating], labels: NDArray[np.integer], *, bins: int = 15
+) -> PerResample:
+    """Mean over the K classes of the gap between the probability of the class and its frequency: float64 ``(R,)``.
+
+    Source: Kull et al. 2019, "Beyond temperature scaling", eq. 3.
+    """
+    classes = range(probabilities.shape[1])
+    gaps = [calibration_gap(weights, probabilities[:, label], labels == label, bins=bins) for label in classes]
+    return np.asarray(np.mean(gaps, axis=0))
+
+
 def _by_descending_score(
     weights: Weights, scores: NDArray[np.floating], is_positive: _Bools
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
