@@ -116,6 +116,7 @@ class FakeService:
         self.status = 200
         self.body: bytes | str = to_json(make_prediction())
         self.hang = self.refuses = self.is_old = False
+        self.first: list[str] = []  # answers for the next images, before ``body``
         self.requests: list[bytes] = []
         self.headers: dict[str, str] = {}
         self.caller = make_caller()
@@ -187,6 +188,8 @@ class FakeService:
         if headers.get("Authorization") != f"Bearer {TOKEN}":
             message = "Token Authorization failed. Token either incorrect, expired, or not provided correctly"
             return 400, json.dumps({"code": 400, "type": "InvalidKeyException", "message": message}).encode()
+        if is_image and self.first:
+            return 200, self.first.pop(0).encode()
         if is_image:
             return self.status, self.body.encode() if isinstance(self.body, str) else self.body
         if self.is_old:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from lesion_core.monitoring import Check, Day, MonitoringReport
 from lesion_ui.history_view import diagnosis_name
 from lesion_ui.texts import Texts
-from lesion_ui.wording import time_text
+from lesion_ui.wording import markdown_text, time_text
 
 Row = dict[str, str]
 
@@ -43,6 +43,18 @@ def verdict(check: Check, texts: Texts) -> str:
     if check.value is None or check.threshold is None:
         return texts("monitor.unsaid")
     return texts("monitor.alarm" if check.is_alarm else "monitor.fine")
+
+
+def check_lines(report: MonitoringReport, texts: Texts) -> list[tuple[str, str]]:
+    """Every comparison as a sentence and its numbers, Markdown, alarms first."""
+    lines: list[tuple[str, str]] = []
+    for row in check_rows(report, texts):
+        head = f"**{row[texts('monitor.verdict')]} · {markdown_text(row[texts('monitor.check')])}** – "
+        numbers = f"{row[texts('monitor.statistic')]} {row[texts('monitor.value')]} · " + " · ".join(
+            f"{texts(key)} {row[texts(key)]}" for key in ("monitor.limit", "monitor.images")
+        )
+        lines.append((head + markdown_text(row[texts("monitor.meaning")]), markdown_text(numbers)))
+    return lines
 
 
 def check_rows(report: MonitoringReport, texts: Texts) -> list[Row]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from lesion_core.datasets.synthetic import draw_lesion
 from lesion_core.service import Feedback, Record
+from lesion_core.wire import Prediction
 from lesion_ui.report import feedback_text, report_pdf
 from lesion_ui.texts import LANGUAGES, texts_for
 from support.fake_service import FakeService, make_prediction, outside_prediction
@@ -64,7 +65,7 @@ def test_the_image_is_in_the_report_where_it_is_at_hand(record: Record) -> None:
 @pytest.mark.parametrize(
     "prediction", [outside_prediction(), make_prediction(risk=None), make_prediction({"NV": 1.0}, none=0.0)]
 )
-def test_every_kind_of_answer_can_be_reported(record: Record, prediction: object) -> None:
+def test_every_kind_of_answer_can_be_reported(record: Record, prediction: Prediction) -> None:
     """Unlike the training images, without a risk, certain."""
 
     assert report_pdf(attrs.evolve(record, prediction=prediction), texts_for("de")).startswith(b"%PDF-")

@@ -118,13 +118,19 @@ def _evaluation(version: Version, here: Visit) -> EvaluationView | None:
 def _show_metrics(version: Version, view: EvaluationView | None, texts: Texts) -> None:
     st.markdown(texts("models.metrics_note"))
     rows = [
-        {texts("models.metric"): name.replace("_", " "), texts("models.measured"): texts.interval(one)}
+        {texts("models.metric"): _metric(name, texts), texts("models.measured"): texts.interval(one)}
         for name, one in version.metrics.items()
     ]
     st.table(rows, hide_index=True, border="horizontal")
     if view is not None and view.classes:
         st.markdown(f"##### {texts('models.classes')}")
         st.dataframe(list(view.classes), hide_index=True, alt=texts("models.classes"))
+
+
+def _metric(name: str, texts: Texts) -> str:
+    base = name.removeprefix("test_")
+    words = texts.find(f"metric.{base}") or base.replace("_", " ")
+    return texts("metric.test", name=words) if base != name else words
 
 
 def _reliability(view: EvaluationView, texts: Texts) -> None:

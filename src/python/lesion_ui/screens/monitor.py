@@ -104,7 +104,9 @@ def _show_count(report: MonitoringReport, kind: str, texts: Texts) -> None:
 def _show_checks(report: MonitoringReport, texts: Texts) -> None:
     if report.checks:
         st.markdown(f"##### {texts('monitor.checks')}")
-        st.table(words.check_rows(report, texts), hide_index=True, border="horizontal")
+        for line, numbers in words.check_lines(report, texts):
+            st.markdown(f"{line}  \n:small[{numbers}]")
+        _table(words.check_rows(report, texts), texts)
 
 
 def _show_feedback(report: MonitoringReport, texts: Texts) -> None:
@@ -138,7 +140,7 @@ def _show_feedback(report: MonitoringReport, texts: Texts) -> None:
         st.table(words.feedback_rows(report, NAMES, texts), hide_index=True, border="horizontal")
     if report.comparisons:
         st.markdown(f"##### {texts('monitor.comparisons')}")
-        st.table(words.comparison_rows(report, texts), hide_index=True, border="horizontal")
+        st.dataframe(words.comparison_rows(report, texts), hide_index=True, alt=texts("monitor.comparisons"))
     if scores.disagreements and visit().may("read_own"):
         with st.container(border=True, key="disagreements"):
             wanted = st.selectbox(texts("monitor.disagreements"), scores.disagreements, key="disagreement")
