@@ -21,6 +21,8 @@ ACCENT = "#2F86C1"
 ALARM = "#D55E00"
 TRACK = "rgba(128, 128, 128, 0.13)"
 CAPTION_OPACITY = 0.85
+# Cells of tables of counts, from none of a row to all of it, and the number in each.
+CELLS, ON_CELL = ("#FFFFFF", "#7FB8C6"), "#1A2B31"
 # Buttons that do the main thing, in both themes.
 BUTTON, ON_BUTTON = "#2B7F95", "#FFFFFF"
 # The notice that is always in sight: at least 4.5:1.

@@ -74,9 +74,10 @@ def test_marks_of_charts_stand_out(theme: Theme) -> None:
 
 
 def test_the_notice_can_be_read() -> None:
-    """In both themes it is the same."""
+    """In both themes it is the same, and so are the cells of the confusion matrix."""
 
     assert contrast(palette.NOTICE_TEXT, palette.NOTICE_BACKGROUND) >= 4.5
+    assert min(contrast(palette.ON_CELL, cell) for cell in palette.CELLS) >= 4.5
 
 
 @pytest.mark.parametrize("loss", [np.eye(3), DEUTERANOPIA, PROTANOPIA], ids=["all", "deuteranopia", "protanopia"])
