@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
-from support.pages import AssessPage
+from support.pages import TIMEOUT_MS, AssessPage
 
 
 def test_the_diagnosis_of_an_uploaded_image_can_be_read(assess: AssessPage, image: Path) -> None:
@@ -83,3 +84,75 @@ def test_the_page_asks_nobody_but_the_app(browser: Browser, app_url: str, image:
 
     assert asked
     assert [url for url in asked if not url.startswith((app_url, "data:", "blob:"))] == []
+
+
+def test_a_whole_visit_from_the_image_to_the_history(
+    browser: Browser, app_url: str, image: Path, tmp_path: Path
+) -> None:
+    """Upload, answer, correct, report, history, monitor: as a clinician does it."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    try:
+        page = context.new_page()
+        AssessPage(page, app_url).open().upload(image)
+        page.get_by_role("button", name="Judge, report, export").click()
+        page.get_by_text("It is another diagnosis").click()
+        page.get_by_role("combobox", name="Diagnosis").click()
+        page.get_by_role("option", name="Melanocytic nevus (NV)").click()
+        page.get_by_role("button", name="Save").click()
+        page.get_by_text("Saved.").wait_for()
+        assert page.get_by_text("another diagnosis – Melanocytic nevus").is_visible()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="PDF report").click()
+        report = tmp_path / download.value.suggested_filename
+        download.value.save_as(report)
+        assert report.name == "lesion-req-0001.pdf"
+        assert report.read_bytes().startswith(b"%PDF-")
+        page.get_by_role("link", name="History").click()
+        page.get_by_text("1–12, newest first").wait_for()
+        page.get_by_role("link", name="Monitor").click()
+        page.get_by_text("The mix of diagnoses has changed.").wait_for()
+    finally:
+        context.close()
+
+
+def test_everything_is_reached_by_keyboard(browser: Browser, app_url: str) -> None:
+    """Tab alone comes to every control of the first page, each with a ring around it, and Enter accepts the note."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    try:
+        page = context.new_page()
+        page.set_default_timeout(TIMEOUT_MS)
+        page.goto(app_url)
+        page.locator(".st-key-consent button").wait_for()
+        _tab_to(page, lambda: page.locator(".st-key-consent button:focus").count() == 1)
+        page.keyboard.press("Enter")
+        page.locator("input[type=file]").wait_for(state="attached")
+        page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+        reached = _tab_through(page)
+    finally:
+        context.close()
+
+    for name in ("Assess", "Record", "History", "Batch", "Monitor", "Models", "Help", "Sign out", "Files"):
+        assert any(name in label for label, _ in reached), f"{name} is not reached: {reached}"
+    assert [label for label, outline in reached if outline == "none"] == []
+
+
+def _tab_to(page: Page, is_there: Callable[[], bool]) -> None:
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if is_there():
+            return
+    raise AssertionError("60 times Tab did not come there")
+
+
+def _tab_through(page: Page) -> list[tuple[str, str]]:
+    """Words and outline of everything that Tab stops at."""
+    look = """() => { const e = document.activeElement; const s = getComputedStyle(e);
+        return [(e.getAttribute('aria-label') || '') + ' ' + (e.innerText || e.value || e.tagName),
+                s.outlineStyle !== 'none' || s.boxShadow !== 'none' || e.tagName === 'INPUT' || e.tagName === 'BODY'
+                ? 'ring' : 'none'] }"""
+    found: list[tuple[str, str]] = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        label, outline = page.evaluate(look)
+        found.append((label, outline))
+    return found

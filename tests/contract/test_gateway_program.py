@@ -69,7 +69,7 @@ def test_programs_of_this_machine_trust_a_certificate_for_another_name(bundle: P
     options = ("--certificate", str(certificate), "--private-key", str(private_key))
     with running_gateway(tmp_path, bundle, free_port(), *options) as gateway:
         asked = subprocess.run(
-            [*COMMAND, "predict", str(image), "--json"],
+            [*COMMAND, "ask", str(image), "--json"],
             env=child_environment({"LESION_HOME": str(tmp_path)}),
             capture_output=True,
             text=True,
@@ -88,6 +88,26 @@ def test_programs_of_this_machine_trust_a_certificate_for_another_name(bundle: P
 
     assert asked.returncode == 0, asked.stderr
     assert from_json(asked.stdout, Prediction).probabilities == answer.probabilities
+
+
+def test_the_app_keeps_an_answer_judges_it_and_reads_it_again(bundle: Path, tmp_path: Path) -> None:
+    """Its client and the gateway agree on every route that the app's first pages need."""
+    with running_gateway(tmp_path, bundle, free_port()) as gateway:
+        client = GatewayClient(gateway.endpoint)
+        caller = client.caller()
+        answer = client.predict(encoded_lesion(), metadata={"age_approx": 55}, heat_map=True, subject="P-1")
+        client.give_feedback(
+            answer.request_id, verdict="agree", diagnosis=None, comment="as expected", is_histology=False
+        )
+        record = client.record(answer.request_id)
+        label = client.label()
+
+    assert {"predict", "read_own", "feedback", "models"} <= set(caller.permissions)
+    assert answer.heat_map is not None
+    assert record.prediction == attrs.evolve(answer, heat_map=None)
+    assert record.subject == "P-1"
+    assert [(one.verdict, one.comment) for one in record.feedback] == [("agree", "as expected")]
+    assert label.model_version == answer.model.version
 
 
 def test_it_ends_with_all_answered_that_it_took_on(bundle: Path, tmp_path: Path) -> None:

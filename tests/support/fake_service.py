@@ -116,6 +116,7 @@ class FakeService:
         self.status = 200
         self.body: bytes | str = to_json(make_prediction())
         self.hang = self.refuses = self.is_old = False
+        self.first: list[str] = []  # answers for the next images, before ``body``
         self.requests: list[bytes] = []
         self.headers: dict[str, str] = {}
         self.caller = make_caller()
@@ -142,9 +143,14 @@ class FakeService:
         """Answer images with a message of the wire from now on."""
         self.status, self.body = status, to_json(message)
 
+    def release(self) -> None:
+        """Let go what hangs."""
+        self.hang = False
+        self._ended.set()
+
     def close(self) -> None:
         """Stop listening; what hangs is let go."""
-        self._ended.set()
+        self.release()
         self._server.shutdown()
         self._server.server_close()
 
@@ -182,6 +188,8 @@ class FakeService:
         if headers.get("Authorization") != f"Bearer {TOKEN}":
             message = "Token Authorization failed. Token either incorrect, expired, or not provided correctly"
             return 400, json.dumps({"code": 400, "type": "InvalidKeyException", "message": message}).encode()
+        if is_image and self.first:
+            return 200, self.first.pop(0).encode()
         if is_image:
             return self.status, self.body.encode() if isinstance(self.body, str) else self.body
         if self.is_old:

@@ -15,7 +15,7 @@ import structlog
 
 from lesion_core.service import Caller
 from lesion_ui import shell
-from lesion_ui.screens import assess, history, record
+from lesion_ui.screens import assess, batch, history, models, monitor, record
 from lesion_ui.screens import help as help_page
 from lesion_ui.session import current_texts
 from lesion_ui.texts import Texts
@@ -43,6 +43,9 @@ ENTRIES = (
     Entry("assess", assess, ":material/dermatology:", "predict"),
     Entry("record", record, ":material/clinical_notes:", "read_own"),
     Entry("history", history, ":material/history:", "read_own"),
+    Entry("batch", batch, ":material/grid_view:", "predict"),
+    Entry("monitor", monitor, ":material/monitoring:", "monitor"),
+    Entry("models", models, ":material/model_training:", "models"),
     Entry("help", help_page, ":material/help:", None),
 )
 

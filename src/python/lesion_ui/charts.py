@@ -55,7 +55,7 @@ def probability_chart(bars: Sequence[Bar]) -> go.Figure:
     figure.update_yaxes(
         autorange="reversed",
         tickvals=rows,
-        ticktext=[_escape(bar.label) for bar in bars],
+        ticktext=[escaped(bar.label) for bar in bars],
         tickfont={"size": 14},
         automargin=True,
         showgrid=False,
@@ -65,6 +65,6 @@ def probability_chart(bars: Sequence[Bar]) -> go.Figure:
     return figure
 
 
-def _escape(text: str) -> str:
+def escaped(text: str) -> str:
     """Plotly reads a little HTML in labels; names are shown as they are."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -21,6 +21,10 @@ ACCENT = "#2F86C1"
 ALARM = "#D55E00"
 TRACK = "rgba(128, 128, 128, 0.13)"
 CAPTION_OPACITY = 0.85
+# Cells of tables of counts, from none of a row to all of it, and the number in each.
+CELLS, ON_CELL = ("#FFFFFF", "#7FB8C6"), "#1A2B31"
+# Buttons that do the main thing, in both themes.
+BUTTON, ON_BUTTON = "#2B7F95", "#FFFFFF"
 # The notice that is always in sight: at least 4.5:1.
 NOTICE_BACKGROUND, NOTICE_TEXT = "#16404D", "#FFFFFF"
 
@@ -33,7 +37,6 @@ class Theme:
     secondary_background: str
     text: str
     primary: str
-    on_primary: str
     boxes: dict[str, tuple[str, str]]
 
 
@@ -42,7 +45,6 @@ LIGHT = Theme(
     secondary_background="#EEF4F6",
     text="#1A2B31",
     primary="#1B6B80",
-    on_primary="#FFFFFF",
     boxes={
         "blue": ("#E3EEFA", "#153E75"),
         "yellow": ("#FFF6D6", "#614700"),
@@ -54,8 +56,7 @@ DARK = Theme(
     background="#11191C",
     secondary_background="#1C282D",
     text="#EEF3F5",
-    primary="#2B7F95",
-    on_primary="#FFFFFF",
+    primary="#5DB3C9",
     boxes={
         "blue": ("#16304D", "#CFE3FA"),
         "yellow": ("#3D3206", "#FBE7A3"),

@@ -33,7 +33,7 @@ from lesion_ui.wording import time_text
 
 FONT, BOLD = "Vera", "VeraBd"
 MARGIN = 18 * mm
-IMAGE_SIDE = 62 * mm
+IMAGE_SIDE = 52 * mm
 BAR_WIDTH = 60 * mm
 
 
@@ -93,8 +93,8 @@ def report_pdf(record: Record, texts: Texts, *, image: Picture.Image | None = No
         pagesize=A4,
         leftMargin=MARGIN,
         rightMargin=MARGIN,
-        topMargin=24 * mm,
-        bottomMargin=18 * mm,
+        topMargin=19 * mm,
+        bottomMargin=15 * mm,
         title=texts("report.title"),
         author="Lesion",
         subject=texts("word.notice"),

@@ -37,6 +37,8 @@ def dress(texts: Texts) -> None:
         "NOTICE_BACKGROUND": palette.NOTICE_BACKGROUND,
         "NOTICE_TEXT": palette.NOTICE_TEXT,
         "FOCUS": palette.ACCENT,
+        "BUTTON": palette.BUTTON,
+        "ON_BUTTON": palette.ON_BUTTON,
         "CAPTION_OPACITY": palette.CAPTION_OPACITY,
     }
     for name, value in values.items():

@@ -14,7 +14,7 @@ from lesion_ui.palette import DARK, LIGHT, Theme
 from lesion_ui.view import NONE_SYMBOL, SYMBOLS
 
 THEMES = pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
-MARKS = [*palette.MALIGNANCY.values(), palette.NONE, palette.ACCENT, palette.ALARM]
+MARKS = [*palette.MALIGNANCY.values(), palette.NONE, palette.ACCENT, palette.ALARM, palette.BUTTON]
 # What is left of red, green and blue light. Source: Machado et al. 2009, severity 1.0.
 DEUTERANOPIA = np.array(
     [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
@@ -54,8 +54,9 @@ def test_text_can_be_read(theme: Theme) -> None:
     pairs = [
         (theme.text, theme.background),
         (theme.text, theme.secondary_background),
-        (theme.on_primary, theme.primary),
+        (palette.ON_BUTTON, palette.BUTTON),
     ]
+    pairs += [(theme.primary, theme.background)]
     pairs += [(text, background) for background, text in theme.boxes.values()]
     pairs += [
         (mixed(theme.text, side, palette.CAPTION_OPACITY), side)
@@ -73,9 +74,10 @@ def test_marks_of_charts_stand_out(theme: Theme) -> None:
 
 
 def test_the_notice_can_be_read() -> None:
-    """In both themes it is the same."""
+    """In both themes it is the same, and so are the cells of the confusion matrix."""
 
     assert contrast(palette.NOTICE_TEXT, palette.NOTICE_BACKGROUND) >= 4.5
+    assert min(contrast(palette.ON_CELL, cell) for cell in palette.CELLS) >= 4.5
 
 
 @pytest.mark.parametrize("loss", [np.eye(3), DEUTERANOPIA, PROTANOPIA], ids=["all", "deuteranopia", "protanopia"])

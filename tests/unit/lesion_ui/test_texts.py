@@ -63,11 +63,13 @@ def test_a_taxonomys_own_name_is_not_translated() -> None:
     assert german.diagnosis("MEL", "Mel. in situ") == "Mel. in situ"
 
 
-@pytest.mark.parametrize("path", sorted(SOURCES.rglob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(SOURCES.rglob("*.py")) if path.name not in NOT_THE_PAGE],
+    ids=lambda path: path.name,
+)
 def test_no_sentence_of_the_page_stands_outside_the_catalogue(path: Path) -> None:
     """Two words in a row, in a string that is neither a docstring nor the name of an event."""
-    if path.name in NOT_THE_PAGE:
-        pytest.skip("speaks to operators, not on the page")
     tree = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = {
         id(node.body[0].value)

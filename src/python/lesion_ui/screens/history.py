@@ -51,7 +51,7 @@ def _names(here: Visit) -> dict[str, str]:
 
 def _filters(names: dict[str, str], texts: Texts) -> Filters:
     everything = texts("word.all")
-    with st.container(border=True, key="filters"):
+    with st.expander(texts("history.filters"), icon=":material/filter_alt:"):
         first = st.columns(4, gap="small")
         since = first[0].date_input(texts("history.since"), value=None, key="filter_since", format="YYYY-MM-DD")
         until = first[1].date_input(texts("history.until"), value=None, key="filter_until", format="YYYY-MM-DD")
