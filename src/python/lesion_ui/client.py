@@ -146,7 +146,7 @@ class GatewayClient:
 
     def deploy(self, action: str, *, version: str | None, why: str) -> Versions:
         """``promote`` a version, or ``rollback`` to the one before."""
-        said = {"action": action, "version": version, "why": why}
+        said = {"action": action, "why": why} | ({} if version is None else {"version": version})
         response = self._ask("POST", "deployment", json=said)
         return _read(response, lambda: service.from_json(response.content, Versions))
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import attrs
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, QueryParams, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -17,7 +16,7 @@ from lesion_core.imaging import MEDIA_TYPES
 from lesion_serve.gateway.asking import Question
 from lesion_serve.gateway.middleware import TooLargeError
 from lesion_serve.request_headers import HEAT_MAP, METADATA, RequestHeaderError, metadata_of
-from lesion_serve.store import LONGEST_PAGE, Search
+from lesion_serve.store import LONGEST_PAGE, UNREVIEWED, Search, Verdict
 
 SUBJECT = "X-Lesion-Subject"
 IMAGE_TYPES = ("application/octet-stream", *MEDIA_TYPES.values())
@@ -31,6 +30,8 @@ _FIELDS = ("images", "metadata", "heat_map", "subject")
 
 LONGEST_TEXT_BYTES = 64 * 1024
 LONGEST_FILTER = 64
+BANDS = ("low", "intermediate", "high")
+REVIEWS = (UNREVIEWED, *(verdict.value for verdict in Verdict))
 _FILTERS = ("top", "version", "band", "review", "subject", "cursor")
 
 
@@ -75,17 +76,23 @@ async def short_body(request: Request) -> bytes:
     return body
 
 
-def read_search(given: Mapping[str, str]) -> Search:
+def read_search(given: QueryParams) -> Search:
     """Which predictions a query asks for.
 
     Raises:
         InputError: a filter is not known, or its value cannot be one.
     """
+    if len(given.multi_items()) > len(given):
+        raise InputError("Each filter is given once.")
     known = ("since", "until", *_FILTERS, "limit")
     if unknown := sorted(set(given) - set(known)):
         raise InputError(f"The query has filters that are not known: {', '.join(unknown)}. Known: {', '.join(known)}.")
     if odd := [name for name in _FILTERS if name in given and not 1 <= len(given[name]) <= LONGEST_FILTER]:
         raise InputError(f"{odd[0]!r} has 1 to {LONGEST_FILTER} characters; leave it out to find all.")
+    _checked_subject(given.get("subject"))
+    for name, possible in (("band", BANDS), ("review", REVIEWS)):
+        if name in given and given[name] not in possible:
+            raise InputError(f"{name!r} is one of {', '.join(possible)}; got {given[name]!r}.")
     texts = {name: given[name] for name in _FILTERS if name in given}
     limit = given.get("limit", "50")
     if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:6]) <= LONGEST_PAGE):

@@ -8,11 +8,11 @@ from lesion_core.monitoring import MonitoringReport
 from lesion_core.service import Feedback, Page, Versions
 from lesion_core.wire import Prediction
 from lesion_serve.gateway.examples import EVALUATION, EXAMPLES, REQUEST_ID
-from lesion_serve.gateway.inputs import FORM, IMAGE_TYPES, LONGEST_FILTER, SUBJECT, SUBJECT_PATTERN
+from lesion_serve.gateway.inputs import BANDS, FORM, IMAGE_TYPES, LONGEST_FILTER, REVIEWS, SUBJECT, SUBJECT_PATTERN
 from lesion_serve.gateway.messages import Agree, Comment, Items, Other, ProblemDetails, Promote, Rollback, Status
 from lesion_serve.gateway.problems import MEDIA_TYPE
 from lesion_serve.request_headers import HEAT_MAP, METADATA
-from lesion_serve.store import LONGEST_PAGE, Verdict
+from lesion_serve.store import LONGEST_PAGE
 
 JSON = "application/json"
 REFERENCE = "#/components/schemas/{name}"
@@ -166,8 +166,8 @@ def search() -> dict[str, Any]:
         "until": time,
         "top": {**text, "description": "Code of the most probable class"},
         "version": text,
-        "band": {"enum": ["low", "intermediate", "high"]},
-        "review": {"enum": ["none", *(verdict.value for verdict in Verdict)]},
+        "band": {"enum": list(BANDS)},
+        "review": {"enum": list(REVIEWS)},
         "subject": _PSEUDONYM,
         "limit": {"type": "integer", "minimum": 1, "maximum": LONGEST_PAGE, "default": 50},
         "cursor": {"type": "string", "pattern": "^[0-9]{1,18}$", "description": "'next' of the page before"},

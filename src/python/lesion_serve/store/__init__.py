@@ -26,7 +26,7 @@ from lesion_serve.store.database import Database
 from lesion_serve.store.erasure import Erasure
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.images import ImageKey, ImageStore, create_key
-from lesion_serve.store.listing import LONGEST_PAGE, Search
+from lesion_serve.store.listing import LONGEST_PAGE, UNREVIEWED, Search
 from lesion_serve.store.prediction_store import PredictionStore, default_anchors, default_url
 from lesion_serve.store.reading import Window
 from lesion_serve.store.records import (
@@ -46,6 +46,7 @@ from lesion_serve.store.records import (
 __all__ = [
     "LONGEST_COMMENT",
     "LONGEST_PAGE",
+    "UNREVIEWED",
     "AlertRecord",
     "AnchorFile",
     "Database",
