@@ -43,14 +43,14 @@ def main(predictions: int, folder: Path) -> None:
         filling = multiprocessing.get_context("spawn").Process(target=fill, args=(place, predictions))
         filling.start()
         filling.join()
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         with open_store(place) as store:
             report = make_report(store, Wanted(), baseline(1000))
         render_page(report)
-        seconds = time.perf_counter() - started
+        seconds, cpu_s = time.perf_counter() - started, time.process_time() - worked
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     images = max(check.images for check in report.checks)
-    print(f"report over {report.predictions} predictions: {seconds:.1f} s, {memory_mb:.0f} MB")
+    print(f"report over {report.predictions} predictions: {seconds:.1f} s, at work {cpu_s:.1f} s, {memory_mb:.0f} MB")
     print(f"  {report.feedback.reviewed} of them reviewed; {len(report.checks)} checks on {images} images")
     request_cost(folder)
 

@@ -1,7 +1,7 @@
 """What a bundle keeps of its validation part, so that a server can tell whether what it is asked has changed.
 
 The quality of a photograph is measured on the image as a server decodes it, and training keeps squares only. So the
-images of the sample, a thousand at most, are decoded once more: 4 s on a core for images of 600 x 450 pixels.
+images of the sample, a thousand at most, are decoded once more: 7 s on a core for images of 600 x 450 pixels.
 """
 
 # N images of a part · n of the sample · D features

@@ -34,7 +34,7 @@ def test_a_worker_logs_a_failure_without_what_is_known_of_the_patient(bundle: Pa
 import lesion_handler
 
 class Broken:
-    def predict(self, body, *, metadata, heat_map, request_id):
+    def predict(self, body, *, metadata, heat_map, features, request_id):
         raise RuntimeError("strange")
 
 class Context:

@@ -41,7 +41,6 @@ READINGS: Mapping[str, Callable[[MonitoringReport], float | None]] = {
         report.feedback.malignant_sensitivity.value if report.feedback.malignant_sensitivity else None
     ),
     "ece": lambda report: report.feedback.ece.value if report.feedback.ece else None,
-    "predictions": lambda report: float(report.predictions),
 }
 
 
