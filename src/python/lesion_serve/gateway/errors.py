@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from lesion_core.errors import LesionError
 from lesion_serve.engine.engine import (
@@ -103,9 +104,9 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
     Those that nobody foresaw are ``Around``'s, with ``unexpected_problem``: a handler of theirs runs outside of it.
     """
 
-    def answered_by(make: Callable[[Exception], Problem]) -> Handler:
+    def answered_by(make: Callable[[Request, Exception], Problem]) -> Handler:
         async def handle(request: Request, error: Exception) -> Response:
-            told, request_id = make(error), request.state.request_id
+            told, request_id = make(request, error), request.state.request_id
             metrics.refused.labels(code=told.code).inc()
             if told.status >= 500:
                 log.error(
@@ -115,14 +116,27 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
 
         return handle
 
-    def of_ours(error: Exception) -> Problem:
+    def of_ours(_: Request, error: Exception) -> Problem:
         assert isinstance(error, LesionError)
         return as_problem(error)
 
-    def of_http(error: Exception) -> Problem:
+    def of_http(request: Request, error: Exception) -> Problem:
         assert isinstance(error, HTTPException)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-        return Problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # Starlette names the methods of one of the routes only
+            headers["Allow"] = ", ".join(sorted(_methods_at(app, request)))
+        return Problem(error.status_code, code, str(error.detail), headers)
 
     app.add_exception_handler(LesionError, answered_by(of_ours))
     app.add_exception_handler(HTTPException, answered_by(of_http))
+
+
+def _methods_at(app: FastAPI, request: Request) -> set[str]:
+    """Every method that some route takes at the address of a request."""
+    return {
+        method
+        for route in app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
