@@ -11,6 +11,7 @@ import safetensors.numpy
 from lesion_core.bootstrap import bootstrap_interval
 from lesion_core.bundle import (
     CARD,
+    EVALUATION,
     ONNX,
     REFERENCE,
     WEIGHTS,
@@ -43,7 +44,7 @@ from lesion_train.evaluation.headline import measure
 from lesion_train.evaluation.measure import measure_outputs, now
 from lesion_train.evaluation.part import AnsweredPart
 from lesion_train.evaluation.run import write_evaluation
-from lesion_train.evaluation.values import Evaluation
+from lesion_train.evaluation.values import Evaluation, to_json
 from lesion_train.export import export_checked
 from lesion_train.loop import Part, run_network
 from lesion_train.predictions import Predictions
@@ -162,16 +163,19 @@ def make_bundle(
     said, rules = (told[VALIDATION], with_metadata) if told and with_metadata else (outputs[VALIDATION], decision)
     decided = decide(said, parameters=rules, reference=reference, taxonomy=taxonomy)
     drift = make_drift_reference(outputs[TRAIN].embeddings, said, decided, split.validation, spec)
+    reported, answers = evaluations.get(TEST) or evaluations[VALIDATION]
     files = {
         WEIGHTS: weights_to_bytes(model.cpu()),
         REFERENCE: safetensors.numpy.save(reference),
         CARD: render_card(card).encode(),
         DRIFT: drift.to_bytes(),
+        # Of images it has not seen, without their names: bundles travel further than images may.
+        EVALUATION: to_json(attrs.evolve(reported, mistakes=(), missed=())).encode(),
     }
     if exported is not None and exported.data is not None:
         files[ONNX] = exported.data
     bundle = write_bundle(record.bundle, manifest, files)
-    write_report(bundle, *(evaluations.get(TEST) or evaluations[VALIDATION]), record)
+    write_report(bundle, reported, answers, record)
     return bundle, metrics
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
-from lesion_core.bundle import WEIGHTS, load_bundle
+from lesion_core.bundle import EVALUATION, WEIGHTS, load_bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES, METADATA
 from lesion_core.datasets.synthetic import write_synthetic_dataset
@@ -29,7 +29,7 @@ from lesion_train.card import missing_sections
 from lesion_train.checkpoint import CheckpointError
 from lesion_train.config import TrainConfig
 from lesion_train.config_cli import resolve_resumed
-from lesion_train.evaluation.values import REPORT
+from lesion_train.evaluation.values import REPORT, read_evaluation
 from lesion_train.fit import FitResult, fit
 from lesion_train.parts import make_split
 from lesion_train.record import RunRecord
@@ -110,6 +110,16 @@ def test_the_card_of_a_run_is_complete(result: FitResult) -> None:
     assert result.bundle.manifest.training.data_digest in card
     assert "drawn images that no camera took" in card
     assert "a contract, as whoever trained stated; the publisher's: Apache-2.0" in card
+
+
+def test_a_bundle_holds_its_evaluation_without_names_of_images(result: FitResult) -> None:
+    """The numbers of the report, for whoever serves it; nothing leads back to an image."""
+    bundled = read_evaluation(result.bundle.folder / EVALUATION)
+    reported = read_evaluation(result.bundle.folder.parent / "report" / EVALUATION)
+
+    assert bundled.headline == reported.headline
+    assert bundled.confusion == reported.confusion
+    assert (bundled.mistakes, bundled.missed, bundled.model.digest) == ((), (), None)
 
 
 def test_a_bundle_holds_what_drift_is_compared_with(result: FitResult, data: Path) -> None:
