@@ -43,6 +43,7 @@ class FakeEngine:
         self.asked: list[tuple[str | None, str, Mapping[str, str]]] = []
         self.ready = True
         self.loaded: tuple[str, ...] = ("1",)
+        self.restarted: dict[str, int] = {"worker": 0}
         self.most_at_once = 0
         self._in_hand = 0
 
@@ -66,7 +67,10 @@ class FakeEngine:
             raise error
         prediction = make_prediction()
         return attrs.evolve(
-            prediction, request_id=request_id, model=attrs.evolve(prediction.model, version=version or "1")
+            prediction,
+            request_id=request_id,
+            model=attrs.evolve(prediction.model, version=version or "1"),
+            timings_ms={"network": 20.0},
         )
 
     def versions(self) -> tuple[LoadedVersion, ...]:
@@ -83,6 +87,10 @@ class FakeEngine:
     def is_ready(self) -> bool:
         """As told."""
         return self.ready
+
+    def restarts(self) -> Mapping[str, int]:
+        """As told."""
+        return self.restarted
 
     def load(self, archive: ArchiveInfo, *, is_wanted: Callable[[], bool] = always) -> None:
         """Nothing here loads."""

@@ -12,7 +12,7 @@ from cyclopts.types import ExistingFile
 
 from lesion_core.errors import LesionError
 from lesion_core.workspace import GATEWAY_PORT, SERVE_PORT, SERVING_NAME, Endpoint, Workspace
-from lesion_serve import __version__, batch_cli, deployment_cli, start_cli
+from lesion_serve import __version__, backup_cli, batch_cli, deployment_cli, start_cli
 from lesion_serve.audit_cli import audit
 from lesion_serve.deployment_cli import CHAMPION, Port
 from lesion_serve.keys_cli import AsJson, keys
@@ -242,6 +242,7 @@ def _print_archive(info: ArchiveInfo, *, as_json: bool) -> None:
 start_cli.register(app)
 batch_cli.register(app)
 deployment_cli.register(app)
+backup_cli.register(app)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import fcntl
 import getpass
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -61,7 +62,7 @@ class DeploymentStore:
     @classmethod
     def of(cls, workspace: Workspace, port: int) -> DeploymentStore:
         """The deployment of the server on a port."""
-        return cls(workspace.serving / "deployments" / str(port))
+        return cls(all_deployments(workspace) / str(port))
 
     def read(self) -> Deployment | None:
         """The deployment, ``None`` where nothing has been deployed.
@@ -129,6 +130,11 @@ class DeploymentStore:
         packed.path.replace(place)
         return attrs.evolve(packed, path=place)
 
+    def copy_to(self, folder: Path) -> None:
+        """Copy deployment, history and archives into a new folder, while nobody changes them."""
+        with self._alone():
+            shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("*.lock", ".*", self._report.name))
+
     @contextlib.contextmanager
     def served(self) -> Iterator[None]:
         """Say that a server follows this deployment, for as long as it does.
@@ -188,6 +194,11 @@ class DeploymentStore:
         for path in self.archives.glob("*.mar"):
             if path.name not in named:
                 path.unlink(missing_ok=True)
+
+
+def all_deployments(workspace: Workspace) -> Path:
+    """Folder with the folder of each server's deployment, named by its port."""
+    return workspace.serving / "deployments"
 
 
 def _describe(action: str, before: Deployment | None, after: Deployment, *, by: str, why: str) -> Change:

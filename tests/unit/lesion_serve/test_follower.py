@@ -62,6 +62,9 @@ class RememberingEngine:
     def is_ready(self) -> bool:
         return self._default is not None
 
+    def restarts(self) -> Mapping[str, int]:
+        return {}
+
     def load(self, archive: ArchiveInfo, *, is_wanted: Callable[[], bool] = always) -> None:
         if self.is_down:
             raise EngineDownError("It is started again.")

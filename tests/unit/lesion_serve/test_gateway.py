@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from lesion_core.logs import configure_logging
-from lesion_core.wire import Prediction, Problem, from_json
+from lesion_core.wire import ConformalSet, OutOfDistribution, Prediction, Problem, from_json
 from lesion_serve.deployment import Deployment
 from lesion_serve.engine.engine import (
     BusyError,
@@ -36,7 +36,7 @@ from lesion_serve.gateway.keys import Role
 from lesion_serve.gateway.middleware import GOOD_ID
 from lesion_serve.store import PredictionRecord, Principal, Receipt, StoreError
 from lesion_serve.store import Role as StoreRole
-from support.fake_service import make_prediction
+from support.fake_service import make_finding, make_prediction
 from support.gateways import IMAGE, JPEG, GatewayUnderTest, deployed
 
 
@@ -577,6 +577,42 @@ def test_what_was_counted_can_be_scraped(gateway: GatewayUnderTest) -> None:
     assert 'lesion_requests_total{route="/v1/predictions",status="200"} 1.0' in text
     assert 'lesion_requests_total{route="unmatched",status="404"} 1.0' in text
     assert "0815" not in text
+
+
+def test_what_was_answered_is_counted_by_version(gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes, risk bands, strange images, open answers, photographs, and what each stage took."""
+    strange = make_prediction(
+        out_of_distribution=OutOfDistribution(detector="mahalanobis", score=20.0, threshold=16.5, is_outside=True),
+        conformal_set=ConformalSet(codes=("NV",), coverage=0.9),
+        quality=(make_finding(grade="reject"),),
+        risk=None,
+        timings_ms={"network": 12.0},
+    )
+    answers = [make_prediction(timings_ms={"decode": 3.0, "network": 30.0}), strange]
+
+    async def predict(image: bytes, *, request_id: str, **given: Any) -> Prediction:
+        return attrs.evolve(answers.pop(0), request_id=request_id)
+
+    monkeypatch.setattr(gateway.engine, "predict", predict)
+    gateway.engine.restarted = {"worker": 2, "torchserve": 1}
+    gateway.ask()
+    gateway.ask()
+
+    text = gateway.send("GET", "/metrics").text.splitlines()
+
+    assert {
+        'lesion_risk_bands_total{band="high",version="3"} 1.0',
+        'lesion_outside_total{version="3"} 1.0',
+        'lesion_undecided_total{version="3"} 1.0',
+        'lesion_quality_total{grade="ok",version="3"} 1.0',
+        'lesion_quality_total{grade="reject",version="3"} 1.0',
+        'lesion_stage_seconds_bucket{le="0.025",stage="network",version="3"} 1.0',
+        'lesion_stage_seconds_count{stage="network",version="3"} 2.0',
+        'lesion_stage_seconds_count{stage="decode",version="3"} 1.0',
+        'lesion_restarts_total{part="worker"} 2.0',
+        'lesion_restarts_total{part="torchserve"} 1.0',
+        "lesion_expected_wait_seconds 0.0",
+    } <= set(text)
 
 
 def test_loaded_versions_are_listed(gateway: GatewayUnderTest) -> None:

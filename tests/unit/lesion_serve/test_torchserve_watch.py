@@ -7,9 +7,9 @@ from typing import Any, cast
 from lesion_serve.engine.torchserve_management import WorkerStatus
 from lesion_serve.engine.torchserve_watch import LONGEST_PAUSE_S, VersionWatch
 
-READY = WorkerStatus(is_ready=True, is_dead=False)
-LOADING = WorkerStatus(is_ready=False, is_dead=False)
-DEAD = WorkerStatus(is_ready=False, is_dead=True)
+READY = WorkerStatus(is_ready=True, pid=101)
+LOADING = WorkerStatus(is_ready=False, pid=101)
+DEAD = WorkerStatus(is_ready=False, pid=None)
 
 
 def watch(wanted: int) -> VersionWatch:
@@ -60,3 +60,17 @@ def test_without_a_living_one_all_are_started() -> None:
     seen.update([DEAD, DEAD], now=0)
 
     assert seen.update([DEAD, DEAD], now=60) == 2
+
+
+def test_a_process_that_replaces_another_is_counted_once() -> None:
+    """Neither the first of each worker, nor those of a TorchServe that was started again."""
+    seen = watch(2)
+    first, second, third = (WorkerStatus(is_ready=True, pid=pid) for pid in (101, 102, 103))
+    counted = []
+    for workers in ([first], [first, second], [first, DEAD], [first, third], [first, third]):
+        seen.update(workers, now=0)
+        counted.append(seen.replaced)
+    seen.reset()
+    seen.update([WorkerStatus(is_ready=True, pid=pid) for pid in (201, 202)], now=0)
+
+    assert [*counted, seen.replaced] == [0, 0, 0, 1, 0, 0]

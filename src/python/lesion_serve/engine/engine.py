@@ -140,6 +140,10 @@ class Engine(Protocol):
         """Whether the default version can answer now."""
         ...
 
+    def restarts(self) -> Mapping[str, int]:
+        """How many processes were started again after they had ended by themselves, by what they are."""
+        ...
+
     def load(self, archive: ArchiveInfo, *, is_wanted: Callable[[], bool] = always) -> None:
         """Load a version beside the others and let it make one prediction; the first becomes the default.
 

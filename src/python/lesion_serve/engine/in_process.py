@@ -160,6 +160,10 @@ class InProcessEngine:
         """See ``Engine.is_ready``."""
         return self._default is not None
 
+    def restarts(self) -> Mapping[str, int]:
+        """See ``Engine.restarts``. There are no processes."""
+        return {}
+
     def load(self, archive: ArchiveInfo, *, is_wanted: Callable[[], bool] = always) -> None:
         """See ``Engine.load``."""
         require_plugin(archive)

@@ -56,6 +56,7 @@ class TorchServeEngine:
         self._serving_name = ""
         self._client = PredictionClient()
         self._waiting: Counter[str] = Counter()
+        self._restarts = {"torchserve": 0, "worker": 0}
         self._is_up = True
         self._control = threading.RLock()
         self._stopping = threading.Event()
@@ -158,6 +159,10 @@ class TorchServeEngine:
     def is_ready(self) -> bool:
         """See ``Engine.is_ready``."""
         return any(one.is_default and one.ready > 0 for one in self.versions())
+
+    def restarts(self) -> Mapping[str, int]:
+        """See ``Engine.restarts``. The workers of a TorchServe that was started again are none."""
+        return dict(self._restarts)
 
     def load(self, archive: ArchiveInfo, *, is_wanted: Callable[[], bool] = always) -> None:
         """See ``Engine.load``."""
@@ -289,6 +294,7 @@ class TorchServeEngine:
             management, name = self._instance.management, watch.archive.serving_name
             workers = management.workers(name, version)
             wanted = watch.update(workers, now=time.monotonic())
+            self._restarts["worker"] += watch.replaced
             if wanted is None:
                 continue
             since = watch.log_size
@@ -312,5 +318,6 @@ class TorchServeEngine:
                 archive = self._loaded[version].archive
                 self._instance.management.register(self._instance.add_archive(archive), workers=self._settings.workers)
             self._is_up = True
+        self._restarts["torchserve"] += 1
         self._tell_endpoint()
         log.warning("torchserve_restarted", versions=list(self._loaded))

@@ -16,10 +16,15 @@ TIMEOUT_S = 30.0
 
 @attrs.frozen(kw_only=True)
 class WorkerStatus:
-    """One worker as TorchServe describes it. ``is_dead`` means that it has no process."""
+    """One worker as TorchServe describes it. ``pid`` is the one of its process; ``None`` where it has none."""
 
     is_ready: bool
-    is_dead: bool
+    pid: int | None
+
+    @property
+    def is_dead(self) -> bool:
+        """It has no process."""
+        return self.pid is None
 
 
 class Management:
@@ -46,7 +51,7 @@ class Management:
         try:
             described: list[dict[str, Any]] = answer.json()[0]["workers"]
             return tuple(
-                WorkerStatus(is_ready=worker["status"] == "READY", is_dead=not _is_process(worker.get("pid")))
+                WorkerStatus(is_ready=worker["status"] == "READY", pid=_living(worker.get("pid")))
                 for worker in described
             )
         except (ValueError, LookupError, TypeError) as error:
@@ -90,11 +95,12 @@ def _path(name: str, version: str) -> str:
     return f"{quote(name, safe='')}/{quote(version, safe='')}"
 
 
-def _is_process(pid: int | None) -> bool:
+def _living(pid: int | None) -> int | None:
+    """The number of a process that there is."""
     if pid is None or pid <= 0:
-        return False
+        return None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
-    return True
+        return None
+    return pid

@@ -18,10 +18,12 @@ class VersionWatch:
         self.ready = wanted
         self.finding: str | None = None
         self.tries = 0
+        self.replaced = 0  # workers that are processes for the dead, since the look before
         self.log_size = 0
         self._wanted = wanted
         self._stuck_after_s = stuck_after_s
         self._dead_since: float | None = None
+        self._pids: set[int] = set()  # of all processes since TorchServe's start
 
     def update(self, workers: Sequence[WorkerStatus], *, now: float) -> int | None:
         """Take note of the workers; returns to how many they should be scaled now, or ``None``.
@@ -35,6 +37,7 @@ class VersionWatch:
             now: monotonic seconds.
         """
         self.ready = sum(worker.is_ready for worker in workers)
+        self.replaced = self._note({worker.pid for worker in workers if worker.pid is not None})
         if self.ready >= self._wanted:
             self.finding, self.tries, self._dead_since = None, 0, None
             return None
@@ -53,3 +56,10 @@ class VersionWatch:
     def reset(self) -> None:
         """All workers are being started anew."""
         self.ready, self.finding, self.tries, self._dead_since = 0, None, 0, None
+        self._pids = set()
+
+    def _note(self, pids: set[int]) -> int:
+        """How many processes there are for the first time, beyond the first of each worker."""
+        before = max(self._wanted, len(self._pids))
+        self._pids |= pids
+        return max(0, len(self._pids) - before)

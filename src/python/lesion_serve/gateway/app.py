@@ -33,6 +33,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         await gateway.asking.close()
         await gateway.engine.close()
 
+    gateway.metrics.watch_restarts(gateway.engine.restarts)
     app = FastAPI(
         title="Lesion",
         version=lesion_serve.__version__,
@@ -64,7 +65,7 @@ def _add_predictions(app: FastAPI, gateway: Gateway) -> None:
         questions = await read_questions(request, max_images=gateway.max_images)
         if not questions.is_form:
             prediction = await gateway.asking.ask(questions.items[0], principal)
-            _count(gateway.metrics, prediction)
+            gateway.metrics.count(prediction)
             return Response(to_json(prediction), media_type=JSON)
         answers = await gateway.asking.ask_all(questions.items, principal)
         items = [
@@ -92,15 +93,11 @@ def _add_predictions(app: FastAPI, gateway: Gateway) -> None:
         return json_response(said, status=201)
 
 
-def _count(metrics: Metrics, prediction: Prediction) -> None:
-    metrics.predictions.labels(version=prediction.model.version, top=prediction.top.code).inc()
-
-
 def _item(metrics: Metrics, request_id: str, answer: Prediction | LesionError) -> dict[str, object]:
     """One item of a list: its own status, and a prediction or a problem."""
     if isinstance(answer, LesionError):
         told = as_problem(answer)
         metrics.refused.labels(code=told.code).inc()
         return {"status": told.status, "prediction": None, "problem": told.members(request_id)}
-    _count(metrics, answer)
+    metrics.count(answer)
     return {"status": 200, "prediction": json.loads(to_json(answer)), "problem": None}

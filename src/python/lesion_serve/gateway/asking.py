@@ -113,6 +113,7 @@ class Asking:
         self._shadows: set[asyncio.Task[None]] = set()
         self._records = _record_threads()
         metrics.in_progress.set_function(lambda: admission.taken)
+        metrics.expected_wait.set_function(admission.expected_wait_s)
 
     def require_place(self, principal: Principal) -> None:
         """Make sure that a question would be taken on now, before its image is read.
