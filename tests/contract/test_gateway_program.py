@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import signal
+import socket
 import ssl
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import attrs
@@ -22,6 +26,7 @@ from support.bundles import make_tiny_bundle
 from support.certificates import make_certificate
 from support.gateway_programs import COMMAND, running_gateway
 from support.images import encoded_lesion
+from support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +113,37 @@ def test_the_app_keeps_an_answer_judges_it_and_reads_it_again(bundle: Path, tmp_
     assert record.subject == "P-1"
     assert [(one.verdict, one.comment) for one in record.feedback] == [("agree", "as expected")]
     assert label.model_version == answer.model.version
+
+
+def test_who_is_connected_at_its_end_is_answered_and_nobody_later(bundle: Path, tmp_path: Path) -> None:
+    """Connected while it could not look, silent when SIGTERM came: each is answered; the next one is refused."""
+    with running_gateway(tmp_path, bundle, free_port()) as gateway:
+        url, headers = httpx.URL(gateway.endpoint.url), gateway.headers
+        address = (url.host, url.port)
+        gateway.process.send_signal(signal.SIGSTOP)
+        clients = [http.client.HTTPConnection(*address, timeout=60) for _ in range(3)]
+        for client in clients:
+            client.connect()
+        gateway.process.terminate()
+        gateway.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: _is_refused(address))
+        time.sleep(1)  # as a client on a busy machine, which takes its time between connecting and asking
+        for client in clients:
+            client.request("POST", url.path, body=encoded_lesion(), headers=headers)
+        answers = [client.getresponse() for client in clients]
+
+        assert [answer.status for answer in answers] == [200, 200, 200]
+        for client in clients:
+            client.close()
+        assert gateway.process.wait(60) == 0
+
+
+def _is_refused(address: tuple[str, int | None]) -> bool:
+    try:
+        socket.create_connection(address, timeout=60).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_it_ends_with_all_answered_that_it_took_on(bundle: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from lesion_core import service
+from lesion_core.monitoring import MonitoringReport
 from lesion_core.service import Feedback, Page, Record
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import (
@@ -108,14 +109,15 @@ def outside_prediction() -> Prediction:
 class FakeService:
     """A gateway with canned answers: every image gets ``status`` and ``body``; without the right token, as TorchServe.
 
-    ``hang`` holds answers back until ``close``; ``refuses`` turns every key away; ``is_old`` knows predictions only.
-    ``requests`` keeps the images, ``headers`` those of the last one. The rest is what the other routes tell.
+    ``hang`` holds answers back until ``close``; ``refuses`` turns every key away. ``requests`` keeps the images,
+    ``headers`` those of the last one. The rest is what the other routes tell; ``report`` is ``None`` where nothing was
+    answered.
     """
 
     def __init__(self) -> None:
         self.status = 200
         self.body: bytes | str = to_json(make_prediction())
-        self.hang = self.refuses = self.is_old = False
+        self.hang = self.refuses = False
         self.first: list[str] = []  # answers for the next images, before ``body``
         self.requests: list[bytes] = []
         self.headers: dict[str, str] = {}
@@ -123,7 +125,7 @@ class FakeService:
         self.lines = make_lines(12)
         self.label = make_label()
         self.versions = make_versions()
-        self.report = make_report()
+        self.report: MonitoringReport | None = make_report()
         self.evaluation: dict[str, Any] | None = make_evaluation()
         self.card = "# Model card\n\nTrained on **isic2019**. ![pixel](http://192.0.2.1/x.png)"
         self.feedback: dict[str, list[Feedback]] = {}
@@ -192,8 +194,6 @@ class FakeService:
             return 200, self.first.pop(0).encode()
         if is_image:
             return self.status, self.body.encode() if isinstance(self.body, str) else self.body
-        if self.is_old:
-            return _problem(404, "not_found")
         query = dict(urllib.parse.parse_qsl(url.query))
         return self._tell(method, url.path.removeprefix("/v1/"), query, json.loads(data) if data else {})
 
@@ -232,7 +232,9 @@ class FakeService:
                     return _problem(403, "forbidden")
                 return _ok(self.versions)
             case ["GET", "monitoring"]:
-                return _ok(self.report) if "monitor" in self.caller.permissions else _problem(403, "forbidden")
+                if "monitor" not in self.caller.permissions:
+                    return _problem(403, "forbidden")
+                return _problem(404, "no_predictions") if self.report is None else _ok(self.report)
         return _problem(404, "not_found")
 
     def _page(self, query: dict[str, str]) -> Page:

@@ -277,29 +277,3 @@ def make_report(**changes: Any) -> MonitoringReport:
         ),
     }
     return MonitoringReport(**fields | changes)
-
-
-def empty_report() -> MonitoringReport:
-    """A window without a prediction."""
-    return make_report(
-        predictions=0,
-        classes={},
-        bands={},
-        quality={},
-        outside=None,
-        latency=(),
-        days=(),
-        checks=(),
-        comparisons=(),
-        alerts=(),
-        feedback=FeedbackScores(
-            reviewed=0,
-            histology=0,
-            accuracy=None,
-            malignant_sensitivity=None,
-            ece=None,
-            classes=(),
-            minimum=30,
-            disagreements=(),
-        ),
-    )

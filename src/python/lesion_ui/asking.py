@@ -12,6 +12,7 @@ from PIL import Image
 from lesion_core.errors import LesionError
 from lesion_core.imaging import decode_image
 from lesion_core.wire import Prediction
+from lesion_core.workspace import Endpoint
 from lesion_ui.client import GatewayClient
 from lesion_ui.show import SHOWN_SIDE_PX, shown_image
 
@@ -31,13 +32,26 @@ class Question:
 
 @attrs.frozen(kw_only=True)
 class Asked:
-    """One image: ``prediction``, or the ``error`` in its place. ``image`` is ``None`` where it cannot be read."""
+    """One image: ``prediction``, or the ``error`` in its place.
 
+    Attributes:
+        id, name: of the upload.
+        question: what was asked along with it.
+        endpoint: who was asked, with which key.
+        image: ``None`` where it cannot be read.
+    """
+
+    id: str
     name: str
     question: Question
+    endpoint: Endpoint = attrs.field(repr=False)
     image: Image.Image | None
     prediction: Prediction | None
     error: LesionError | None
+
+    def is_settled(self, question: Question, endpoint: Endpoint) -> bool:
+        """Whether asking again is for the user to decide: there is an answer, or the same would fail once more."""
+        return self.error is None or (self.question, self.endpoint) == (question, endpoint)
 
 
 @attrs.frozen(kw_only=True)
@@ -67,4 +81,12 @@ def ask_one(client: GatewayClient, upload: Upload, question: Question) -> Asked:
     except LesionError as failure:
         log.warning("prediction_failed", code=failure.code)
         error = failure
-    return Asked(name=upload.name, question=question, image=image, prediction=prediction, error=error)
+    return Asked(
+        id=upload.id,
+        name=upload.name,
+        question=question,
+        endpoint=client.endpoint,
+        image=image,
+        prediction=prediction,
+        error=error,
+    )

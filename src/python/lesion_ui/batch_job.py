@@ -73,9 +73,15 @@ class BatchJob:
                 asked = ask_one(client, uploads[number], question)
             except Exception:
                 log.exception("batch_image_failed")
-                lost = LesionError("", code="unexpected")
-                name = uploads[number].name
-                asked = Asked(name=name, question=question, image=None, prediction=None, error=lost)
+                asked = Asked(
+                    id=uploads[number].id,
+                    name=uploads[number].name,
+                    question=question,
+                    endpoint=client.endpoint,
+                    image=None,
+                    prediction=None,
+                    error=LesionError("", code="unexpected"),
+                )
             picture = thumbnail(asked.image)
             self._results[number] = (attrs.evolve(asked, image=None), picture)
 

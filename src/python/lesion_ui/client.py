@@ -24,11 +24,9 @@ TOKEN_VARIABLE = "LESION_ENDPOINT_TOKEN"  # noqa: S105 - the name of the variabl
 CERTIFICATE_VARIABLE = "LESION_ENDPOINT_CERTIFICATE"
 TIMEOUT_S = 30.0
 CONNECT_S = 1.5
+CHANGE_S = 330.0  # a version may have to be loaded first, and the gateway waits for that
 PREDICTIONS = "/v1/predictions"
 METADATA, HEAT_MAP, SUBJECT = "X-Lesion-Metadata", "X-Lesion-Heat-Map", "X-Lesion-Subject"
-
-# What every gateway answers, also one that cannot say yet who is asking.
-CLINICIAN = ("predict", "read_own", "feedback", "models")
 
 _Value = TypeVar("_Value")
 
@@ -84,17 +82,8 @@ class GatewayClient:
         return _read(response, lambda: wire.from_json(response.content, Prediction))
 
     def caller(self) -> Caller:
-        """Who the key stands for. Asked before every page, so it waits no longer than for a connection.
-
-        A service that does not know the question is taken for one that answers clinicians.
-        """
-        try:
-            return self._get("caller", Caller, timeout_s=min(self.timeout_s, CONNECT_S))
-        except ServiceError as error:
-            if error.code not in ("no_model", "not_offered"):
-                raise
-        may = CLINICIAN if self._is_gateway else CLINICIAN[:1]
-        return Caller(key_id="", name="", role="clinician", permissions=may)
+        """Who the key stands for. Asked before every page, so it waits no longer than for a connection."""
+        return self._get("caller", Caller, timeout_s=min(self.timeout_s, CONNECT_S))
 
     def predictions(self, **filters: str | int | None) -> Page:
         """Predictions, newest first.
@@ -144,19 +133,26 @@ class GatewayClient:
             raise not_understood(response, f"The evaluation is a JSON {type(found).__name__}, not an object.")
         return found
 
-    def deploy(self, action: str, *, version: str | None, why: str) -> Versions:
-        """``promote`` a version, or ``rollback`` to the one before."""
-        said = {"action": action, "why": why} | ({} if version is None else {"version": version})
-        response = self._ask("POST", "deployment", json=said)
+    def promote(self, version: str, *, why: str) -> Versions:
+        """Make a deployed version the champion; waits until it answers, ``CHANGE_S`` at most."""
+        return self._change(action="promote", version=version, why=why)
+
+    def roll_back(self, *, why: str) -> Versions:
+        """Make the champion before the champion again; waits as ``promote`` does."""
+        return self._change(action="rollback", why=why)
+
+    def monitoring(self, days: int) -> MonitoringReport | None:
+        """What the last days looked like; ``None`` where nothing was answered in them."""
+        try:
+            return self._get("monitoring", MonitoringReport, params={"days": str(days)})
+        except ServiceError as error:
+            if error.problem is None or error.problem.code != "no_predictions":
+                raise
+            return None
+
+    def _change(self, **said: str) -> Versions:
+        response = self._ask("POST", "deployment", timeout_s=CHANGE_S, json=said)
         return _read(response, lambda: service.from_json(response.content, Versions))
-
-    def monitoring(self, days: int) -> MonitoringReport:
-        """What the last days looked like."""
-        return self._get("monitoring", MonitoringReport, params={"days": str(days)})
-
-    @property
-    def _is_gateway(self) -> bool:
-        return self.endpoint.url.rstrip("/").endswith(PREDICTIONS)
 
     def _get(self, route: str, kind: type[_Value], *, timeout_s: float | None = None, **options: Any) -> _Value:
         response = self._ask("GET", route, timeout_s=timeout_s, **options)
@@ -165,7 +161,7 @@ class GatewayClient:
     def _ask(
         self, method: str, route: str | None, *, timeout_s: float | None = None, headers: Any = None, **options: Any
     ) -> httpx.Response:
-        """One request; ``route`` ``None`` is the endpoint itself, which may be another service than a gateway."""
+        """One request; ``route`` ``None`` is the endpoint itself."""
         _require_usable(self.endpoint)
         url = self.endpoint.url
         if route is not None:
@@ -184,7 +180,7 @@ class GatewayClient:
         except httpx.HTTPError as error:
             raise unreachable(self.endpoint.url) from error
         if response.status_code not in (httpx.codes.OK, httpx.codes.CREATED):
-            raise refusal(response, is_image=route is None)
+            raise refusal(response)
         return response
 
 

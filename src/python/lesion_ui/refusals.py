@@ -17,8 +17,7 @@ class ServiceError(LesionError):
 
     Codes: ``bad_endpoint`` (address or token cannot be used), ``unreachable``, ``timed_out``, ``refused`` (token or
     key), ``forbidden`` (the key's role), ``busy``, ``rejected`` (the image or request; ``problem`` says why),
-    ``no_model``, ``not_found`` (the prediction), ``not_offered`` (by this release of the service), ``failed``,
-    ``not_understood``.
+    ``no_model`` (at this address), ``not_found`` (what was asked for), ``failed``, ``not_understood``.
     ``status`` is the HTTP status where there was one; ``problem`` what the service said in our own words.
     """
 
@@ -56,7 +55,7 @@ def not_understood(response: httpx.Response, reason: str) -> ServiceError:
     )
 
 
-def refusal(response: httpx.Response, *, is_image: bool) -> ServiceError:
+def refusal(response: httpx.Response) -> ServiceError:
     """Everything but 200: in our own words where the service uses them, else by status (TorchServe's own answers)."""
     status, url = response.status_code, response.url.copy_with(query=None)
     problem = _problem(response)
@@ -75,15 +74,14 @@ def refusal(response: httpx.Response, *, is_image: bool) -> ServiceError:
             "The prediction service cannot take the image now: it is busy, or its model is still loading. "
             f"Wait a few seconds and try again. {_ASK}"
         )
-    elif status in (404, 405) and problem is None:
+    elif status in (404, 405) and (problem is None or problem.code in ("not_found", "method_not_allowed")):
         code = "no_model"
         message = (
             f"A service answers at {url}, but there is no model at this address. "
             "Correct the address, or start the service again with 'lesion-serve start'."
         )
-    elif status in (404, 405) and problem is not None and not is_image:
-        code = "not_offered" if problem.code in ("not_found", "method_not_allowed") else "not_found"
-        message = problem.message
+    elif status == 404 and problem is not None:
+        code, message = "not_found", problem.message
     elif status == 413:
         code = "rejected"
         message = "The image has more bytes than the prediction service accepts. Use a smaller file."

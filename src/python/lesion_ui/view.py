@@ -256,7 +256,7 @@ def _distance(prediction: Prediction, texts: Texts) -> str:
     )
 
 
-_FINAL = frozenset({"rejected", "bad_endpoint", "forbidden", "not_offered", "not_found"})  # the same again cannot help
+_FINAL = frozenset({"rejected", "bad_endpoint", "forbidden", "not_found"})  # the same again cannot help
 
 
 def problem_view(error: LesionError, texts: Texts = ENGLISH) -> ProblemView:

@@ -117,6 +117,39 @@ def test_a_service_that_is_down_is_a_message_until_it_is_up(connected: FakeServi
     assert "The prediction service is busy" not in text(page)
 
 
+def test_an_image_that_failed_is_asked_about_again_only_when_the_user_says_so(
+    connected: FakeService, image: bytes
+) -> None:
+    """Drawing the page again would otherwise send it each time; 'Try again' does, for this image alone."""
+    connected.answer(Problem(code="busy", message="Much to do."), status=503)
+    page = upload(open_app(), ("a.png", image), ("b.png", image))
+    page.run()
+    assert len(connected.requests) == 2
+    assert "The prediction service is busy" in text(page)
+
+    page.button(key="retry-1").click().run()
+    assert len(connected.requests) == 3
+    page.run()
+    assert len(connected.requests) == 3
+
+
+@pytest.mark.parametrize("change", ["question", "service"])
+def test_an_image_that_failed_is_asked_about_again_when_something_else_is_asked_or_another_service(
+    change: str, connected: FakeService, image: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same question would fail again, another one need not."""
+    connected.answer(Problem(code="bad_metadata", message="No such age."), status=422)
+    page = upload(open_app(), ("a.png", image))
+    connected.answer(make_prediction())
+    if change == "question":
+        page.number_input(key="age").set_value(55)
+    else:
+        monkeypatch.setenv(URL_VARIABLE, connected.endpoint.url.replace("127.0.0.1", "localhost"))
+    page.run()
+
+    assert "## Melanoma" in text(page)
+
+
 def test_nothing_of_the_last_answer_stays_beside_an_error(connected: FakeService, image: bytes) -> None:
     """A diagnosis under another image would be the worst mistake of this page."""
     page = upload(open_app(), ("SYNTHETIC.png", image))

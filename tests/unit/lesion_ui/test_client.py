@@ -215,12 +215,16 @@ def test_every_route_gives_the_value_that_the_gateway_sent(service: FakeService)
     assert client.card("3") == service.card
     assert client.record("req-0001") == service.record("req-0001")
     assert client.predictions(limit=5).items == tuple(service.lines[:5])
-    assert client.deploy("rollback", version=None, why="worse") == service.versions
-    assert service.said[-1] == {"action": "rollback", "why": "worse"}
+    assert client.promote("4", why="better") == service.versions
+    assert client.roll_back(why="worse") == service.versions
+    assert service.said == [
+        {"action": "promote", "version": "4", "why": "better"},
+        {"action": "rollback", "why": "worse"},
+    ]
 
 
 def test_feedback_says_how_the_diagnosis_is_known_only_for_histology(service: FakeService) -> None:
-    """An older gateway does not know the word."""
+    """Without a word it is clinical."""
     client = GatewayClient(service.endpoint)
     client.give_feedback("req-0001", verdict="agree", diagnosis=None, comment=None, is_histology=False)
     client.give_feedback("req-0001", verdict="other", diagnosis="NV", comment="seen", is_histology=True)
@@ -229,17 +233,6 @@ def test_feedback_says_how_the_diagnosis_is_known_only_for_histology(service: Fa
         {"verdict": "agree"},
         {"verdict": "other", "diagnosis": "NV", "comment": "seen", "source": "histology"},
     ]
-
-
-def test_a_gateway_that_cannot_say_who_asks_is_taken_to_answer_clinicians(service: FakeService) -> None:
-    """So an older one still serves the app; its other routes are named as missing."""
-    service.is_old = True
-    client = GatewayClient(service.endpoint)
-
-    assert client.caller().permissions == ("predict", "read_own", "feedback", "models")
-    with pytest.raises(ServiceError) as caught:
-        client.monitoring(7)
-    assert caught.value.code == "not_offered"
 
 
 @pytest.mark.parametrize(

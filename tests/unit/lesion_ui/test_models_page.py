@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lesion_core.service import Versions
+from lesion_core.service import Change, Versions
 from lesion_ui.evaluation_view import evaluation_view, interval_of
 from lesion_ui.texts import texts_for
 from support.app_pages import open_app, text
@@ -84,6 +84,26 @@ def test_a_change_needs_a_reason_and_a_look(connected: FakeService) -> None:
 
     assert connected.said == [{"action": "promote", "version": "4", "why": "Better on head and neck."}]
     assert "Done: the champion is 3." in text(app)
+
+
+def test_a_rollback_names_no_version(connected: FakeService) -> None:
+    """The gateway knows which one was before, and refuses to be told."""
+    app = open_app("models")
+    app.radio(key="deploy_choice").set_value(("rollback", "2"))
+    app.text_area(key="deploy_why").set_value("Worse in winter.")
+    app.checkbox(key="deploy_sure").set_value(True)
+    app.button(key="FormSubmitter:deploy_form-Change now").click().run()
+
+    assert connected.said == [{"action": "rollback", "why": "Worse in winter."}]
+
+
+def test_a_change_of_a_challenger_that_has_gone_has_no_version_after_it(connected: FakeService) -> None:
+    """A dash in its place."""
+    gone = Change(at="2026-03-02T09:30:00+00:00", by="key a1b2c3d4", action="withdraw", before="4", after=None)
+    connected.versions = attrs.evolve(make_versions(), history=(gone,))
+    history = next(table.value for table in open_app("models").table if "After" in table.value)
+
+    assert list(history["After"]) == ["–"]
 
 
 def test_something_wrong_with_a_version_is_on_top(connected: FakeService) -> None:

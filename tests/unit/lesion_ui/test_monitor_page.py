@@ -8,7 +8,7 @@ from lesion_ui.monitor_view import check_rows, counts_of, verdict
 from lesion_ui.texts import texts_for
 from support.app_pages import open_app, text
 from support.fake_service import FakeService
-from support.kept import empty_report, make_caller, make_report
+from support.kept import make_caller, make_report
 
 ENGLISH = texts_for("en")
 
@@ -36,11 +36,11 @@ def test_the_window_is_asked_of_the_gateway(connected: FakeService) -> None:
 
 def test_a_window_without_a_prediction_says_so(connected: FakeService) -> None:
     """And draws no empty chart."""
-    connected.report = empty_report()
+    connected.report = None
     app = open_app("monitor")
 
-    assert "There is no prediction in this window." in text(app)
-    assert "No alert is firing." in text(app)
+    assert "Nothing was answered in these days." in text(app)
+    assert not app.error
     assert not app.get("plotly_chart")
 
 

@@ -17,7 +17,7 @@ from lesion_ui.client import URL_VARIABLE
 from support.app_pages import open_app, text, upload
 from support.fake_service import FakeService, make_finding, make_prediction, outside_prediction
 from support.image_files import seed_files
-from support.kept import empty_report, make_lines, make_version
+from support.kept import make_lines, make_version
 
 PAGES = tuple(entry.name for entry in ENTRIES)
 Prepare = Callable[[FakeService], None]
@@ -36,11 +36,7 @@ def _is_busy(service: FakeService) -> None:
 
 
 def _is_empty(service: FakeService) -> None:
-    service.lines, service.report = [], empty_report()
-
-
-def _is_old(service: FakeService) -> None:
-    service.is_old = True
+    service.lines, service.report = [], None
 
 
 def _has_an_old_model(service: FakeService) -> None:
@@ -89,7 +85,6 @@ STATES: dict[str, tuple[Prepare, str]] = {
     "busy": (_is_busy, "one"),
     "empty store": (_is_empty, "none"),
     "ten thousand rows": (_has_ten_thousand_rows, "none"),
-    "old gateway": (_is_old, "one"),
     "old model": (_has_an_old_model, "one"),
     "no champion": (_has_no_champion, "one"),
     "nonsense": (_answers_nonsense, "one"),
@@ -124,11 +119,7 @@ def open_in_state(page: str, uploads: list[tuple[str, bytes]], language: str) ->
     return app
 
 
-# An older gateway does not say that anybody may monitor, so there is no such page.
-CASES = [(page, state) for page in PAGES for state in STATES if (page, state) != ("monitor", "old gateway")]
-
-
-@pytest.mark.parametrize(("page", "state"), CASES)
+@pytest.mark.parametrize(("page", "state"), [(page, state) for page in PAGES for state in STATES])
 def test_every_page_in_every_state_is_words(page: str, state: str, connected: FakeService, image: bytes) -> None:
     """Half of them in German, so that each text is filled in once."""
     prepare, kind = STATES[state]

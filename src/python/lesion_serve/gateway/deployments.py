@@ -84,7 +84,8 @@ class Deployments:
             body: JSON of a ``DeploymentBody``.
             principal: whose key the history names.
         Raises:
-            InputError: the body is not such a message, or the change is not possible now (409).
+            InputError: the body is not such a message; the change is not possible now (409); it is made, but the
+                server has not followed yet (504).
             NoSuchVersionError: no such version is deployed.
         """
         try:
@@ -103,9 +104,10 @@ class Deployments:
                     after = promote(self._store, version, by=by, why=why)
                 case Rollback(why=why):
                     after = roll_back(self._store, by=by, why=why)
+            wait_until_served(self._store, after, {after.champion.version})
         except DeploymentError as error:
-            raise InputError(error.message, status=409, code=error.code) from error
-        wait_until_served(self._store, after, {after.champion.version})
+            status = 504 if error.code == "not_followed" else 409
+            raise InputError(error.message, status=status, code=error.code) from error
         return self.versions()
 
     def _deployment(self) -> Deployment:

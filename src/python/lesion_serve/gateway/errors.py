@@ -77,6 +77,8 @@ def as_problem(error: LesionError) -> Problem:
             return Problem(404, error.code, "There is no such prediction among those of this API key.")
         case StoreError(code="bad_cursor"):
             return Problem(400, error.code, error.message)
+        case MonitorError(code="no_predictions"):
+            return Problem(404, error.code, "Nothing was answered in these days. Ask for more of them with 'days'.")
         case NoSuchVersionError() | MonitorError():
             return Problem(404, error.code, error.message)
         case StoreError():

@@ -191,7 +191,7 @@ def change() -> dict[str, Any]:
     operation = operation_of(
         "Promote a deployed version, or go back to the champion before",
         Versions,
-        problems=(400, 401, 403, 404, 409, 413, 422, 503),
+        problems=(400, 401, 403, 404, 409, 413, 422, 503, 504),
     )
     examples = {
         "promote": {

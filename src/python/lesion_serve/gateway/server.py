@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 import socket
@@ -24,6 +23,7 @@ from lesion_serve.gateway.admission import Admission
 from lesion_serve.gateway.app import create_app
 from lesion_serve.gateway.asking import Asking
 from lesion_serve.gateway.deployments import Deployments
+from lesion_serve.gateway.ending import GRACE_S, Server
 from lesion_serve.gateway.gateway import Gateway
 from lesion_serve.gateway.history import History
 from lesion_serve.gateway.keys import ApiKeys
@@ -34,8 +34,6 @@ from lesion_serve.gateway.reporting import Reporting
 from lesion_serve.gateway.settings import GatewaySettings
 from lesion_serve.store import ImageKey, ImageStore, PredictionStore
 
-GRACE_S = 30
-ON_ITS_WAY_S = 0.3
 BACKLOG = 2048
 
 log = structlog.get_logger()
@@ -107,7 +105,7 @@ def run_gateway(
             max_images=settings.max_images,
         )
     )
-    _Server(_config(app, settings), lambda: on_ready(settings.local_endpoint(token))).run(sockets=[listening])
+    Server(_config(app, settings), lambda: on_ready(settings.local_endpoint(token))).run(sockets=[listening])
 
 
 @contextlib.contextmanager
@@ -145,26 +143,6 @@ def open_store(settings: GatewaySettings) -> Iterator[PredictionStore]:
         images = ImageStore(folder=settings.image_folder, key=key)
     with PredictionStore.open(settings.store_url, anchors=settings.anchors, images=images) as store:
         yield store
-
-
-class _Server(uvicorn.Server):
-    """Says when it listens."""
-
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_listening = on_listening
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._on_listening()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """First take no new connections; a connection whose request is on its way is answered, not cut."""
-        for server in self.servers:
-            server.close()
-        await asyncio.sleep(ON_ITS_WAY_S)
-        await super().shutdown(sockets)
 
 
 def _config(app: FastAPI, settings: GatewaySettings) -> uvicorn.Config:

@@ -125,6 +125,11 @@ def _forget_answers() -> None:
     st.session_state[session.ASSESSMENT] = {name: one for name, one in held.items() if name in ids}
 
 
+def _forget_answer(upload_id: str) -> None:
+    """It is asked for again with this run of the page."""
+    st.session_state.get(session.ASSESSMENT, {}).pop(upload_id, None)
+
+
 def _answers(here: Visit, uploads: Sequence[Upload], question: Question | None, place: object) -> list[Asked]:
     """Ask once for each upload; drawing the page again shows the same answers, and so does coming back to it."""
     held: dict[str, Asked] = st.session_state.setdefault(session.ASSESSMENT, {})
@@ -146,11 +151,12 @@ def _answers(here: Visit, uploads: Sequence[Upload], question: Question | None, 
                 st.warning(texts("assess.changed"))
                 if st.button(texts("assess.ask_again"), key="ask_again"):
                     held.clear()
-        waiting = [one for one in uploads if one.id not in held or held[one.id].error is not None]
-        if waiting and question is not None:
-            with st.spinner(texts("assess.looking")):
-                for upload, asked in zip(waiting, ask(here.client, waiting, question), strict=True):
-                    held[upload.id] = asked
+        if question is not None:
+            endpoint = here.client.endpoint
+            waiting = [one for one in uploads if one.id not in held or not held[one.id].is_settled(question, endpoint)]
+            if waiting:
+                with st.spinner(texts("assess.looking")):
+                    held |= {asked.id: asked for asked in ask(here.client, waiting, question)}
     return [held[one.id] for one in uploads if one.id in held]
 
 
@@ -235,7 +241,7 @@ def _show_error(asked: Asked, texts: Texts, number: int = 0) -> None:
         lines = (f"**{problem.title}**", problem.advice, f":small[{markdown_text(problem.message)}]")
         st.error("  \n".join(line for line in lines if line), icon=":material/error:")
         if problem.can_retry:
-            st.button(texts("word.retry"), key=f"retry-{number}")
+            st.button(texts("word.retry"), key=f"retry-{number}", on_click=_forget_answer, args=(asked.id,))
 
 
 def _record_button(asked: Asked, texts: Texts, number: int = 0) -> None:

@@ -94,7 +94,7 @@ def _show_tabs(version: Version, found: Versions, here: Visit) -> None:
         try:
             st.markdown(_without_pictures(here.client.card(version.version)))
         except ServiceError as error:
-            if error.code not in ("not_found", "not_offered"):
+            if error.code != "not_found":
                 raise
             st.info(texts("models.no_card"))
     with tabs["history"]:
@@ -110,7 +110,7 @@ def _evaluation(version: Version, here: Visit) -> EvaluationView | None:
     try:
         return evaluation_view(here.client.evaluation(version.version), here.texts)
     except ServiceError as error:
-        if error.code not in ("not_found", "not_offered"):
+        if error.code != "not_found":
             raise
         return None
 
@@ -203,7 +203,7 @@ def _show_history(found: Versions, texts: Texts) -> None:
             texts("models.who"): one.by,
             texts("models.action"): one.action,
             texts("models.before"): one.before or "–",
-            texts("models.after"): one.after,
+            texts("models.after"): one.after or "–",
             texts("models.why"): one.why,
         }
         for one in found.history
@@ -238,7 +238,9 @@ def _show_deploy(found: Versions, here: Visit) -> None:
     if not why.strip() or not is_sure:
         st.error(texts("models.reason_needed"))
         return
-    after = here.client.deploy(action, version=version, why=why.strip())
+    client, why = here.client, why.strip()
+    with st.spinner(texts("models.changing")):
+        after = client.roll_back(why=why) if action == "rollback" else client.promote(version, why=why)
     champion = next((one.version for one in after.versions if one.place == "champion"), version)
     st.session_state["champion_changed"] = champion
     st.rerun()

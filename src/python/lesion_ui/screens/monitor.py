@@ -25,11 +25,11 @@ def page() -> None:
         st.title(texts("monitor.title"), anchor=False)
         days = st.segmented_control(texts("monitor.days"), DAYS, default=30, required=True, key="days")
         report = here.client.monitoring(days)
-        st.caption(markdown_text(words.window_text(report, texts)))
-        _show_alerts(report, texts)
-        if not report.predictions:
+        if report is None:
             st.info(texts("monitor.empty"))
             return
+        st.caption(markdown_text(words.window_text(report, texts)))
+        _show_alerts(report, texts)
         _show_figures(report, texts)
         _show_volume(report, texts)
         _show_counts(report, texts)
