@@ -9,10 +9,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from lesion_core.processes import child_environment, free_port
 from lesion_core.workspace import Endpoint, Workspace
@@ -29,6 +31,18 @@ def demo_command(home: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "lesion_demo", "--home", str(home), *options, *arguments]
 
 
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Ends what a test that failed has started: SIGKILL of the demo takes all of its programs along."""
+    yield
+    for demo in STARTED:
+        if demo.poll() is None:
+            os.killpg(demo.pid, signal.SIGKILL)
+            demo.wait()
+    STARTED.clear()
+
+
+STARTED: list[subprocess.Popen[bytes]] = []
 QUICK = ("--train-options", "--epochs 1 --input-size-px 64 --threads 1")
 
 
@@ -106,6 +120,7 @@ def start(command: list[str], folder: Path) -> tuple[subprocess.Popen[bytes], Pa
     log = folder / "log"
     with log.open("wb") as stream:
         demo = subprocess.Popen(command, env=child_environment(), stdout=stream, stderr=stream, start_new_session=True)
+    STARTED.append(demo)
     return demo, log
 
 
