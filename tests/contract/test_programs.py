@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,17 @@ def test_serve_packs_the_archive_that_the_source_tree_packs(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     expected = build_archive(bundle.folder, tmp_path / "expected.mar", version=f"unregistered-{bundle.digest[:8]}")
     assert (tmp_path / "packed.mar").read_bytes() == expected.path.read_bytes()
+
+
+def test_their_bills_of_materials_name_what_they_hold(tmp_path: Path) -> None:
+    """The server carries TorchServe with its jar, and the app no torch."""
+    command = [sys.executable, "build-support/supply/sbom.py", Path.cwd(), "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    bills = {name: json.loads((tmp_path / f"{name}.pex.cdx.json").read_text()) for name in ("train", "serve", "ui")}
+    held = {name: {part["name"] for part in bill["components"]} for name, bill in bills.items()}
+    assert {"torch", "torchserve", "torchserve/model-server.jar", "netty-common"} <= held["serve"]
+    assert "mlflow" in held["train"]
+    assert "streamlit" in held["ui"]
+    assert "torch" not in held["ui"]

@@ -93,7 +93,7 @@ def test_a_frontend_that_is_killed_is_back_with_its_versions_and_leaves_no_proce
     engine: TorchServeEngine, told: list[Endpoint]
 ) -> None:
     """The same port and default version; a new token, which is told; the old one is refused."""
-    before = engine.endpoint
+    before, restarts = engine.endpoint, engine.restarts()
     old_processes = belonging_to(engine)
     assert len(family(engine, "model_service_worker")) == 2
     (java,) = family(engine, "org.pytorch.serve.ModelServer")
@@ -109,6 +109,7 @@ def test_a_frontend_that_is_killed_is_back_with_its_versions_and_leaves_no_proce
         f"the frontend was killed: the default version answers after {took_s:.1f} s, at most {BACK_S:.0f} s are allowed"
     )
     assert took_s < BACK_S * SLOW_MACHINE
+    assert engine.restarts()["torchserve"] == restarts["torchserve"] + 1
     assert old_processes & belonging_to(engine) == set()
     family_now = {one.pid for one in psutil.Process(engine.process._process.pid).children(recursive=True)}
     assert belonging_to(engine) <= {engine.process._process.pid, *family_now}
@@ -123,11 +124,13 @@ def test_a_frontend_that_is_killed_is_back_with_its_versions_and_leaves_no_proce
 def test_a_worker_that_is_killed_is_back(engine: TorchServeEngine) -> None:
     """Whoever asks meanwhile gets an answer, or is told that the worker died."""
     wait_for(lambda: len(family(engine, "model_service_worker")) == 2)
+    counted = engine.restarts()["worker"]
     for worker in family(engine, "model_service_worker"):
         worker.kill()
 
     assert answering(engine, "5") in ("5", "worker_died", "deadline_passed")
     wait_for(lambda: answering(engine, "5") == "5")
+    wait_for(lambda: engine.restarts()["worker"] > counted)
 
 
 def test_a_worker_that_torchserve_gave_up_is_started_again(engine: TorchServeEngine) -> None:
