@@ -15,6 +15,7 @@ from lesion_ui.texts import Texts
 _ROW_PX, _MARGIN_PX = 32, 8
 _CLEAR = "rgba(0,0,0,0)"
 _GRID = "rgba(128, 128, 128, 0.25)"
+_MOST_DATES = 8
 
 
 def volume_chart(days: Sequence[Day]) -> go.Figure:
@@ -23,6 +24,7 @@ def volume_chart(days: Sequence[Day]) -> go.Figure:
         go.Bar(x=[day.date for day in days], y=[day.predictions for day in days], marker={"color": palette.ACCENT})
     )
     _dress(figure, height=240)
+    figure.update_xaxes(type="category", nticks=_MOST_DATES)  # as times, a single day would be shown in microseconds
     figure.update_yaxes(rangemode="tozero", gridcolor=_GRID)
     return figure
 
