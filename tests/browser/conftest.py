@@ -1,9 +1,7 @@
-"""The app as a process of its own, before a service with one canned answer, and a browser."""
+"""The app as a process of its own, before a service with canned answers, and a browser."""
 
 from __future__ import annotations
 
-import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from lesion_core.datasets.synthetic import draw_lesion
-from lesion_core.processes import ChildProcess, free_port
+from support.app_programs import running_app
 from support.fake_service import FakeService
 from support.pages import AssessPage, launch_chromium
 
@@ -30,23 +28,11 @@ def browser() -> Iterator[Browser]:
 def app_url(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the app listens, started by its own door. Asks for the browser first: no browser, no app."""
     service = FakeService()
-    port = free_port()
-    app = ChildProcess.start(
-        "app",
-        [sys.executable, "-m", "lesion_ui", "--port", str(port)],
-        log_path=tmp_path_factory.mktemp("app") / "app.log",
-        environment={
-            "LESION_ENDPOINT_URL": service.endpoint.url,
-            "LESION_ENDPOINT_TOKEN": service.endpoint.token,
-        },
-    )
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    environment = {"LESION_ENDPOINT_URL": service.endpoint.url, "LESION_ENDPOINT_TOKEN": service.endpoint.token}
     try:
-        health = f"http://127.0.0.1:{port}/_stcore/health"
-        app.wait_until(lambda: direct.open(health, timeout=5).status == 200, timeout_s=120)
-        yield f"http://127.0.0.1:{port}"
+        with running_app(tmp_path_factory.mktemp("app"), environment) as url:
+            yield url
     finally:
-        app.stop()
         service.close()
 
 

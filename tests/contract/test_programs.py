@@ -44,7 +44,7 @@ def test_serve_packs_the_archive_that_the_source_tree_packs(tmp_path: Path) -> N
 
 def test_their_bills_of_materials_name_what_they_hold(tmp_path: Path) -> None:
     """The server carries TorchServe with its jar, and the app no torch."""
-    command = [sys.executable, "build-support/supply/sbom.py", Path.cwd(), "--out", tmp_path]
+    command = [sys.executable, "build-support/supply/sbom.py", str(Path.cwd()), "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr

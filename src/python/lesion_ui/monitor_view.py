@@ -46,14 +46,17 @@ def verdict(check: Check, texts: Texts) -> str:
 
 
 def check_lines(report: MonitoringReport, texts: Texts) -> list[tuple[str, str]]:
-    """Every comparison as a sentence and its numbers, Markdown, alarms first."""
+    """Every comparison as a sentence and its numbers, if it has any; Markdown, alarms first."""
     lines: list[tuple[str, str]] = []
     for row in check_rows(report, texts):
         head = f"**{row[texts('monitor.verdict')]} · {markdown_text(row[texts('monitor.check')])}** – "
         numbers = f"{row[texts('monitor.statistic')]} {row[texts('monitor.value')]} · " + " · ".join(
             f"{texts(key)} {row[texts(key)]}" for key in ("monitor.limit", "monitor.images")
         )
-        lines.append((head + markdown_text(row[texts("monitor.meaning")]), markdown_text(numbers)))
+        has_numbers = row[texts("monitor.statistic")] != "none"
+        lines.append(
+            (head + markdown_text(row[texts("monitor.meaning")]), markdown_text(numbers) if has_numbers else "")
+        )
     return lines
 
 

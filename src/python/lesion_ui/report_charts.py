@@ -15,14 +15,24 @@ from lesion_ui.texts import Texts
 _ROW_PX, _MARGIN_PX = 32, 8
 _CLEAR = "rgba(0,0,0,0)"
 _GRID = "rgba(128, 128, 128, 0.25)"
+_DAY_MS = 86_400_000
+_FEW_DAYS = 7
 
 
 def volume_chart(days: Sequence[Day]) -> go.Figure:
-    """Predictions by day, as bars."""
+    """Predictions by day, as bars; a day without one is a gap."""
     figure = go.Figure(
-        go.Bar(x=[day.date for day in days], y=[day.predictions for day in days], marker={"color": palette.ACCENT})
+        go.Bar(
+            x=[day.date for day in days],
+            y=[day.predictions for day in days],
+            width=0.8 * _DAY_MS,
+            marker={"color": palette.ACCENT},
+        )
     )
     _dress(figure, height=240)
+    figure.update_xaxes(type="date")
+    if len(days) <= _FEW_DAYS:  # else Plotly writes hours between them, and microseconds around a single one
+        figure.update_xaxes(tickvals=[day.date for day in days], tickformat="%b %-d\n%Y")
     figure.update_yaxes(rangemode="tozero", gridcolor=_GRID)
     return figure
 

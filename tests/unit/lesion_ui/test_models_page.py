@@ -84,6 +84,7 @@ def test_a_change_needs_a_reason_and_a_look(connected: FakeService) -> None:
 
     assert connected.said == [{"action": "promote", "version": "4", "why": "Better on head and neck."}]
     assert "Done: the champion is 3." in text(app)
+    assert (app.text_area(key="deploy_why").value, app.checkbox(key="deploy_sure").value) == ("", False)
 
 
 def test_a_rollback_names_no_version(connected: FakeService) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from lesion_ui.monitor_view import check_rows, counts_of, verdict
+from lesion_ui.monitor_view import check_lines, check_rows, counts_of, verdict
 from lesion_ui.texts import texts_for
 from support.app_pages import open_app, text
 from support.fake_service import FakeService
@@ -75,6 +75,17 @@ def test_alarms_are_on_top_and_have_a_symbol() -> None:
     assert [row["Verdict"] for row in table] == ["▲ alarm", "● no alarm"]
     check = attrs.evolve(make_report().checks[0], threshold=None)
     assert verdict(check, ENGLISH) == "○ too little to say"
+
+
+def test_a_comparison_that_could_not_be_made_is_its_reason_alone() -> None:
+    """Dashes in place of numbers say nothing."""
+    check = attrs.evolve(
+        make_report().checks[0], name="reference", statistic="none", value=None, sentence="The bundle holds no sample."
+    )
+    ((line, numbers),) = check_lines(attrs.evolve(make_report(), checks=(check,)), ENGLISH)
+
+    assert "The bundle holds no sample" in line
+    assert numbers == ""
 
 
 def test_classes_are_ordered_by_their_count() -> None:

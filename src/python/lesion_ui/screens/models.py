@@ -29,6 +29,7 @@ def page() -> None:
         found = here.client.versions()
         if (changed := st.session_state.pop("champion_changed", None)) is not None:
             st.success(texts("models.changed", version=markdown_text(changed)), icon=":material/check:")
+            st.session_state.update(deploy_why="", deploy_sure=False)  # the next change has a reason of its own
         if not found.versions:
             st.info(texts("models.none"))
             _show_history(found, texts)

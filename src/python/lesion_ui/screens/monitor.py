@@ -105,7 +105,7 @@ def _show_checks(report: MonitoringReport, texts: Texts) -> None:
     if report.checks:
         st.markdown(f"##### {texts('monitor.checks')}")
         for line, numbers in words.check_lines(report, texts):
-            st.markdown(f"{line}  \n:small[{numbers}]")
+            st.markdown(f"{line}  \n:small[{numbers}]" if numbers else line)
         _table(words.check_rows(report, texts), texts)
 
 
