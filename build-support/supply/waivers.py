@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tomllib
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+
+import tomllib
 
 FILE = Path(__file__).resolve().parent.parent / "waivers.toml"
 LONGEST = timedelta(days=184)
