@@ -185,7 +185,7 @@ class GatewayUnderTest:
                 history=History(self.store),
                 deployments=Deployments(self.deployments, self.engine),
                 label=make_label,
-                monitoring=Reporting(self.store, self.deployments).report,
+                reporting=Reporting(self.store, self.deployments),
                 metrics=self.metrics,
                 keys=self.keys if with_keys else None,
                 max_body_bytes=max_body_bytes,

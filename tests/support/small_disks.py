@@ -49,7 +49,7 @@ class FileSystem:
             pytest.skip(f"needs mounts of its own, which this machine does not give: {done.stderr.strip()}")
 
     def seen_by(self, process: int) -> Path:
-        return Path(f"/proc/{process}/root{self.folder}")
+        return Path("/proc", str(process), "root", *self.folder.parts[1:])
 
     def fill(self, process: int) -> None:
         with (self.seen_by(process) / "filler").open("wb", buffering=0) as filler:

@@ -175,16 +175,16 @@ def read_archived_bundle(path: Path) -> tuple[BundleManifest, str, str]:
     return read_manifest(text, name=str(path)), hashlib.sha256(text).hexdigest(), card
 
 
-def read_archived_file(path: Path, name: str) -> bytes:
-    """One file of the bundle in an archive, checked against its manifest.
+def read_archived_file(path: Path, name: str) -> bytes | None:
+    """One file of the bundle in an archive, checked against its manifest; ``None`` where the bundle has no such file.
 
     Raises:
         ArchiveError: not an archive of ours, or it has lost the file.
-        BundleError: the bundle does not list the file, or it was altered.
+        BundleError: the file was altered.
     """
     manifest, _, _ = read_archived_bundle(path)
     if name not in manifest.files:
-        raise BundleError(f"The bundle in {path} has no {name}.")
+        return None
     try:
         with zipfile.ZipFile(path) as archive:
             data = archive.read(f"{ARCHIVED_BUNDLE}/{name}")

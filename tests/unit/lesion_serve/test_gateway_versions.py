@@ -10,13 +10,15 @@ import httpx
 import pytest
 
 from lesion_core.bundle import EVALUATION, Bundle, write_bundle
+from lesion_core.monitoring import MonitoringReport
 from lesion_core.service import Versions, from_json
 from lesion_core.workspace import Workspace
 from lesion_serve.archive import build_archive
 from lesion_serve.deploy import Challenging, deploy
+from lesion_serve.deployment import Deployment
 from lesion_serve.gateway.keys import Role
 from support.bundles import make_tiny_bundle
-from support.gateways import GatewayUnderTest
+from support.gateways import JPEG, GatewayUnderTest, deployed
 
 MEASURED = {"headline": {"bma": None}}
 
@@ -106,6 +108,18 @@ def test_an_engineer_promotes_and_goes_back_and_the_history_says_who_and_why(ser
     ]
     key_id = served.keys[Role.ENGINEER].split("_")[1]
     assert {one.by for one in newest} == {f"key {key_id}"}
+
+
+def test_the_report_is_of_the_champion_whoever_answered_last(served: Served) -> None:
+    """A challenger with a share would make it jump from one version to the other."""
+    for version in ("2", "2", "3"):
+        served.gateway.deployment = Deployment(generation=1, champion=deployed(version))
+        answer = served.gateway.ask(headers={**JPEG, "Authorization": f"Bearer {served.keys[Role.CLINICIAN]}"})
+        assert answer.json()["model"]["version"] == version
+
+    report = from_json(served.send("GET", "/v1/monitoring").content, MonitoringReport)
+
+    assert (report.model_version, report.predictions) == ("2", 2)
 
 
 @pytest.mark.parametrize("role", [Role.CLINICIAN, Role.AUDITOR])

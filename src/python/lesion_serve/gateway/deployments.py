@@ -68,14 +68,13 @@ class Deployments:
             NoSuchVersionError: there is no such version, or its bundle was made without an evaluation.
         """
         path = self._store.archive_of(self._deployed(version)).path
-        manifest, _, _ = read_archived_bundle(path)
-        if EVALUATION not in manifest.files:
+        if (found := read_archived_file(path, EVALUATION)) is None:
             raise NoSuchVersionError(
                 f"The bundle of version {version} holds no evaluation: an older release made it. 'lesion-train "
                 "evaluate' measures it.",
                 code="no_evaluation",
             )
-        return read_archived_file(path, EVALUATION)
+        return found
 
     def change(self, body: bytes, principal: Principal) -> Versions:
         """Promote a deployed version, or roll back, and wait until the server follows.

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import attrs
 from starlette.requests import Request
 
-from lesion_core.monitoring import MonitoringReport
 from lesion_core.service import Label
 from lesion_serve.engine.engine import Engine
 from lesion_serve.gateway.asking import Asking
@@ -17,6 +16,7 @@ from lesion_serve.gateway.history import History
 from lesion_serve.gateway.keys import LOCAL_PRINCIPAL, ApiKeys, Permission, Principal
 from lesion_serve.gateway.metrics import Metrics
 from lesion_serve.gateway.middleware import UPLOAD_S
+from lesion_serve.gateway.reporting import Reporting
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -29,7 +29,7 @@ class Gateway:
         history: predictions that were given.
         deployments: versions, and what changes them.
         label: of the version that answers now.
-        monitoring: the report over so many days.
+        reporting: reports over many predictions.
         metrics: what is counted.
         keys: who may ask; ``None`` lets everyone who can reach it, for loopback only.
         max_body_bytes: of one request.
@@ -42,7 +42,7 @@ class Gateway:
     history: History
     deployments: Deployments
     label: Callable[[], Label]
-    monitoring: Callable[[int], MonitoringReport]
+    reporting: Reporting
     metrics: Metrics
     keys: ApiKeys | None
     max_body_bytes: int

@@ -64,7 +64,7 @@ def add_information(app: FastAPI, gateway: Gateway) -> None:
         days = request.query_params.get("days", "30")
         if not (days.isascii() and days.isdecimal() and 1 <= int(days[:6]) <= LONGEST_DAYS):
             raise InputError(f"'days' is a whole number from 1 to {LONGEST_DAYS}; got {days[:20]!r}.")
-        return json_response(await asyncio.to_thread(gateway.monitoring, int(days)))
+        return json_response(await gateway.reporting.report(int(days)))
 
     @app.get("/healthz")
     async def healthz() -> Response:

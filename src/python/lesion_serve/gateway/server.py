@@ -98,7 +98,7 @@ def run_gateway(
             history=History(store),
             deployments=Deployments(deployments, engine),
             label=label,
-            monitoring=Reporting(store, deployments).report,
+            reporting=Reporting(store, deployments),
             metrics=metrics,
             keys=keys,
             max_body_bytes=body_bytes,

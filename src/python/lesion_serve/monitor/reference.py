@@ -25,10 +25,10 @@ def baseline_of(source: Path) -> Baseline | None:
         if DRIFT not in bundle.manifest.files:
             return None
         return _baseline(bundle.read(DRIFT), bundle.manifest, bundle.digest)
-    manifest, digest, _ = read_archived_bundle(source)
-    if DRIFT not in manifest.files:
+    if (data := read_archived_file(source, DRIFT)) is None:
         return None
-    return _baseline(read_archived_file(source, DRIFT), manifest, digest)
+    manifest, digest, _ = read_archived_bundle(source)
+    return _baseline(data, manifest, digest)
 
 
 def baseline_of_deployed(deployments: DeploymentStore, version: str | None) -> Baseline | None:
