@@ -214,3 +214,12 @@ class GatewayUnderTest:
     def ask(self, **request: object) -> httpx.Response:
         """One image."""
         return self.send("POST", "/v1/predictions", **{"content": IMAGE, "headers": JPEG, **request})
+
+
+def problem_of(answer: httpx.Response) -> dict[str, object]:
+    """The problem in an answer, which has to be whole."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    found: dict[str, object] = answer.json()
+    assert set(found) == {"type", "title", "status", "detail", "code", "request_id", "message", "schema_version"}
+    assert found["status"] == answer.status_code
+    return found
