@@ -139,7 +139,7 @@ def make_label() -> Label:
         weights_license="none",
         code_license="Apache-2.0",
         diagnoses=(DiagnosisLine(code="MEL", name="Melanoma", malignancy=Malignancy.MALIGNANT, is_trained=True),),
-        metrics={"bma": Interval(value=0.5, low=0.4, high=0.6)},
+        metrics={"val_bma": Interval(value=0.5, low=0.4, high=0.6)},
         limits=Limits(
             formats=("image/jpeg",), image_bytes=1, image_pixels=1, request_bytes=4096, images=3, seconds=5.0
         ),

@@ -56,7 +56,7 @@ class BackboneIdentity:
 
 @attrs.frozen(kw_only=True)
 class TrainingFacts:
-    """What produced the weights. ``metrics`` were measured on the validation part, except names with ``test_``.
+    """What produced the weights. Names of ``metrics`` begin with their part, ``val_`` or ``test_``.
 
     ``data_licenses`` names the licences of the images; bundles of earlier releases do not say them.
     """

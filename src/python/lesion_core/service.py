@@ -1,6 +1,7 @@
-"""What the gateway tells the app and other programs beside predictions: the values behind its JSON, for both sides.
+"""What the gateway and those who ask it say to each other beside predictions: headers, and the values behind its JSON.
 
-Times are ISO 8601 text in UTC. ``wire`` has the answer for one image, ``monitoring`` the report over many.
+For both sides: the gateway writes what the app and other programs read. Times are ISO 8601 text in UTC. ``wire`` has
+the answer for one image, ``monitoring`` the report over many.
 """
 
 from __future__ import annotations
@@ -15,6 +16,15 @@ from lesion_core.errors import WireError
 from lesion_core.interval import Interval
 from lesion_core.taxonomy import Malignancy
 from lesion_core.wire import Prediction
+
+# Headers that go with an image.
+METADATA_HEADER = "X-Lesion-Metadata"
+HEAT_MAP_HEADER = "X-Lesion-Heat-Map"
+SUBJECT_HEADER = "X-Lesion-Subject"
+# A program's word for "nothing" is no patient: all of its images would be one person's. Begins as the record wants its
+# ids to begin; the end is one that a line feed does not come before, in the regular expressions of all languages.
+_END = r"(?![\s\S])"
+SUBJECT_PATTERN = f"^(?!(null|None|undefined|NaN|nan){_END})[A-Za-z0-9][A-Za-z0-9_.:-]{{0,63}}{_END}"
 
 
 @attrs.frozen(kw_only=True)
@@ -150,7 +160,7 @@ class Label:
         training_images, validation_images: how many it learnt from and was adjusted on.
         weights_license, code_license: terms of the backbone that it started from.
         diagnoses: what it can answer.
-        metrics: with intervals; on the validation part, but for names with ``test_``.
+        metrics: with intervals; names begin with their part, ``val_`` or ``test_``.
         limits: of one request.
         card: the whole model card, Markdown.
     """
@@ -188,7 +198,7 @@ class Version:
         finding: what is wrong with it; ``None`` where nothing is.
         created_at: when it was trained.
         trained_on: name of the data set.
-        metrics: with intervals; on the validation part, but for names with ``test_``.
+        metrics: with intervals; names begin with their part, ``val_`` or ``test_``.
         has_evaluation: whether its bundle holds an evaluation.
     """
 

@@ -16,9 +16,8 @@ import attrs
 
 from lesion_core.decision.metadata import PatientMetadata
 from lesion_core.errors import LesionError
+from lesion_core.service import HEAT_MAP_HEADER, METADATA_HEADER
 
-METADATA = "X-Lesion-Metadata"
-HEAT_MAP = "X-Lesion-Heat-Map"
 FEATURES = "X-Lesion-Features"
 
 
@@ -49,9 +48,9 @@ def read_headers(headers: Mapping[str, str]) -> Asked:
         RequestHeaderError: ``bad_metadata``: not a JSON object of ``PatientMetadata``'s fields; ``bad_request``: a wish
             for a heat map or for features that is neither ``true`` nor ``false``.
     """
-    told = header_of(headers, METADATA)
+    told = header_of(headers, METADATA_HEADER)
     return Asked(
-        heat_map=_is_wanted(headers, HEAT_MAP),
+        heat_map=_is_wanted(headers, HEAT_MAP_HEADER),
         features=_is_wanted(headers, FEATURES),
         metadata=None if told is None else _read_metadata(told),
     )
@@ -94,4 +93,4 @@ def _read_metadata(text: str) -> PatientMetadata:
 
 
 def _bad_metadata(reason: str) -> RequestHeaderError:
-    return RequestHeaderError(f"{METADATA} cannot be used: {reason[:300]}.", code="bad_metadata")
+    return RequestHeaderError(f"{METADATA_HEADER} cannot be used: {reason[:300]}.", code="bad_metadata")

@@ -1,8 +1,12 @@
-"""Addresses of servers and databases, as they may be shown: without their passwords."""
+"""Addresses of servers and databases: shown without their passwords, and tried before they are used."""
 
 from __future__ import annotations
 
 import re
+
+import sqlalchemy as sa
+
+from lesion_core.errors import LesionError
 
 
 def without_password(text: str) -> str:
@@ -13,3 +17,26 @@ def without_password(text: str) -> str:
     """
     hidden = re.sub(r"://[^\s'\"]*@", "://***@", text)
     return re.sub(r"(?i)\b(password|passwd|pwd)=[^&\s'\"]+", r"\1=***", hidden)
+
+
+def require_database(address: str) -> None:
+    """Make sure that a database answers and takes the password: MLflow would ask ten times, for minutes.
+
+    A SQLite file is left alone, since MLflow makes it where there is none.
+
+    Raises:
+        LesionError: ``no_database``: it does not; quotes the driver, without passwords.
+    """
+    if address.startswith("sqlite:"):
+        return
+    try:
+        engine = sa.create_engine(address, poolclass=sa.pool.NullPool)
+        with engine.connect():
+            return
+    except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
+        first_line = next(iter(without_password(str(error)).strip().splitlines()), type(error).__name__)
+        raise LesionError(
+            f"The database at {without_password(address)} does not let us in: {first_line[:300]} Is it up, and does "
+            "the address have the right password?",
+            code="no_database",
+        ) from None  # the cause may quote a password

@@ -9,7 +9,7 @@ from pathlib import Path
 from lesion_core.errors import LesionError
 from lesion_core.processes import ChildProcess, require_free_port
 from lesion_core.workspace import Workspace
-from lesion_train.address import without_password
+from lesion_train.address import require_database, without_password
 
 READY_TIMEOUT_S = 120.0
 
@@ -30,6 +30,8 @@ def start_mlflow(
         LesionError: it did not start; quotes its log, without passwords.
     """
     require_free_port(port, "MLflow server", "--port")
+    if backend_store_uri:
+        require_database(backend_store_uri)
     workspace.root.mkdir(parents=True, exist_ok=True)
     root = artifact_root or str(workspace.mlflow_artifacts)
     if "://" not in root:

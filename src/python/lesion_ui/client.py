@@ -14,7 +14,17 @@ import httpx
 from lesion_core import service, wire
 from lesion_core.errors import LesionError, WireError
 from lesion_core.monitoring import MonitoringReport
-from lesion_core.service import Caller, Feedback, Label, Page, Record, Versions
+from lesion_core.service import (
+    HEAT_MAP_HEADER,
+    METADATA_HEADER,
+    SUBJECT_HEADER,
+    Caller,
+    Feedback,
+    Label,
+    Page,
+    Record,
+    Versions,
+)
 from lesion_core.wire import Prediction
 from lesion_core.workspace import Endpoint, Workspace
 from lesion_ui.refusals import ServiceError, not_understood, refusal, timed_out, unreachable
@@ -26,7 +36,6 @@ TIMEOUT_S = 30.0
 CONNECT_S = 1.5
 CHANGE_S = 330.0  # a version may have to be loaded first, and the gateway waits for that
 PREDICTIONS = "/v1/predictions"
-METADATA, HEAT_MAP, SUBJECT = "X-Lesion-Metadata", "X-Lesion-Heat-Map", "X-Lesion-Subject"
 
 _Value = TypeVar("_Value")
 
@@ -73,11 +82,11 @@ class GatewayClient:
         """Send the bytes of one image, with what is known of the patient and the caller's pseudonym for them."""
         headers = {"Content-Type": "application/octet-stream"}
         if metadata:
-            headers[METADATA] = json.dumps(dict(metadata))
+            headers[METADATA_HEADER] = json.dumps(dict(metadata))
         if heat_map:
-            headers[HEAT_MAP] = "true"
+            headers[HEAT_MAP_HEADER] = "true"
         if subject:
-            headers[SUBJECT] = subject
+            headers[SUBJECT_HEADER] = subject
         response = self._ask("POST", None, content=data, headers=headers)
         return _read(response, lambda: wire.from_json(response.content, Prediction))
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from lesion_core.logs import configure_logging
+from lesion_core.service import SUBJECT_PATTERN
 from lesion_core.wire import Prediction, Problem, from_json
 from lesion_serve.engine.engine import (
     DeadlineError,
@@ -26,7 +27,6 @@ from lesion_serve.engine.engine import (
     WorkerDiedError,
 )
 from lesion_serve.gateway import asking
-from lesion_serve.gateway.inputs import SUBJECT_PATTERN
 from lesion_serve.gateway.keys import Role
 from lesion_serve.gateway.middleware import GOOD_ID
 from lesion_serve.store import PredictionRecord, Principal, Receipt, StoreError

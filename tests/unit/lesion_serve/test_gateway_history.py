@@ -124,7 +124,7 @@ def test_the_label_says_what_the_answers_are_for(asked: Asked) -> None:
     assert label["notice"].startswith("Research use only")
     assert label["intended_use"]
     assert label["not_for"]
-    assert label["metrics"]["bma"]["low"] < label["metrics"]["bma"]["high"]
+    assert label["metrics"]["val_bma"]["low"] < label["metrics"]["val_bma"]["high"]
 
 
 def test_the_apps_own_token_asks_as_this_machine(tmp_path: Path) -> None:

@@ -289,5 +289,4 @@ def test_a_database_that_refuses_is_named_without_its_password(tmp_path: Path, p
 
     for error in (at_server.value, at_client.value):
         assert "guessed3" not in error.message
-    assert "authentication failed" in at_client.value.message
-    assert "guessed3" not in (tmp_path / "mlflow-server.log").read_text()
+        assert "authentication failed" in error.message

@@ -36,6 +36,11 @@ def test_a_version_is_shown_with_all_that_was_measured_of_it(connected: FakeServ
     assert "Trained on **isic2019**." in shown
     scores = [str(value).replace("\u00a0", " ") for value in app.table[0].value["Value"]]
     assert scores[0] == "0.647 (95 % CI 0.607–0.687)"
+    assert list(app.table[0].value["Score"]) == [
+        "BMA: mean sensitivity of the classes – validation part",
+        "Sensitivity for MEL – validation part",
+        "BMA: mean sensitivity of the classes – test part",
+    ]
 
 
 def test_a_card_shows_no_picture_from_elsewhere(connected: FakeService) -> None:

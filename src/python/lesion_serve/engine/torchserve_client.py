@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from urllib.parse import quote
 
+import aiohttp
 import attrs
-import httpx
 
 from lesion_core.errors import WireError
 from lesion_core.wire import Prediction, Problem, answer_from_json, from_json
@@ -33,11 +33,13 @@ def prediction_url(port: int, name: str, version: str | None) -> str:
 
 
 class PredictionClient:
-    """Keeps connections to one frontend. For the event loop that it is first used in."""
+    """Keeps connections to one frontend. For the event loop that it is first used in.
+
+    With aiohttp and not httpx: it is in the way of every answer, and its parser is compiled.
+    """
 
     def __init__(self) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        self._client = httpx.AsyncClient(limits=limits, timeout=LONGEST_S, trust_env=False)
+        self._session: aiohttp.ClientSession | None = None
 
     async def predict(
         self,
@@ -60,16 +62,31 @@ class PredictionClient:
         }
         try:
             async with asyncio.timeout(timeout_s):
-                answer = await self._client.post(url, content=image, headers=sent)
+                async with self._connections().post(url, data=image, headers=sent) as answer:
+                    status, body = answer.status, await answer.read()
         except TimeoutError as error:
             raise DeadlineError(f"No answer within {timeout_s:g} s.") from error
-        except httpx.HTTPError as error:
+        except aiohttp.ClientError as error:
             raise EngineDownError(f"TorchServe is out of reach, or went away ({error!r}).") from error
-        return read_answer(answer.status_code, answer.content, request_id)
+        return read_answer(status, body, request_id)
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
+        """Close the connections; a later question opens others."""
+        ending, self._session = self._session, None
+        if ending is not None:
+            await ending.close()
+
+    def _connections(self) -> aiohttp.ClientSession:
+        """Here, since they belong to the event loop that runs."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=aiohttp.ClientTimeout(total=LONGEST_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
 
 
 def read_answer(status: int, body: bytes, request_id: str) -> Prediction:

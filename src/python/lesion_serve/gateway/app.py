@@ -32,7 +32,6 @@ def create_app(gateway: Gateway) -> FastAPI:
         yield
         await gateway.asking.close()
         await gateway.engine.close()
-        gateway.reporting.close()
 
     gateway.metrics.watch_restarts(gateway.engine.restarts)
     app = FastAPI(

@@ -13,13 +13,14 @@ import attrs
 import structlog
 
 from lesion_core.errors import LesionError
+from lesion_core.service import HEAT_MAP_HEADER
 from lesion_core.wire import DescribedPrediction, Prediction
 from lesion_serve.deployment import Choice, Deployment, choose_version
 from lesion_serve.engine.engine import BusyError, Engine, EngineDownError, UnknownVersionError, WorkerDiedError
 from lesion_serve.gateway.admission import Admission, Places
 from lesion_serve.gateway.keys import Principal
 from lesion_serve.gateway.metrics import Metrics
-from lesion_serve.request_headers import FEATURES, HEAT_MAP
+from lesion_serve.request_headers import FEATURES
 
 SHADOWS_AT_ONCE = 4
 # Threads that wait for the disk; those that wait at the same time are written together.
@@ -256,7 +257,7 @@ class Asking:
     async def _ask_shadow(self, question: Question, principal: Principal, version: str) -> None:
         try:
             # Nobody sees what a challenger would draw.
-            headers = {name: value for name, value in question.headers.items() if name != HEAT_MAP}
+            headers = {name: value for name, value in question.headers.items() if name != HEAT_MAP_HEADER}
             deadline = time.monotonic() + self._deadline_s
             prediction = await self._ask_version(attrs.evolve(question, headers=headers), version, deadline)
             await self._record(question, principal, prediction, deadline, is_shadow=True)

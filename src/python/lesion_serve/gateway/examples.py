@@ -147,7 +147,7 @@ _MESSAGES: tuple[object, ...] = (
             )
             for one in ISIC_2019.diagnoses
         ),
-        metrics={"bma": _BMA},
+        metrics={"val_bma": _BMA},
         limits=Limits(
             formats=("image/jpeg", "image/png"),
             image_bytes=20_971_520,

@@ -13,21 +13,15 @@ from starlette.requests import Request
 
 from lesion_core.errors import LesionError
 from lesion_core.imaging import MEDIA_TYPES
+from lesion_core.service import HEAT_MAP_HEADER, METADATA_HEADER, SUBJECT_HEADER, SUBJECT_PATTERN
 from lesion_serve.gateway.asking import Question
 from lesion_serve.gateway.middleware import TooLargeError
-from lesion_serve.request_headers import HEAT_MAP, METADATA, RequestHeaderError, metadata_of
+from lesion_serve.request_headers import RequestHeaderError, metadata_of
 from lesion_serve.store import LONGEST_PAGE, UNREVIEWED, Search, Verdict
 
-SUBJECT = "X-Lesion-Subject"
 IMAGE_TYPES = ("application/octet-stream", *MEDIA_TYPES.values())
 FORM = "multipart/form-data"
-# A program's word for "nothing" is no patient: all of its images would be one person's. Begins as the record wants its
-# ids to begin; the end is one that a line feed does not come before, in the regular expressions of all languages.
-_END = r"(?![\s\S])"
-SUBJECT_PATTERN = f"^(?!(null|None|undefined|NaN|nan){_END})[A-Za-z0-9][A-Za-z0-9_.:-]{{0,63}}{_END}"
 _FIELDS = ("images", "metadata", "heat_map", "subject")
-
-
 LONGEST_TEXT_BYTES = 64 * 1024
 LONGEST_FILTER = 64
 BANDS = ("low", "intermediate", "high")
@@ -120,9 +114,9 @@ async def read_questions(request: Request, *, max_images: int) -> Questions:
         TooLargeError: it has too many bytes.
     """
     told = _Told(
-        metadata=request.headers.get(METADATA),
-        heat_map=request.headers.get(HEAT_MAP),
-        subject=request.headers.get(SUBJECT),
+        metadata=request.headers.get(METADATA_HEADER),
+        heat_map=request.headers.get(HEAT_MAP_HEADER),
+        subject=request.headers.get(SUBJECT_HEADER),
     )
     given = request.headers.get("content-type", "")
     media_type = given.split(";")[0].strip().lower()
@@ -140,8 +134,8 @@ async def read_questions(request: Request, *, max_images: int) -> Questions:
             code="unsupported_request",
         )
     headers = _heat_map_header(told.heat_map)
-    if (row := _metadata_rows(told.metadata, 1, METADATA)[0]) is not None:
-        headers[METADATA] = row
+    if (row := _metadata_rows(told.metadata, 1, METADATA_HEADER)[0]) is not None:
+        headers[METADATA_HEADER] = row
     question = Question(
         request_id=request.state.request_id,
         is_named=request.state.is_named,
@@ -162,7 +156,7 @@ async def _from_form(form: FormData, request: Request, told: _Told) -> tuple[Que
     # A field goes before the header of the same name, but a header that is wrong is wrong all the same.
     common = _heat_map_header(told.heat_map) | _heat_map_header(_text(form, "heat_map"))
     subject = _checked_subject(_text(form, "subject")) or _checked_subject(told.subject)
-    rows = _metadata_rows(told.metadata, len(images), METADATA)
+    rows = _metadata_rows(told.metadata, len(images), METADATA_HEADER)
     if (field := _text(form, "metadata")) is not None:
         rows = _metadata_rows(field, len(images), "The form's field 'metadata'")
     request_id = request.state.request_id
@@ -174,7 +168,7 @@ async def _from_form(form: FormData, request: Request, told: _Told) -> tuple[Que
                 is_named=request.state.is_named,
                 image=await image.read(),
                 content_type=_image_type(image.content_type),
-                headers=common if row is None else {**common, METADATA: row},
+                headers=common if row is None else {**common, METADATA_HEADER: row},
                 subject=subject,
             )
             for number, (image, row) in enumerate(zip(images, rows, strict=True), start=1)
@@ -207,7 +201,7 @@ def _checked_metadata(row: object, where: str) -> dict[str, object]:
     try:
         metadata = metadata_of(row)
     except RequestHeaderError as error:
-        raise InputError(error.message.replace(METADATA, where), code=error.code) from error
+        raise InputError(error.message.replace(METADATA_HEADER, where), code=error.code) from error
     return {name: value for name, value in attrs.asdict(metadata).items() if value is not None}
 
 
@@ -215,7 +209,7 @@ def _heat_map_header(wish: str | None) -> dict[str, str]:
     """The handler's header, where there is a wish."""
     if wish not in (None, "true", "false"):
         raise InputError(f"A heat map is wanted, 'true', or not, 'false'; got {wish!r}.")
-    return {} if wish is None else {HEAT_MAP: wish}
+    return {} if wish is None else {HEAT_MAP_HEADER: wish}
 
 
 def _checked_subject(text: str | None) -> str | None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from lesion_core.monitoring import MonitoringReport
-from lesion_core.service import Feedback, Page, Versions
+from lesion_core.service import (
+    HEAT_MAP_HEADER,
+    METADATA_HEADER,
+    SUBJECT_HEADER,
+    SUBJECT_PATTERN,
+    Feedback,
+    Page,
+    Versions,
+)
 from lesion_core.wire import Prediction
 from lesion_serve.gateway.examples import EVALUATION, EXAMPLES, REQUEST_ID
-from lesion_serve.gateway.inputs import BANDS, FORM, IMAGE_TYPES, LONGEST_FILTER, REVIEWS, SUBJECT, SUBJECT_PATTERN
+from lesion_serve.gateway.inputs import BANDS, FORM, IMAGE_TYPES, LONGEST_FILTER, REVIEWS
 from lesion_serve.gateway.messages import Agree, Comment, Items, Other, ProblemDetails, Promote, Rollback, Status
 from lesion_serve.gateway.problems import MEDIA_TYPE
-from lesion_serve.request_headers import HEAT_MAP, METADATA
 from lesion_serve.store import LONGEST_PAGE
 
 JSON = "application/json"
@@ -82,13 +89,13 @@ def predict(max_images: int) -> dict[str, Any]:
         {"name": name, "in": "header", "required": False, "description": text, **shape}
         for name, text, shape in (
             (
-                METADATA,
+                METADATA_HEADER,
                 "What is known of the patient",
                 {"content": {JSON: {"schema": _METADATA, "example": _METADATA_EXAMPLE}}},
             ),
-            (HEAT_MAP, _HEAT_MAP, {"schema": _YES_OR_NO, "example": "true"}),
+            (HEAT_MAP_HEADER, _HEAT_MAP, {"schema": _YES_OR_NO, "example": "true"}),
             (
-                SUBJECT,
+                SUBJECT_HEADER,
                 "Your own pseudonym for the patient, for erasure; never a name",
                 {"schema": _PSEUDONYM, "example": "P-1734"},
             ),

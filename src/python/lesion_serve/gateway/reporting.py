@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from lesion_core.monitoring import MonitoringReport
@@ -17,9 +16,9 @@ MOST_PREDICTIONS = 20_000
 
 
 class Reporting:
-    """Makes reports for the app, in one thread of its own: a report reads thousands of predictions.
+    """Makes reports for the app, one at a time: a report reads thousands of predictions.
 
-    However many ask, one is made at a time, and the threads in which records are written and read stay free.
+    However many ask, they hold one thread: the others, in which records are read, stay free.
     """
 
     def __init__(
@@ -28,7 +27,7 @@ class Reporting:
         self._store = store
         self._deployments = deployments
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reporting")
+        self._one_at_a_time = asyncio.Lock()
         self._kept: dict[int, tuple[float, MonitoringReport]] = {}
 
     async def report(self, days: int) -> MonitoringReport:
@@ -37,11 +36,8 @@ class Reporting:
         Raises:
             MonitorError: ``no_predictions``.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._make, days)
-
-    def close(self) -> None:
-        """Make no more; one that is being made is finished."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(self._make, days)
 
     def _make(self, days: int) -> MonitoringReport:
         # Here, since scikit-learn takes a second to import and a gateway has to be up soon.

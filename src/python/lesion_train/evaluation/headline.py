@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lesion_core.bootstrap import bootstrap_interval
-from lesion_core.interval import Interval, proportion_interval
-from lesion_core.metrics import (
-    Labels,
-    Probabilities,
-    balanced_multiclass_accuracy,
-    macro_auroc,
-    recall_per_class,
-)
-from lesion_core.reliability import expected_calibration_error
+from lesion_core.interval import Interval
+from lesion_core.metrics import Labels, Probabilities, recall_per_class
 from lesion_core.taxonomy import Taxonomy
+from lesion_train.evaluation import weighted
+from lesion_train.evaluation.part import Resamples
 
 
 def measure(
@@ -29,7 +24,7 @@ def measure(
     prefix: str,
     resamples: int = 1000,
 ) -> dict[str, Interval]:
-    """Scores with 95 % bootstrap intervals grouped by lesion.
+    """Scores with 95 % bootstrap intervals grouped by lesion; one that is not defined is left out.
 
     A bootstrap never sees what did not happen: the interval of a sensitivity of 0 or 1 is Wilson's, of lesions.
 
@@ -39,23 +34,19 @@ def measure(
         lesions: str ``(N,)``.
         prefix: ``"val"`` or ``"test"``: the part, and the start of every name.
     """
-    metrics = {
-        "bma": balanced_multiclass_accuracy,
-        "macro_auroc": macro_auroc,
-        "ece": expected_calibration_error,
-    }
+    draw = Resamples.draw(labels, lesions, resamples)
+    is_right = probabilities.argmax(axis=1) == labels
+    auroc = partial(weighted.macro_average, metric=weighted.area_under_roc, probabilities=probabilities, labels=labels)
     scores = {
-        f"{prefix}_{name}": bootstrap_interval(metric, probabilities, labels, lesions, resamples=resamples)
-        for name, metric in metrics.items()
+        "bma": draw.interval(partial(weighted.balanced_accuracy, is_right=is_right, labels=labels)),
+        "macro_auroc": draw.interval(auroc),
+        "ece": draw.interval(
+            partial(weighted.calibration_gap, probability=probabilities.max(axis=1), is_true=is_right)
+        ),
     }
-    for index in sorted(set(labels.tolist())):
-        code = taxonomy.trained_codes[index]
-        found = bootstrap_interval(sensitivity_of(index), probabilities, labels, lesions, resamples=resamples)
-        if found.value in (0.0, 1.0):
-            count = len(np.unique(lesions[labels == index]))
-            found = proportion_interval(round(found.value) * count, count)
-        scores[f"{prefix}_sensitivity_{code}"] = found
-    return scores
+    for index in np.unique(labels):
+        scores[f"sensitivity_{taxonomy.trained_codes[index]}"] = draw.share(is_right, labels == index)
+    return {f"{prefix}_{name}": score for name, score in scores.items() if score is not None}
 
 
 def sensitivity_of(index: int) -> Callable[[Probabilities, Labels], float]:

@@ -18,12 +18,13 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
-from lesion_train.address import without_password
+from lesion_train.address import require_database, without_password
 
 EXPERIMENT = "lesion"
 LOCK_TIMEOUT_S = 120.0
@@ -40,15 +41,21 @@ def connect(uri: str, workspace: Workspace) -> MlflowClient:
     """A client of a server or a database. The tables of a new database are made by one program at a time.
 
     Raises:
-        TrackingError: another program has been making them for ``LOCK_TIMEOUT_S``.
+        TrackingError: another program has been making them for ``LOCK_TIMEOUT_S``; the database lets nobody in.
     """
     workspace.root.mkdir(parents=True, exist_ok=True)
+    is_database = uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES
+    if is_database:
+        try:
+            require_database(uri)
+        except LesionError as error:
+            raise TrackingError(error.message) from error
     lock = FileLock(workspace.root / "mlflow-tables.lock", timeout=LOCK_TIMEOUT_S)
     try:
         with _connecting, lock:  # MLflow's registry of stores is filled by the first one who asks
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            if "://" in uri and not uri.startswith(("http://", "https://")):
-                with named_errors(uri, "Is the database up, and does the address have the right password?"):
+            if is_database:
+                with named_errors(uri, "Is the database up, and may its user make tables?"):
                     client.search_registered_models(max_results=1)  # whose store makes the tables, if nobody has
             return client
     except Timeout as error:

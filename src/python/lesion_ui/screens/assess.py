@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from lesion_core.datasets.cells import ANATOMICAL_SITES
 from lesion_core.imaging import ALLOWED_FORMATS, DEFAULT_LIMITS, FILE_SUFFIXES
+from lesion_core.service import SUBJECT_PATTERN
 from lesion_ui import session, shell, show
 from lesion_ui.asking import Asked, Question, Upload, ask
 from lesion_ui.combine import combine, combined_view
@@ -19,17 +21,6 @@ from lesion_ui.wording import markdown_text
 
 MAX_UPLOAD_MB = DEFAULT_LIMITS.max_bytes // 2**20
 MOST_IMAGES = 8
-SITES = (
-    "head/neck",
-    "anterior torso",
-    "posterior torso",
-    "lateral torso",
-    "upper extremity",
-    "lower extremity",
-    "palms/soles",
-    "oral/genital",
-)
-SUBJECT = re.compile(r"(?!(?:null|None|undefined|NaN|nan)$)[A-Za-z0-9_.:-]{1,64}")
 
 
 def page() -> None:
@@ -69,7 +60,7 @@ def _question(texts: Texts) -> Question | None:
         )
         site = st.selectbox(
             texts("assess.site"),
-            [None, *SITES],
+            [None, *ANATOMICAL_SITES],
             format_func=lambda code: unknown if code is None else texts(f"site.{re.sub('[ /]', '_', code)}"),
             key="site",
         )
@@ -77,7 +68,7 @@ def _question(texts: Texts) -> Question | None:
             texts("assess.subject"), help=texts("assess.subject_help"), max_chars=64, key="subject", autocomplete="off"
         )
         heat_map = st.toggle(texts("assess.heat_map"), value=True, key="heat_map")
-    if subject and not SUBJECT.fullmatch(subject):
+    if subject and not re.match(SUBJECT_PATTERN, subject):
         st.error(texts("assess.subject_bad"))
         return None
     known = {"age_approx": age, "sex": sex, "anatom_site_general": site}

@@ -129,9 +129,15 @@ def _show_metrics(version: Version, view: EvaluationView | None, texts: Texts) -
 
 
 def _metric(name: str, texts: Texts) -> str:
-    base = name.removeprefix("test_")
-    words = texts.find(f"metric.{base}") or base.replace("_", " ")
-    return texts("metric.test", name=words) if base != name else words
+    part, _, measure = name.partition("_")
+    if part not in ("val", "test"):  # another release's way to name it
+        return name.replace("_", " ")
+    code = measure.removeprefix("sensitivity_")
+    if code != measure:
+        words = texts("metric.sensitivity", code=code)
+    else:
+        words = texts.find(f"metric.{measure}") or measure.replace("_", " ")
+    return texts(f"metric.{part}", name=words)
 
 
 def _reliability(view: EvaluationView, texts: Texts) -> None:
