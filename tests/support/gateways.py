@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 import httpx
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from lesion_core.interval import Interval
 from lesion_core.service import DiagnosisLine, Label, Limits
@@ -178,7 +178,7 @@ class GatewayUnderTest:
             deployment=lambda: self.deployment,
             deadline_s=deadline_s,
         )
-        self.app: FastAPI = create_app(
+        self.app: Starlette = create_app(
             Gateway(
                 asking=self.asking,
                 engine=self.engine,

@@ -7,16 +7,17 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
-import lesion_serve
 from lesion_core.errors import LesionError
 from lesion_core.wire import Prediction, to_json
 from lesion_serve.gateway.errors import add_error_handlers, as_problem, unexpected_problem
 from lesion_serve.gateway.gateway import Gateway
-from lesion_serve.gateway.information import JSON, add_information, add_versions, json_response
+from lesion_serve.gateway.information import JSON, information_routes, json_response, version_routes
 from lesion_serve.gateway.inputs import read_questions, read_search, short_body
 from lesion_serve.gateway.keys import Permission
 from lesion_serve.gateway.metrics import Metrics
@@ -24,41 +25,31 @@ from lesion_serve.gateway.middleware import Around
 from lesion_serve.gateway.openapi import describe
 
 
-def create_app(gateway: Gateway) -> FastAPI:
+def create_app(gateway: Gateway) -> Starlette:
     """Put the routes together."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         await gateway.asking.close()
         await gateway.engine.close()
 
     gateway.metrics.watch_restarts(gateway.engine.restarts)
-    app = FastAPI(
-        title="Lesion",
-        version=lesion_serve.__version__,
-        lifespan=lifespan,
-        docs_url=None,  # its page would load scripts from elsewhere
-        redoc_url=None,
-        openapi_url="/openapi.json",
-    )
-    app.add_middleware(
+    description = describe(needs_key=gateway.keys is not None, max_images=gateway.max_images)
+    around = Middleware(
         Around,
         metrics=gateway.metrics,
         max_body_bytes=gateway.max_body_bytes,
         upload_s=gateway.upload_s,
         unexpected=unexpected_problem,
     )
+    routes = [*_prediction_routes(gateway), *version_routes(gateway), *information_routes(gateway, description)]
+    app = Starlette(routes=routes, middleware=[around], lifespan=lifespan)
     add_error_handlers(app, gateway.metrics)
-    _add_predictions(app, gateway)
-    add_versions(app, gateway)
-    add_information(app, gateway)
-    describe(app, needs_key=gateway.keys is not None, max_images=gateway.max_images)
     return app
 
 
-def _add_predictions(app: FastAPI, gateway: Gateway) -> None:
-    @app.post("/v1/predictions")
+def _prediction_routes(gateway: Gateway) -> list[Route]:
     async def predict(request: Request) -> Response:
         principal = gateway.authorise(request, Permission.PREDICT)
         gateway.asking.require_place(principal)
@@ -74,23 +65,29 @@ def _add_predictions(app: FastAPI, gateway: Gateway) -> None:
         ]
         return Response(json.dumps({"items": items}, ensure_ascii=False), media_type=JSON)
 
-    @app.get("/v1/predictions")
     async def predictions(request: Request) -> Response:
         principal = gateway.authorise(request, Permission.READ_OWN)
         search = read_search(request.query_params)
         return json_response(await asyncio.to_thread(gateway.history.page, search, principal))
 
-    @app.get("/v1/predictions/{request_id}")
-    async def prediction(request_id: str, request: Request) -> Response:
+    async def prediction(request: Request) -> Response:
         principal = gateway.authorise(request, Permission.READ_OWN)
-        return json_response(await asyncio.to_thread(gateway.history.record, request_id, principal))
+        return json_response(
+            await asyncio.to_thread(gateway.history.record, request.path_params["request_id"], principal)
+        )
 
-    @app.post("/v1/predictions/{request_id}/feedback")
-    async def feedback(request_id: str, request: Request) -> Response:
+    async def feedback(request: Request) -> Response:
         principal = gateway.authorise(request, Permission.FEEDBACK)
         body = await short_body(request)
-        said = await asyncio.to_thread(gateway.history.add_feedback, request_id, body, principal)
+        said = await asyncio.to_thread(gateway.history.add_feedback, request.path_params["request_id"], body, principal)
         return json_response(said, status=201)
+
+    return [
+        Route("/v1/predictions", predict, methods=["POST"]),
+        Route("/v1/predictions", predictions),
+        Route("/v1/predictions/{request_id}", prediction),
+        Route("/v1/predictions/{request_id}/feedback", feedback, methods=["POST"]),
+    ]
 
 
 def _item(metrics: Metrics, request_id: str, answer: Prediction | LesionError) -> dict[str, object]:

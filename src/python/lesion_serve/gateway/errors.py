@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import structlog
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -100,7 +100,7 @@ def unexpected_problem(error: Exception) -> Problem:
     return as_problem(LesionError(str(error)))
 
 
-def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
+def add_error_handlers(app: Starlette, metrics: Metrics) -> None:
     """Let the errors of ``app`` leave as problem+json, counted and, where they are the server's, logged.
 
     Those that nobody foresaw are ``Around``'s, with ``unexpected_problem``: a handler of theirs runs outside of it.
@@ -134,7 +134,7 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(HTTPException, answered_by(of_http))
 
 
-def _methods_at(app: FastAPI, request: Request) -> set[str]:
+def _methods_at(app: Starlette, request: Request) -> set[str]:
     """Every method that some route takes at the address of a request."""
     return {
         method

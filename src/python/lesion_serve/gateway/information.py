@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from typing import Any
 
 import attrs
-from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from lesion_core.service import Caller, to_json
 from lesion_serve.gateway.gateway import Gateway
@@ -20,10 +22,18 @@ JSON = "application/json"
 LONGEST_DAYS = 366
 
 
-def add_information(app: FastAPI, gateway: Gateway) -> None:
-    """Add the routes for everybody, and those about models."""
+def information_routes(gateway: Gateway, description: dict[str, Any]) -> list[Route]:
+    """The routes for everybody, and those about models.
 
-    @app.get("/v1/caller")
+    Args:
+        gateway: that they are of.
+        description: that ``/openapi.json`` answers.
+    """
+    described = json.dumps(description, ensure_ascii=False)
+
+    async def openapi(_: Request) -> Response:
+        return Response(described, media_type=JSON)
+
     async def caller(request: Request) -> Response:
         principal = gateway.authorise(request, None)
         return json_response(
@@ -35,7 +45,6 @@ def add_information(app: FastAPI, gateway: Gateway) -> None:
             )
         )
 
-    @app.get("/v1/models")
     async def models(request: Request) -> Response:
         gateway.authorise(request, Permission.MODELS)
         rows = tuple(
@@ -53,12 +62,10 @@ def add_information(app: FastAPI, gateway: Gateway) -> None:
         )
         return json_response(Models(models=rows))
 
-    @app.get("/v1/label")
     async def label(request: Request) -> Response:
         gateway.authorise(request, Permission.MODELS)
         return json_response(await asyncio.to_thread(gateway.label))
 
-    @app.get("/v1/monitoring")
     async def monitoring(request: Request) -> Response:
         gateway.authorise(request, Permission.MONITOR)
         days = request.query_params.get("days", "30")
@@ -66,18 +73,15 @@ def add_information(app: FastAPI, gateway: Gateway) -> None:
             raise InputError(f"'days' is a whole number from 1 to {LONGEST_DAYS}; got {days[:20]!r}.")
         return json_response(await gateway.reporting.report(int(days)))
 
-    @app.get("/healthz")
-    async def healthz() -> Response:
+    async def healthz(_: Request) -> Response:
         return Response('{"status": "ok"}', media_type=JSON)
 
-    @app.get("/readyz")
     async def readyz(request: Request) -> Response:
         if gateway.engine.is_ready():
             return Response('{"status": "ready"}', media_type=JSON)
         told = Problem(503, "not_ready", "No worker can answer at the moment.", {"Retry-After": "2"})
         return problem_response(told, request_id=request.state.request_id)
 
-    @app.get("/metrics")
     async def scrape(request: Request) -> Response:
         gateway.authorise(request, Permission.METRICS)
         gateway.metrics.ready_workers.clear()  # of versions that are not loaded any more
@@ -85,31 +89,46 @@ def add_information(app: FastAPI, gateway: Gateway) -> None:
             gateway.metrics.ready_workers.labels(version=one.version).set(one.ready)
         return Response(gateway.metrics.text(), media_type="text/plain; version=0.0.4")
 
+    return [
+        Route("/v1/caller", caller),
+        Route("/v1/models", models),
+        Route("/v1/label", label),
+        Route("/v1/monitoring", monitoring),
+        Route("/openapi.json", openapi),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", scrape),
+    ]
 
-def add_versions(app: FastAPI, gateway: Gateway) -> None:
-    """Add the routes about deployed versions."""
 
-    @app.get("/v1/versions")
+def version_routes(gateway: Gateway) -> list[Route]:
+    """The routes about deployed versions."""
+
     async def versions(request: Request) -> Response:
         gateway.authorise(request, Permission.MODELS)
         return json_response(await asyncio.to_thread(gateway.deployments.versions))
 
-    @app.get("/v1/versions/{version}/card")
-    async def card(version: str, request: Request) -> Response:
+    async def card(request: Request) -> Response:
         gateway.authorise(request, Permission.MODELS)
-        text = await asyncio.to_thread(gateway.deployments.card, version)
+        text = await asyncio.to_thread(gateway.deployments.card, request.path_params["version"])
         return Response(text, media_type="text/markdown; charset=utf-8")
 
-    @app.get("/v1/versions/{version}/evaluation")
-    async def evaluation(version: str, request: Request) -> Response:
+    async def evaluation(request: Request) -> Response:
         gateway.authorise(request, Permission.MODELS)
-        return Response(await asyncio.to_thread(gateway.deployments.evaluation, version), media_type=JSON)
+        text = await asyncio.to_thread(gateway.deployments.evaluation, request.path_params["version"])
+        return Response(text, media_type=JSON)
 
-    @app.post("/v1/deployment")
     async def deployment(request: Request) -> Response:
         principal = gateway.authorise(request, Permission.DEPLOY)
         body = await short_body(request)
         return json_response(await asyncio.to_thread(gateway.deployments.change, body, principal))
+
+    return [
+        Route("/v1/versions", versions),
+        Route("/v1/versions/{version}/card", card),
+        Route("/v1/versions/{version}/evaluation", evaluation),
+        Route("/v1/deployment", deployment, methods=["POST"]),
+    ]
 
 
 def json_response(message: attrs.AttrsInstance, *, status: int = 200) -> Response:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
+import lesion_serve
 from lesion_core.monitoring import MonitoringReport
 from lesion_core.service import Caller, Feedback, Label, Page, Record, Versions
 from lesion_core.wire import Prediction
@@ -43,30 +42,12 @@ _MESSAGES = (
 )
 
 
-def describe(app: FastAPI, *, needs_key: bool, max_images: int) -> None:
-    """Let ``app`` answer ``/openapi.json`` with our description."""
-    document: dict[str, Any] = {}
-
-    def openapi() -> dict[str, Any]:
-        if not document:
-            document.update(_document(app, needs_key=needs_key, max_images=max_images))
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way
-
-
-def _document(app: FastAPI, *, needs_key: bool, max_images: int) -> dict[str, Any]:
-    document = get_openapi(
-        title="Lesion gateway",
-        version=app.version,
-        routes=app.routes,
-        description="Skin lesion classification. Research use only: not a medical device, not a diagnosis.",
-    )
+def describe(*, needs_key: bool, max_images: int) -> dict[str, Any]:
+    """What ``/openapi.json`` says."""
     _, schemas = msgspec.json.schema_components(_MESSAGES, ref_template=REFERENCE)
     components: dict[str, Any] = {"schemas": schemas}
     if needs_key:
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    document["components"] = components
     paths = {
         ("/v1/predictions", "post"): predict(max_images),
         ("/v1/predictions/{request_id}", "get"): about_one(
@@ -92,8 +73,18 @@ def _document(app: FastAPI, *, needs_key: bool, max_images: int) -> dict[str, An
         ("/readyz", "get"): operation_of("Can it answer?", Status, problems=(503,)),
         ("/metrics", "get"): text_of("Counters for Prometheus", METRICS, problems=(401, 403)),
     }
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Lesion gateway",
+            "version": lesion_serve.__version__,
+            "description": "Skin lesion classification. Research use only: not a medical device, not a diagnosis.",
+        },
+        "paths": {},
+        "components": components,
+    }
     for (path, method), operation in paths.items():
         if needs_key and path not in ("/healthz", "/readyz"):
             operation["security"] = [{"key": []}]
-        document["paths"][path][method] = operation
+        document["paths"].setdefault(path, {})[method] = operation
     return document

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from lesion_core.errors import LesionError
 from lesion_core.service import Label
@@ -145,7 +145,7 @@ def open_store(settings: GatewaySettings) -> Iterator[PredictionStore]:
         yield store
 
 
-def _config(app: FastAPI, settings: GatewaySettings) -> uvicorn.Config:
+def _config(app: Starlette, settings: GatewaySettings) -> uvicorn.Config:
     def text(path: Path | None) -> str | None:
         return None if path is None else str(path)
 
