@@ -17,6 +17,7 @@ _CLEAR = "rgba(0,0,0,0)"
 _GRID = "rgba(128, 128, 128, 0.25)"
 _DAY_MS = 86_400_000
 _FEW_DAYS = 7
+_FEW_PREDICTIONS = 6
 
 
 def volume_chart(days: Sequence[Day]) -> go.Figure:
@@ -34,6 +35,8 @@ def volume_chart(days: Sequence[Day]) -> go.Figure:
     if len(days) <= _FEW_DAYS:  # else Plotly writes hours between them, and microseconds around a single one
         figure.update_xaxes(tickvals=[day.date for day in days], tickformat="%b %-d\n%Y")
     figure.update_yaxes(rangemode="tozero", gridcolor=_GRID)
+    if max((day.predictions for day in days), default=0) < _FEW_PREDICTIONS:  # else Plotly marks halves of one
+        figure.update_yaxes(dtick=1)
     return figure
 
 

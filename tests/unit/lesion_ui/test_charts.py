@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+from lesion_core.monitoring import Day
 from lesion_core.taxonomy import Malignancy
 from lesion_ui import palette
 from lesion_ui.charts import probability_chart
+from lesion_ui.report_charts import volume_chart
 from lesion_ui.view import answer_view
 from support.fake_service import make_prediction, outside_prediction
 
@@ -37,3 +41,10 @@ def test_none_of_the_above_looks_like_no_diagnosis() -> None:
 
     assert figure.layout.yaxis.ticktext[0] == "○ None of the above"
     assert figure.data[1].marker.color[0] == palette.NONE
+
+
+@pytest.mark.parametrize(("most", "step"), [(1, 1), (5, 1), (6, None), (2_000, None)])
+def test_few_predictions_are_counted_in_whole_ones(most: int, step: int | None) -> None:
+    days = [Day(date="2026-01-31", predictions=most, outside=0, rejected=0, reviewed=0)]
+
+    assert volume_chart(days).layout.yaxis.dtick == step
