@@ -13,7 +13,7 @@ import attrs
 
 from lesion_core import service
 from lesion_core.monitoring import MonitoringReport
-from lesion_core.service import Feedback, Page, Record
+from lesion_core.service import Feedback, Page, Record, SimilarCases
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import (
     ClassProbability,
@@ -126,6 +126,8 @@ class FakeService:
         self.label = make_label()
         self.versions = make_versions()
         self.report: MonitoringReport | None = make_report()
+        self.similar: SimilarCases | None = None
+        self.similar_breaks = False
         self.evaluation: dict[str, Any] | None = make_evaluation()
         self.card = "# Model card\n\nTrained on **isic2019**. ![pixel](http://192.0.2.1/x.png)"
         self.feedback: dict[str, list[Feedback]] = {}
@@ -208,6 +210,10 @@ class FakeService:
             case ["GET", "predictions", request_id]:
                 record = self.record(urllib.parse.unquote(request_id))
                 return _problem(404, "no_prediction") if record is None else _ok(record)
+            case ["GET", "predictions", _, "similar"]:
+                if self.similar_breaks:
+                    return _problem(503, "bad_atlas")
+                return _problem(404, "no_atlas") if self.similar is None else _ok(self.similar)
             case ["POST", "predictions", request_id, "feedback"]:
                 self.said.append(said)
                 feedback = Feedback(

@@ -15,6 +15,7 @@ from lesion_core.service import DiagnosisLine, Label, Limits
 from lesion_core.taxonomy import Malignancy
 from lesion_core.wire import NOTICE, ModelIdentity, Prediction
 from lesion_serve.archive import ArchiveInfo
+from lesion_serve.atlas import Atlases
 from lesion_serve.deployment import Deployed, Deployment
 from lesion_serve.deployment_store import DeploymentStore
 from lesion_serve.engine.engine import LoadedVersion, always
@@ -182,7 +183,7 @@ class GatewayUnderTest:
             Gateway(
                 asking=self.asking,
                 engine=self.engine,
-                history=History(self.store),
+                history=History(self.store, Atlases(folder / "atlases")),
                 deployments=Deployments(self.deployments, self.engine),
                 label=make_label,
                 reporting=Reporting(self.store, self.deployments),

@@ -126,6 +126,41 @@ class Record:
 
 
 @attrs.frozen(kw_only=True)
+class SimilarCase:
+    """A reference image that the model finds like the one it was asked about.
+
+    Attributes:
+        diagnosis: that it is labelled with.
+        distance: from the image that was asked about, in the model's own measure; 0 is the same.
+        jpeg_base64: a thumbnail.
+    """
+
+    diagnosis: str
+    distance: float
+    jpeg_base64: str = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class SimilarCases:
+    """The reference images that are most like one that was asked about, the nearest first.
+
+    Attributes:
+        request_id: of the prediction.
+        source: data set of the reference images.
+        images: how many there are to choose from.
+        agreement: of the nearest others of the reference images themselves, the share with the same diagnosis, in
+            [0, 1]: what being near is worth.
+        cases: the nearest.
+    """
+
+    request_id: str
+    source: str
+    images: int
+    agreement: float
+    cases: tuple[SimilarCase, ...]
+
+
+@attrs.frozen(kw_only=True)
 class DiagnosisLine:
     """One diagnosis that answers may name."""
 

@@ -255,6 +255,18 @@ def features_to_json(features: Features) -> str:
     return json.dumps(_converter.unstructure(features), allow_nan=False, separators=(",", ":"))
 
 
+def features_from_json(text: str) -> Features:
+    """The other way round.
+
+    Raises:
+        WireError: it is not such text.
+    """
+    try:
+        return _converter.structure(json.loads(text), Features)
+    except (ValueError, TypeError, cattrs.BaseValidationError) as error:
+        raise WireError(f"The features of an image cannot be read: {error}.") from error
+
+
 def from_json(text: str | bytes, kind: type[Message]) -> Message:
     """Read one message.
 

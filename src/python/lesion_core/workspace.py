@@ -130,6 +130,11 @@ class Workspace:
         return self.root / "serving"
 
     @property
+    def atlases(self) -> Path:
+        """Folder of reference images, a file for each bundle."""
+        return self.serving / "atlases"
+
+    @property
     def endpoint(self) -> Path:
         """File that tells clients where predictions are served."""
         return self.root / "endpoint.json"

@@ -13,6 +13,7 @@ from cyclopts.types import ExistingFile
 from lesion_core.errors import LesionError
 from lesion_core.workspace import GATEWAY_PORT, SERVE_PORT, SERVING_NAME, Endpoint, Workspace
 from lesion_serve import __version__, backup_cli, batch_cli, deployment_cli, start_cli
+from lesion_serve.atlas_cli import atlas
 from lesion_serve.audit_cli import audit
 from lesion_serve.deployment_cli import CHAMPION, Port
 from lesion_serve.keys_cli import AsJson, keys
@@ -31,6 +32,7 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
+app.command(atlas)
 app.command(audit)
 app.command(keys)
 app.command(monitor)

@@ -23,6 +23,7 @@ from lesion_core.service import (
     Label,
     Page,
     Record,
+    SimilarCases,
     Versions,
 )
 from lesion_core.wire import Prediction
@@ -107,6 +108,15 @@ class GatewayClient:
     def record(self, request_id: str) -> Record:
         """One prediction as it is kept, with its feedback."""
         return self._get(f"predictions/{quote(request_id, safe='')}", Record)
+
+    def similar(self, request_id: str) -> SimilarCases | None:
+        """Reference images like the one of a prediction; ``None`` where there are none to show."""
+        try:
+            return self._get(f"predictions/{quote(request_id, safe='')}/similar", SimilarCases)
+        except ServiceError as error:
+            if error.status == 404:
+                return None
+            raise
 
     def give_feedback(
         self, request_id: str, *, verdict: str, diagnosis: str | None, comment: str | None, is_histology: bool

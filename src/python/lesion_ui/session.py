@@ -25,7 +25,8 @@ CALLER_S = 30.0
 
 # What the session holds, by name. Everything else in it belongs to widgets.
 KEY, CALLER, LANGUAGE, SEEN, ENDED, VISIT = "api_key", "caller", "language", "seen_at", "ended", "visit"
-CONSENT, ASSESSMENT, OPEN_RECORD, BATCH = "has_consented", "assessment", "open_record", "batch"
+CONSENT, ASSESSMENT, OPEN_RECORD = "has_consented", "assessment", "open_record"
+BATCH, SIMILAR = "batch", "similar"
 
 
 @attrs.frozen(kw_only=True)

@@ -76,6 +76,12 @@ def _prediction_routes(gateway: Gateway) -> list[Route]:
             await asyncio.to_thread(gateway.history.record, request.path_params["request_id"], principal)
         )
 
+    async def similar(request: Request) -> Response:
+        principal = gateway.authorise(request, Permission.READ_OWN)
+        return json_response(
+            await asyncio.to_thread(gateway.history.similar, request.path_params["request_id"], principal)
+        )
+
     async def feedback(request: Request) -> Response:
         principal = gateway.authorise(request, Permission.FEEDBACK)
         body = await short_body(request)
@@ -86,6 +92,7 @@ def _prediction_routes(gateway: Gateway) -> list[Route]:
         Route("/v1/predictions", predict, methods=["POST"]),
         Route("/v1/predictions", predictions),
         Route("/v1/predictions/{request_id}", prediction),
+        Route("/v1/predictions/{request_id}/similar", similar),
         Route("/v1/predictions/{request_id}/feedback", feedback, methods=["POST"]),
     ]
 

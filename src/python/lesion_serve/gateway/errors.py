@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from lesion_core.errors import LesionError
+from lesion_serve.atlas import AtlasError
 from lesion_serve.engine.engine import (
     BusyError,
     DeadlineError,
@@ -77,6 +78,10 @@ def as_problem(error: LesionError) -> Problem:
             return Problem(404, error.code, "There is no such prediction among those of this API key.")
         case StoreError(code="bad_cursor"):
             return Problem(400, error.code, error.message)
+        case AtlasError(code="no_atlas" | "no_features"):
+            return Problem(404, error.code, error.message)
+        case AtlasError():
+            return Problem(503, error.code, "The reference images cannot be read. The reason is in the server's log.")
         case MonitorError(code="no_predictions"):
             return Problem(404, error.code, "Nothing was answered in these days. Ask for more of them with 'days'.")
         case NoSuchVersionError() | MonitorError():

@@ -28,6 +28,8 @@ from lesion_core.service import (
     Line,
     Page,
     Record,
+    SimilarCase,
+    SimilarCases,
     Version,
     Versions,
 )
@@ -85,8 +87,16 @@ _problem = ProblemDetails(
 _feedback = Feedback(
     at=_AT, key_id="a1b2c3d4", verdict="other", diagnosis="BCC", comment="Excised on 12 November", source="histology"
 )
+_similar = SimilarCases(
+    request_id=REQUEST_ID,
+    source="isic-2019:data",
+    images=800,
+    agreement=0.46,
+    cases=(SimilarCase(diagnosis="NV", distance=0.12, jpeg_base64="/9j/4AAQSkZJRgABAQAAAQABAAD/2Q=="),),
+)
 _MESSAGES: tuple[object, ...] = (
     _prediction,
+    _similar,
     _problem,
     _feedback,
     Status(status="ok"),

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 import attrs
 import msgspec
 
-from lesion_core.service import Feedback, Page, Record
+from lesion_core.drift_reference import embedding_from_text
+from lesion_core.service import Feedback, Page, Record, SimilarCase, SimilarCases
+from lesion_serve.atlas import AtlasError, Atlases, as_text
 from lesion_serve.gateway.inputs import InputError
 from lesion_serve.gateway.keys import Permission, Principal
 from lesion_serve.gateway.messages import Agree, Comment, FeedbackBody, Other
@@ -29,8 +31,9 @@ _VERDICTS: dict[type, Verdict] = {Agree: Verdict.AGREE, Other: Verdict.OTHER, Co
 class History:
     """Answers from the store. Its methods wait for the database, so an event loop hands them to a thread."""
 
-    def __init__(self, store: PredictionStore) -> None:
+    def __init__(self, store: PredictionStore, atlases: Atlases) -> None:
         self._store = store
+        self._atlases = atlases
 
     def record(self, request_id: str, principal: Principal) -> Record:
         """One prediction with its feedback.
@@ -51,6 +54,28 @@ class History:
             erased=found.erased,
             prediction=found.prediction,
             feedback=tuple(_feedback(one) for one in found.feedback),
+        )
+
+    def similar(self, request_id: str, principal: Principal) -> SimilarCases:
+        """Reference images that are like the one of a prediction.
+
+        Raises:
+            AtlasError: ``no_atlas``, ``bad_atlas``; ``no_features``: nothing was kept to compare the image by.
+            StoreError: ``no_prediction``, as ``record``.
+        """
+        found = self._visible(request_id, principal)
+        atlas = self._atlases.of(found.prediction.model.bundle_digest)
+        if (features := self._store.features(found)) is None:
+            raise AtlasError("Nothing was kept to compare this image by, or it was erased.", code="no_features")
+        return SimilarCases(
+            request_id=request_id,
+            source=atlas.source,
+            images=len(atlas),
+            agreement=atlas.agreement,
+            cases=tuple(
+                SimilarCase(diagnosis=one.diagnosis, distance=one.distance, jpeg_base64=as_text(one.jpeg))
+                for one in atlas.nearest(embedding_from_text(features.embedding_base64))
+            ),
         )
 
     def page(self, search: Search, principal: Principal) -> Page:

@@ -8,7 +8,7 @@ import msgspec
 
 import lesion_serve
 from lesion_core.monitoring import MonitoringReport
-from lesion_core.service import Caller, Feedback, Label, Page, Record, Versions
+from lesion_core.service import Caller, Feedback, Label, Page, Record, SimilarCases, Versions
 from lesion_core.wire import Prediction
 from lesion_serve.gateway.examples import CARD, METRICS
 from lesion_serve.gateway.messages import (
@@ -37,7 +37,7 @@ from lesion_serve.gateway.operations import (
 )
 
 _MESSAGES = (
-    *(Prediction, Items, Page, Record, Feedback, Agree, Other, Comment),
+    *(Prediction, Items, Page, Record, SimilarCases, Feedback, Agree, Other, Comment),
     *(Models, Label, Versions, Promote, Rollback, Caller, MonitoringReport, Status, ProblemDetails),
 )
 
@@ -52,6 +52,9 @@ def describe(*, needs_key: bool, max_images: int) -> dict[str, Any]:
         ("/v1/predictions", "post"): predict(max_images),
         ("/v1/predictions/{request_id}", "get"): about_one(
             operation_of("A prediction that was given, with its feedback", Record, problems=(400, 401, 403, 404, 503))
+        ),
+        ("/v1/predictions/{request_id}/similar", "get"): about_one(
+            operation_of("Reference images like the one asked about", SimilarCases, problems=(401, 403, 404, 503))
         ),
         ("/v1/predictions/{request_id}/feedback", "post"): feedback(),
         ("/v1/predictions", "get"): search(),

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from lesion_core.errors import LesionError
 from lesion_core.service import Label
 from lesion_core.workspace import Endpoint
+from lesion_serve.atlas import Atlases
 from lesion_serve.deployment import Deployment
 from lesion_serve.deployment_store import DeploymentStore
 from lesion_serve.engine.engine import Engine, EngineDownError
@@ -95,7 +96,7 @@ def run_gateway(
         Gateway(
             asking=asking,
             engine=engine,
-            history=History(store),
+            history=History(store, Atlases(settings.atlases)),
             deployments=Deployments(deployments, engine),
             label=label,
             reporting=Reporting(store, deployments),

@@ -34,6 +34,7 @@ class GatewaySettings:
         needs_key: ``False`` lets everybody ask; on loopback only.
         store_url: database of the prediction store.
         anchors: file of the heads of its chain.
+        atlases: folder of reference images, a file for each bundle.
         image_folder, image_key: where images are kept, encrypted, and the key file; both, or none to keep no image.
         keep_images_days: after which a kept image is erased, by the gateway itself; ``None`` keeps them.
         max_images: of one request.
@@ -53,6 +54,7 @@ class GatewaySettings:
     needs_key: bool = True
     store_url: str
     anchors: Path
+    atlases: Path
     image_folder: Path | None = None
     image_key: Path | None = None
     keep_images_days: float | None = None
@@ -93,6 +95,7 @@ class GatewaySettings:
         url = str(told.setdefault("store_url", default_url(workspace)))
         told.setdefault("anchors", default_anchors(url, workspace))
         told.setdefault("keys_file", keys_file(workspace))
+        told.setdefault("atlases", workspace.atlases)
         return cls(**told)  # type: ignore[arg-type]
 
     @property

@@ -12,6 +12,7 @@ import structlog
 from filelock import FileLock, Timeout
 
 from lesion_core.service import Page
+from lesion_core.wire import Features
 from lesion_core.workspace import Workspace
 from lesion_serve.store.anchors import EVERY_RECORDS, EVERY_S, AnchorFile, Anchoring
 from lesion_serve.store.appending import Appender, require_new
@@ -22,7 +23,15 @@ from lesion_serve.store.erasure import Erasure, erase_old_features, erase_old_im
 from lesion_serve.store.errors import StoreError, named_errors
 from lesion_serve.store.images import ImageStore, file_of
 from lesion_serve.store.listing import Search, list_predictions
-from lesion_serve.store.reading import Window, facts_of, find_prediction, read_alerts, read_feedback, read_predictions
+from lesion_serve.store.reading import (
+    Window,
+    facts_of,
+    find_features,
+    find_prediction,
+    read_alerts,
+    read_feedback,
+    read_predictions,
+)
 from lesion_serve.store.records import (
     AlertRecord,
     FeedbackRecord,
@@ -146,6 +155,10 @@ class PredictionStore:
             StoreError: ``no_prediction``.
         """
         return find_prediction(self.database, request_id, role)
+
+    def features(self, prediction: StoredPrediction) -> Features | None:
+        """What monitoring keeps of its image; ``None`` where nothing was kept, or it was erased."""
+        return find_features(self.database, prediction.position)
 
     def require_new(self, request_id: str) -> None:
         """Make sure that this id has no answer yet; ``append`` does so again, alone with the log.

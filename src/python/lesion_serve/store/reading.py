@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import attrs
 import sqlalchemy as sa
 
-from lesion_core.wire import ModelIdentity
+from lesion_core.wire import Features, ModelIdentity, features_from_json
 from lesion_serve.store.chain import stamp
 from lesion_serve.store.database import Database
 from lesion_serve.store.errors import StoreError
@@ -24,7 +24,7 @@ from lesion_serve.store.records import (
     StoredPrediction,
     Verdict,
 )
-from lesion_serve.store.tables import erased, event, fact
+from lesion_serve.store.tables import erased, event, fact, feature
 
 PAGE = 500
 _Row = Mapping[Any, Any]
@@ -90,6 +90,13 @@ def facts_of(connection: sa.Connection, positions: Iterable[int]) -> dict[int, d
     for row in connection.execute(sa.select(fact).where(fact.c.position.in_(list(positions)))):
         found.setdefault(row.position, {})[row.name] = row.value
     return found
+
+
+def find_features(database: Database, position: int) -> Features | None:
+    """What monitoring keeps of the image of one prediction; ``None`` where nothing was kept, or it was erased."""
+    with database.reading() as connection:
+        value = connection.scalar(sa.select(feature.c.value).where(feature.c.position == position))
+    return None if value is None else features_from_json(value)
 
 
 def feedback_on(connection: sa.Connection, request_ids: Iterable[str]) -> dict[str, list[StoredFeedback]]:

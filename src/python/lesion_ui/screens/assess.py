@@ -15,6 +15,7 @@ from lesion_ui.asking import Asked, Question, Upload, ask
 from lesion_ui.combine import combine, combined_view
 from lesion_ui.session import Visit
 from lesion_ui.shell import visit
+from lesion_ui.similar import show_similar
 from lesion_ui.texts import Texts
 from lesion_ui.view import answer_view, problem_view
 from lesion_ui.wording import markdown_text
@@ -41,7 +42,7 @@ def page() -> None:
             with right, st.container(key="instruction"):
                 st.info(texts("assess.instruction"))
         elif len(asked) == 1:
-            _show_one(asked[0], texts, left, right)
+            _show_one(asked[0], here, left, right)
         else:
             with right:
                 _show_several(asked, texts)
@@ -151,7 +152,8 @@ def _answers(here: Visit, uploads: Sequence[Upload], question: Question | None, 
     return [held[one.id] for one in uploads if one.id in held]
 
 
-def _show_one(asked: Asked, texts: Texts, left: object, right: object) -> None:
+def _show_one(asked: Asked, here: Visit, left: object, right: object) -> None:
+    texts = here.texts
     with left:  # type: ignore[attr-defined]
         if asked.image is not None:
             show.show_image(asked.image, texts("assess.alt", name=asked.name))
@@ -164,6 +166,7 @@ def _show_one(asked: Asked, texts: Texts, left: object, right: object) -> None:
         show.show_quality(answer, texts)
     with right:  # type: ignore[attr-defined]
         show.show_answer(answer, asked.prediction, texts)
+        show_similar(asked.prediction, here)
         _record_button(asked, texts)
 
 

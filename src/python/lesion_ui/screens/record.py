@@ -12,6 +12,7 @@ from lesion_ui.export import file_name, record_csv, record_json
 from lesion_ui.report import feedback_text, report_pdf
 from lesion_ui.session import Visit
 from lesion_ui.shell import visit
+from lesion_ui.similar import show_similar
 from lesion_ui.texts import Texts
 from lesion_ui.view import answer_view
 from lesion_ui.wording import markdown_text, time_text
@@ -72,6 +73,7 @@ def _show(record: Record, here: Visit) -> None:
         _show_exports(record, texts, image)
     with right:
         show.show_answer(answer, record.prediction, texts)
+        show_similar(record.prediction, here)
 
 
 def _image_of(request_id: str) -> Image.Image | None:
