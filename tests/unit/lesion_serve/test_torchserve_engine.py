@@ -1,4 +1,4 @@
-"""How TorchServe is started, without starting it; ``tests/contract/test_serving.py`` starts it."""
+"""How TorchServe is started, without starting it; ``tests/integration/test_serving.py`` starts it."""
 
 from __future__ import annotations
 
