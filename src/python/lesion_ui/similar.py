@@ -39,16 +39,19 @@ def show_similar(prediction: Prediction, here: Visit) -> None:
         st.markdown(
             markdown_text(texts("similar.what", count=texts.number(len(similar.cases)), names=texts.join(listed)))
         )
-        columns = st.columns(COLUMNS, gap="small")
-        for number, case in enumerate(similar.cases):
-            name = names.get(case.diagnosis, case.diagnosis)
-            with columns[number % COLUMNS]:
-                st.image(
-                    base64.b64decode(case.jpeg_base64),
-                    width="stretch",
-                    alt=texts("similar.alt", number=number + 1, name=name),
-                )
-                st.caption(markdown_text(f"{number + 1}. {name}"))
+        for first in range(0, len(similar.cases), COLUMNS):  # row by row, so that a narrow screen keeps the order
+            row = similar.cases[first : first + COLUMNS]
+            for number, (column, case) in enumerate(
+                zip(st.columns(COLUMNS, gap="small"), row, strict=False), first + 1
+            ):
+                name = names.get(case.diagnosis, case.diagnosis)
+                with column:
+                    st.image(
+                        base64.b64decode(case.jpeg_base64),
+                        width="stretch",
+                        alt=texts("similar.alt", number=number, name=name),
+                    )
+                    st.caption(markdown_text(f"{number}. {name}"))
         st.markdown(texts("similar.warning", share=texts.percent(similar.agreement)))
         st.caption(markdown_text(texts("similar.source", count=texts.number(similar.images), source=similar.source)))
 
