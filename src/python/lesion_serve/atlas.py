@@ -7,7 +7,6 @@ kept for each prediction anyway; so a prediction is looked up without its image,
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import tempfile
@@ -152,14 +151,12 @@ class Atlases:
             written = path.stat().st_mtime_ns
         except OSError:
             written = 0
-        return _load(path, written)
+        atlas = _load(path, written)
+        if atlas.bundle_digest != bundle_digest:
+            raise AtlasError(f"{path} is of bundle {atlas.bundle_digest}. Build it again.", code="bad_atlas")
+        return atlas
 
 
 @lru_cache(maxsize=2)
 def _load(path: Path, written: int) -> Atlas:
     return Atlas.load(path)
-
-
-def as_text(jpeg: bytes) -> str:
-    """A thumbnail as messages carry it."""
-    return base64.b64encode(jpeg).decode()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lesion_core.drift_reference import embedding_from_text
+from lesion_core.drift_reference import embedding_from_text, sample_by_lesion
 from lesion_core.errors import ImageError
 from lesion_core.imaging import decode_image
 from lesion_core.records import Dataset, ImageRecord
@@ -84,16 +84,12 @@ def agreement(embeddings: NDArray[np.floating], diagnoses: Sequence[str], *, cou
 
 
 def _chosen(records: Sequence[ImageRecord], images_per_class: int) -> list[ImageRecord]:
-    order = np.random.default_rng(0).permutation(len(records))
-    taken: dict[str, list[ImageRecord]] = {}
-    lesions: set[str] = set()
-    for row in order:
-        record = records[row]
-        of_class = taken.setdefault(record.diagnosis, [])
-        if len(of_class) < images_per_class and record.lesion_id not in lesions:
-            lesions.add(record.lesion_id)
-            of_class.append(record)
-    return [record for name in sorted(taken) for record in taken[name]]
+    chosen = list[ImageRecord]()
+    for diagnosis in sorted({record.diagnosis for record in records}):
+        of_class = [record for record in records if record.diagnosis == diagnosis]
+        rows = sample_by_lesion([record.lesion_id for record in of_class], images=images_per_class)
+        chosen += [of_class[row] for row in rows]
+    return chosen
 
 
 def _thumbnail(data: bytes) -> bytes:

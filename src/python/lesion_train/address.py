@@ -19,6 +19,11 @@ def without_password(text: str) -> str:
     return re.sub(r"(?i)\b(password|passwd|pwd)=[^&\s'\"]+", r"\1=***", hidden)
 
 
+def reason_of(error: BaseException) -> str:
+    """The first line of what an error says, without credentials; its kind where it says nothing."""
+    return next(iter(without_password(str(error)).strip().splitlines()), type(error).__name__)[:300]
+
+
 def require_database(address: str) -> None:
     """Make sure that a database answers and takes the password: MLflow would ask ten times, for minutes.
 
@@ -34,9 +39,8 @@ def require_database(address: str) -> None:
         with engine.connect():
             return
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
-        first_line = next(iter(without_password(str(error)).strip().splitlines()), type(error).__name__)
         raise LesionError(
-            f"The database at {without_password(address)} does not let us in: {first_line[:300]} Is it up, and does "
+            f"The database at {without_password(address)} does not let us in: {reason_of(error)} Is it up, and does "
             "the address have the right password?",
             code="no_database",
         ) from None  # the cause may quote a password

@@ -188,10 +188,11 @@ def test_a_prediction_is_set_beside_what_is_like_it(tmp_path: Path, monkeypatch:
     ("embedding", "prepare", "status", "code"),
     [
         ([0.0, 0.0], lambda _: None, 404, "no_atlas"),
-        (None, lambda path: make_atlas("d").save(path), 404, "no_features"),
+        (None, lambda path: make_atlas(path.stem).save(path), 404, "no_features"),
+        ([0.0, 0.0], lambda path: make_atlas("another").save(path), 503, "bad_atlas"),
         ([0.0, 0.0], lambda path: (path.parent.mkdir(), path.write_bytes(b"cut")), 503, "bad_atlas"),
     ],
-    ids=["not built", "nothing kept", "broken"],
+    ids=["not built", "nothing kept", "of another model", "broken"],
 )
 def test_why_there_is_nothing_to_show(
     embedding: list[float] | None,

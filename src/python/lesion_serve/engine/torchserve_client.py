@@ -83,7 +83,6 @@ class PredictionClient:
                 connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(total=LONGEST_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
                 trust_env=False,
             )
         return self._session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime
 
 import attrs
@@ -9,7 +10,7 @@ import msgspec
 
 from lesion_core.drift_reference import embedding_from_text
 from lesion_core.service import Feedback, Page, Record, SimilarCase, SimilarCases
-from lesion_serve.atlas import AtlasError, Atlases, as_text
+from lesion_serve.atlas import AtlasError, Atlases
 from lesion_serve.gateway.inputs import InputError
 from lesion_serve.gateway.keys import Permission, Principal
 from lesion_serve.gateway.messages import Agree, Comment, FeedbackBody, Other
@@ -73,7 +74,9 @@ class History:
             images=len(atlas),
             agreement=atlas.agreement,
             cases=tuple(
-                SimilarCase(diagnosis=one.diagnosis, distance=one.distance, jpeg_base64=as_text(one.jpeg))
+                SimilarCase(
+                    diagnosis=one.diagnosis, distance=one.distance, jpeg_base64=base64.b64encode(one.jpeg).decode()
+                )
                 for one in atlas.nearest(embedding_from_text(features.embedding_base64))
             ),
         )

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
-from lesion_train.address import require_database, without_password
+from lesion_train.address import reason_of, require_database, without_password
 
 EXPERIMENT = "lesion"
 LOCK_TIMEOUT_S = 120.0
@@ -73,8 +73,7 @@ def named_errors(uri: str, hint: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        first_line = next(iter(without_password(str(error)).strip().splitlines()), type(error).__name__)
-        raise TrackingError(f"MLflow at {without_password(uri)} failed: {first_line[:300]} {hint}") from error
+        raise TrackingError(f"MLflow at {without_password(uri)} failed: {reason_of(error)} {hint}") from error
 
 
 def is_error(error: MlflowException, code: str) -> bool:
