@@ -154,10 +154,11 @@ def test_ctrl_c_ends_the_program_cleanly_and_the_same_command_goes_on(
     """Exit code 130, no traceback, and what was answered is kept."""
     command = (images, "--out", "out.csv", "--model", bundle.folder, "--workers", "1")
     program = start(tmp_path, *command)
-    unfinished, written = tmp_path / "out.csv.unfinished", tmp_path / "out.csv.unfinished-wal"
-    # Not only the file: one that names no images yet is taken away again.
-    while not (written.exists() and written.stat().st_size) and program.poll() is None:
-        time.sleep(0.02)
+    unfinished = tmp_path / "out.csv.unfinished"
+    assert program.stderr is not None
+    # Before it says so the run has not begun, and leaves no file.
+    while not (line := program.stderr.readline()).startswith("0 of 9 images"):
+        assert line, "ended before it began"
     program.send_signal(signal.SIGINT)
     _, log = program.communicate(timeout=60)
 
