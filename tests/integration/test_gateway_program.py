@@ -175,3 +175,21 @@ def test_it_ends_with_all_answered_that_it_took_on(bundle: Path, tmp_path: Path)
         assert gateway.process.wait(60) == 0
     assert set(outcomes) <= {200, 429, 503}
     assert not Workspace(tmp_path).endpoint.exists()
+
+
+def test_a_refusal_reaches_a_client_that_is_still_sending(bundle: Path, tmp_path: Path) -> None:
+    """Told so before its image is whole, on a connection that it wants closed: it reads all of it, and is not reset."""
+    size = 2**20
+    lines = ("POST /v1/predictions HTTP/1.1", "Host: gateway", "Content-Type: image/jpeg", f"Content-Length: {size}")
+    with running_gateway(tmp_path, bundle, free_port()) as gateway:
+        url = httpx.URL(gateway.endpoint.url)
+        with socket.create_connection((url.host, url.port), timeout=60) as client:
+            client.sendall("\r\n".join((*lines, "Connection: close", "", "")).encode() + b"x" * 1000)
+            told = client.recv(2**16)
+            for _ in range(size // 2**16):
+                client.sendall(b"x" * 2**16)
+            while more := client.recv(2**16):
+                told += more
+
+    assert told.startswith(b"HTTP/1.1 401 ")
+    assert b'"no_key"' in told

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 import uuid
@@ -13,8 +12,8 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lesion_core.errors import LesionError
 from lesion_serve.gateway.admission import NotAdmittedError
+from lesion_serve.gateway.body import Body, TooLargeError
 from lesion_serve.gateway.metrics import Metrics
 from lesion_serve.gateway.problems import Problem, problem_response
 
@@ -26,24 +25,6 @@ CLIENT_WENT_AWAY = 499  # as nginx counts it
 GOOD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{7,63}")
 
 log = structlog.get_logger()
-
-
-class TooLargeError(LesionError):
-    """A body of more bytes than the gateway takes."""
-
-    code = "too_many_bytes"
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"A request may have {limit / 2**20:g} MiB at most. Send fewer or smaller images.")
-
-
-class UploadTooSlowError(LesionError):
-    """A body that was not whole in time."""
-
-    code = "upload_too_slow"
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"The request was not whole after {seconds:g} s. Send fewer or smaller images.")
 
 
 class Around:
@@ -84,48 +65,55 @@ class Around:
         is_named = GOOD_ID.fullmatch(offered) is not None
         request_id = offered if is_named else uuid.uuid4().hex
         scope.setdefault("state", {}).update(request_id=request_id, is_named=is_named)
-        status, has_begun, started = 500, False, time.perf_counter()
+        status, has_begun, started, answered = 500, False, time.perf_counter(), 0.0
 
-        async def send_with_id(message: Message) -> None:
-            nonlocal status, has_begun
+        async def send_after_body(message: Message) -> None:
+            nonlocal status, has_begun, answered
             if message["type"] == "http.response.start":
                 status, has_begun = message["status"], True
                 message["headers"] = [*message["headers"], (REQUEST_ID.lower().encode(), request_id.encode())]
+            elif not message.get("more_body", False) and body.is_coming:
+                await send({**message, "more_body": True})
+                answered = time.perf_counter()
+                await body.pass_over(self._limit)
+                message = {"type": message["type"], "body": b""}
             await send(message)
 
-        try:
-            declared = headers.get("content-length", "0")
-            if declared.isdigit() and int(declared) > self._limit:
-                error = TooLargeError(self._limit)
-                told = Problem(413, error.code, error.message, {"Connection": "close"})
-                answer = problem_response(told, request_id=request_id)
-                await answer(scope, receive, send_with_id)
-            else:
-                with self._held_bytes() as hold:
-                    await self._app(scope, self._limited(receive, hold), send_with_id)
-        except ClientDisconnect:
-            status = CLIENT_WENT_AWAY  # in the middle of its request: there is nobody to answer
-        except Exception as error:
-            told = self._unexpected(error)
-            self._metrics.refused.labels(code=told.code).inc()
-            if has_begun:
-                raise
-            await problem_response(told, request_id=request_id)(scope, receive, send_with_id)
-        finally:
-            seconds = time.perf_counter() - started
-            # The route's pattern: a path may hold an id, and a counter for each id would never end.
-            route = getattr(scope.get("route"), "path", "unmatched")
-            self._metrics.requests.labels(route=route, status=str(status)).inc()
-            self._metrics.request_seconds.labels(route=route).observe(seconds)
-            log.info(
-                "request",
-                request_id=request_id,
-                method=scope["method"],
-                route=route,
-                status=status,
-                ms=round(1000 * seconds, 1),
-                key=scope["state"].get("key_id"),
-            )
+        with self._held_bytes() as hold:
+            body = Body(receive, headers, hold=hold, wait_s=self._upload_s)
+            try:
+                declared = headers.get("content-length", "0")
+                if declared.isdigit() and int(declared) > self._limit:
+                    error = TooLargeError(self._limit)
+                    told = Problem(413, error.code, error.message, {"Connection": "close"})
+                    await problem_response(told, request_id=request_id)(scope, receive, send_after_body)
+                else:
+                    await self._app(scope, body.receive, send_after_body)
+            except ClientDisconnect:
+                status = CLIENT_WENT_AWAY  # in the middle of its request: there is nobody to answer
+            except Exception as error:
+                told = self._unexpected(error)
+                self._metrics.refused.labels(code=told.code).inc()
+                if has_begun:
+                    raise
+                await problem_response(told, request_id=request_id)(scope, receive, send_after_body)
+            finally:
+                self._note(scope, request_id, status, (answered or time.perf_counter()) - started)
+
+    def _note(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+        # The route's pattern: a path may hold an id, and a counter for each id would never end.
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.requests.labels(route=route, status=str(status)).inc()
+        self._metrics.request_seconds.labels(route=route).observe(seconds)
+        log.info(
+            "request",
+            request_id=request_id,
+            method=scope["method"],
+            route=route,
+            status=status,
+            ms=round(1000 * seconds, 1),
+            key=scope["state"].get("key_id"),
+        )
 
     @contextmanager
     def _held_bytes(self) -> Iterator[Callable[[int], None]]:
@@ -149,24 +137,3 @@ class Around:
             yield hold
         finally:
             self._held -= held
-
-    def _limited(self, receive: Receive, hold: Callable[[int], None]) -> Receive:
-        """A body is counted as it comes, whatever length was declared, and has to come in time."""
-        deadline, is_whole = 0.0, False
-
-        async def limited() -> Message:
-            nonlocal deadline, is_whole
-            if is_whole:
-                return await receive()
-            now = asyncio.get_running_loop().time()
-            deadline = deadline or now + self._upload_s
-            try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive()
-            except TimeoutError as error:
-                raise UploadTooSlowError(self._upload_s) from error
-            is_whole = not message.get("more_body", False)
-            hold(len(message.get("body", b"")))
-            return message
-
-        return limited
