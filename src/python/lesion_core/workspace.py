@@ -110,6 +110,11 @@ class Workspace:
         return self.root / "mlflow-artifacts"
 
     @property
+    def promotions(self) -> Path:
+        """File of the promotion log: who made which version champion."""
+        return self.root / "promotions.db"
+
+    @property
     def bundles(self) -> Path:
         """Folder of the bundles that training wrote."""
         return self.root / "bundles"

@@ -12,7 +12,8 @@ from lesion_core.workspace import Workspace
 from lesion_serve.keys_cli import AsJson
 
 if TYPE_CHECKING:
-    from lesion_serve.backup import Manifest, Places
+    from lesion_core.backup import Manifest
+    from lesion_serve.backup import Places
 
 
 def register(app: App) -> None:
@@ -35,8 +36,8 @@ def backup(
 
     Example: lesion-serve backup /backups/2026-11-26
 
-    It holds what is erased later, so give backups an end. Not in it: the key of kept images, certificates, and what
-    training keeps (MLflow, runs, bundles); see docs/operations.md.
+    It holds what is erased later, so give backups an end. Not in it: the key of kept images, certificates, and the
+    registry, which 'lesion-train backup' copies; see docs/operations.md.
 
     Parameters
     ----------
@@ -120,5 +121,6 @@ def _print(manifest: Manifest, what: str, folder: Path, *, as_json: bool) -> Non
 
         print(json.dumps(attrs.asdict(manifest), indent=2))
         return
-    state = f"{manifest.events} events, intact up to {manifest.head}" if manifest.head else "no records"
+    facts = manifest.facts
+    state = f"{facts['events']} events, intact up to {facts['head']}" if facts else "no records"
     print(f"{what}: {folder}, of {manifest.made_at}; {len(manifest.files)} files; {state}.")

@@ -15,6 +15,7 @@ from lesion_core.logs import configure_logging
 from lesion_core.workspace import MLFLOW_PORT, REGISTERED_NAME, Workspace
 from lesion_train import __version__
 from lesion_train.backbones_cli import backbones
+from lesion_train.backup_cli import backups
 from lesion_train.config_cli import ConfigFile, Options, resolve_options, resolve_resumed
 from lesion_train.config_cli import config as config_commands
 from lesion_train.data_cli import data
@@ -41,6 +42,7 @@ app.command(evaluate)
 app.command(export)
 app.command(weights)
 app.command(promotion, name="*")
+app.command(backups, name="*")
 app.command(studies, name="*")
 
 

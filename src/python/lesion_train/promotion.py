@@ -22,7 +22,7 @@ from lesion_train.promotion_log import Action, champions_before
 from lesion_train.tracking import CHAMPION
 from lesion_train.tracking.client import named_errors
 from lesion_train.tracking.fetch import fetch_version
-from lesion_train.tracking.registry import Registry
+from lesion_train.tracking.registry import Registry, registry_lock
 
 MAX_ECE = 0.10
 MELANOMA = "MEL"
@@ -112,7 +112,7 @@ def promote(
             raise PromotionRefusedError(
                 f"{candidate.label} of {name} was not promoted; failed: {names}. {how}", gates=gates
             )
-        with registry.locked():
+        with registry_lock(registry.workspace):
             registry.settle()
             if registry.aliases().get(CHAMPION) != current:
                 raise LesionError(
@@ -140,7 +140,7 @@ def rollback(*, name: str, tracking_uri: str, workspace: Workspace, why: str = "
     """
     with tempfile.TemporaryDirectory(prefix="lesion-rollback-") as scratch, named_errors(tracking_uri, _HINT):
         registry = Registry(tracking_uri, workspace, name)
-        with registry.locked():
+        with registry_lock(registry.workspace):
             registry.settle()
             current = registry.aliases().get(CHAMPION)
             earlier = champions_before(registry.log.changes(name), current)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from lesion_core.workspace import REGISTERED_NAME, Workspace
 
@@ -97,7 +97,9 @@ def rollback(*, name: str = REGISTERED_NAME, tracking_uri: str | None = None, wh
 
 
 @promotion.command
-def promotions(*, name: str = REGISTERED_NAME, as_json: bool = False) -> None:
+def promotions(
+    *, name: str = REGISTERED_NAME, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
+) -> None:
     """List every change of the champion that this workspace made: who, when, from, to, why, and what the gates said.
 
     Parameters
@@ -111,7 +113,7 @@ def promotions(*, name: str = REGISTERED_NAME, as_json: bool = False) -> None:
 
     from lesion_train.promotion_log import PromotionLog
 
-    changes = PromotionLog(Workspace.default().root / "promotions.db").changes(name)
+    changes = PromotionLog(Workspace.default().promotions).changes(name)
     for change in changes:
         if as_json:
             print(json.dumps(attrs.asdict(change)))

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lesion_core.backup import MANIFEST, BackupError
 from lesion_core.workspace import Workspace
 from lesion_serve.archive import ArchiveError, build_archive
-from lesion_serve.backup import ANCHORS, KEYS, MANIFEST, RECORDS, BackupError, Places, make_backup
+from lesion_serve.backup import ANCHORS, KEYS, RECORDS, Places, make_backup
 from lesion_serve.backup import restore_backup as restore
 from lesion_serve.cli import app
 from lesion_serve.deploy import deploy
@@ -80,7 +81,7 @@ def test_what_is_restored_elsewhere_goes_on(home: Path, tmp_path: Path) -> None:
     with opened(other) as store:
         assert [one.prediction.request_id for one in store.predictions()] == ["request-0", "request-1"]
         assert store.image("request-0") == image_of(0)
-        assert store.append(make_record(2)).position == manifest.events + 1
+        assert store.append(make_record(2)).position == int(manifest.facts["events"]) + 1
     deployments = DeploymentStore.of(Workspace(other), PORT)
     deployment = deployments.read()
     assert deployment is not None
@@ -97,7 +98,7 @@ def test_a_backup_is_made_while_records_are_written(home: Path, tmp_path: Path) 
         receipt = store.append(make_record(2))
         manifest = make_backup(tmp_path / "backup", places_in(home))
 
-    assert (manifest.events, manifest.head) == (receipt.position, receipt.digest)
+    assert manifest.facts == {"head": receipt.digest, "events": str(receipt.position)}
     assert restore(tmp_path / "backup", places_in(tmp_path / "other")) == manifest
 
 
@@ -190,11 +191,11 @@ def test_the_commands_back_up_and_restore(
         return capsys.readouterr().out
 
     monkeypatch.setenv("LESION_HOME", str(home))
-    made = json.loads(run("backup", tmp_path / "backup", "--json"))
+    facts = json.loads(run("backup", tmp_path / "backup", "--json"))["facts"]
     monkeypatch.setenv("LESION_HOME", str(tmp_path / "other"))
     told = run("restore", tmp_path / "backup")
 
-    assert f"{made['events']} events, intact up to {made['head']}" in told
+    assert f"{facts['events']} events, intact up to {facts['head']}" in told
     assert "Intact" in run("audit", "verify")
 
 

@@ -16,11 +16,12 @@ from lesion_core.workspace import Workspace
 from lesion_train.card import REQUIRED_SECTIONS
 from lesion_train.cli import main
 from lesion_train.contender import Contender, NotComparableError, pair
-from lesion_train.promotion import PromotionRefusedError, examine, promote, rollback
+from lesion_train.promotion import PromotionRefusedError, examine
 from lesion_train.promotion_log import Action, Promotion, PromotionLog, champions_before
-from lesion_train.tracking import Mirror, TrackingError, register
-from lesion_train.tracking.registry import Registry
+from lesion_train.tracking import TrackingError
+from lesion_train.tracking.registry import Registry, registry_lock
 from support.bundles import make_tiny_bundle
+from support.houses import House
 from support.runs import make_contender
 
 NAME = "skin-lesion"
@@ -29,31 +30,6 @@ NAME = "skin-lesion"
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
-
-
-class House:
-    """A workspace with a registry, and short words for what the tests do there."""
-
-    def __init__(self, workspace: Workspace, tiny: Bundle) -> None:
-        self.workspace = workspace
-        self.uri = workspace.mlflow_database
-        self.tiny = tiny
-        self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-        self.log = PromotionLog(workspace.root / "promotions.db")
-
-    def add(self, name: str, skill: float, seed: int, **options: object) -> str:
-        """Register a contender; returns its version."""
-        record = make_contender(self.workspace.runs, self.tiny, skill=skill, seed=seed, **options)  # type: ignore[arg-type]
-        return register(Mirror(record, self.uri, self.workspace), name).version
-
-    def promote(self, reference: str, name: str, **options: object) -> object:
-        return promote(reference, name=name, tracking_uri=self.uri, workspace=self.workspace, **options)  # type: ignore[arg-type]
-
-    def rollback(self, name: str) -> object:
-        return rollback(name=name, tracking_uri=self.uri, workspace=self.workspace, why="it was worse")
-
-    def champion(self, name: str) -> str:
-        return str(self.client.get_model_version_by_alias(name, "champion").version)
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +274,7 @@ def test_a_crash_between_row_and_alias_is_settled_by_the_next_command(
     assert house.log.changes(model)[-1].outcome is None
 
     registry = Registry(house.uri, house.workspace, model)
-    with registry.locked():
+    with registry_lock(house.workspace):
         registry.settle()
         registry.settle()
 
@@ -428,7 +404,7 @@ def test_the_commands_print_a_sentence_a_gate_and_end_with_4_when_refused(
     _, shown, _ = run("promotions")
     assert len(shown.splitlines()) == 3
     assert "for the test  [OVERRIDDEN: BMA, sensitivity MEL]" in shown
-    _, shown, _ = run("promotions", "--as-json")
+    _, shown, _ = run("promotions", "--json")
     assert [json.loads(line)["action"] for line in shown.splitlines()] == ["register", "promote", "rollback"]
 
 

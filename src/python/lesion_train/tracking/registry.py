@@ -56,7 +56,7 @@ def register(mirror: Mirror, name: str) -> RegisteredVersion:
     run_id, _ = mirror.sync()
     registry = Registry(mirror.uri, mirror.workspace, name, client=mirror.client)
     hint = f"Nothing is lost: repeat it with 'lesion-train register {mirror.record.folder}'."
-    with registry.locked(), named_errors(mirror.uri, hint):
+    with registry_lock(mirror.workspace), named_errors(mirror.uri, hint):
         known = [v for v in registry.versions() if v.tags.get(DIGEST_TAG) == bundle.digest]
         made = known[0] if known else registry.add(bundle, run_id, mirror.record)
         version = str(made.version)
@@ -75,6 +75,24 @@ def register(mirror: Mirror, name: str) -> RegisteredVersion:
     return RegisteredVersion(name=name, version=version, aliases=tuple(aliases))
 
 
+@contextmanager
+def registry_lock(workspace: Workspace) -> Iterator[None]:
+    """Alone with the aliases, as far as a workspace goes.
+
+    Raises:
+        TrackingError: another program has held the lock for ``LOCK_TIMEOUT_S``.
+    """
+    path = workspace.root / "registry.lock"
+    try:
+        lock = FileLock(path).acquire(timeout=LOCK_TIMEOUT_S)
+    except Timeout as error:
+        raise TrackingError(
+            f"{path} has been held by another program for {LOCK_TIMEOUT_S:.0f} s; wait for it, and repeat."
+        ) from error
+    with lock:
+        yield
+
+
 class Registry:
     """One registered model at one server, and its promotion log in the workspace."""
 
@@ -83,24 +101,7 @@ class Registry:
         self.workspace = workspace
         self.name = name
         self.client = client or connect(uri, workspace)
-        self.log = PromotionLog(workspace.root / "promotions.db")
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Alone with the aliases, as far as this workspace goes.
-
-        Raises:
-            TrackingError: another program has held the lock for ``LOCK_TIMEOUT_S``.
-        """
-        path = self.workspace.root / "registry.lock"
-        try:
-            lock = FileLock(path).acquire(timeout=LOCK_TIMEOUT_S)
-        except Timeout as error:
-            raise TrackingError(
-                f"{path} has been held by another program for {LOCK_TIMEOUT_S:.0f} s; wait for it, and repeat."
-            ) from error
-        with lock:
-            yield
+        self.log = PromotionLog(workspace.promotions)
 
     def versions(self) -> list[ModelVersion]:
         """All versions; none where the model is not registered."""
