@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -84,6 +86,52 @@ def test_the_page_asks_nobody_but_the_app(browser: Browser, app_url: str, image:
 
     assert asked
     assert [url for url in asked if not url.startswith((app_url, "data:", "blob:"))] == []
+
+
+def test_a_photograph_is_taken_with_the_camera(browser: Browser, app_url: str) -> None:
+    """The page asks for it, shows it, and answers; another picture takes the answer away."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, permissions=["camera"])
+    try:
+        assess = AssessPage(context.new_page(), app_url).open()
+        assess.page.get_by_text("Camera", exact=True).click()
+        assess.page.wait_for_function("document.querySelector('video')?.readyState === 4")
+        assess.page.get_by_role("button", name="Take Photo").click()
+        assess.page.locator(".st-key-model").wait_for()
+        assert assess.diagnosis() == "Melanoma"
+        assess.page.get_by_role("button", name="Clear photo").click()
+        assess.page.locator(".st-key-instruction").wait_for()
+        assert not assess.shows_diagnosis()
+    finally:
+        context.close()
+
+
+def test_a_folder_of_images_becomes_a_table_and_a_csv(
+    browser: Browser, app_url: str, image: Path, tmp_path: Path
+) -> None:
+    """With its folders; what is no image is left out."""
+    folder = tmp_path / "patients"
+    for name in ("a/1.png", "a/2.png", "b/3.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, folder / name)
+    (folder / "notes.txt").write_text("no image")
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    try:
+        page = context.new_page()
+        AssessPage(page, app_url).open()
+        page.get_by_role("link", name="Batch").click()
+        page.get_by_text("Folder", exact=True).click()
+        page.locator("input[type=file][webkitdirectory]").set_input_files(folder)
+        page.locator(".st-key-batch_start button").click()
+        with page.expect_download() as download:
+            page.locator(".st-key-batch_download button").click()
+        table = tmp_path / "table.csv"
+        download.value.save_as(table)
+    finally:
+        context.close()
+
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 3, rows
 
 
 def test_a_whole_visit_from_the_image_to_the_history(

@@ -20,8 +20,11 @@ COLUMNS = 3
 log = structlog.get_logger(__name__)
 
 
-def show_similar(prediction: Prediction, here: Visit) -> None:
-    """The reference images, where an atlas was built for the model; nothing without one."""
+def show_similar(prediction: Prediction, here: Visit, *, suffix: str = "") -> None:
+    """The reference images, where an atlas was built for the model; nothing without one.
+
+    ``suffix`` ends the key of the element; several on a page need different ones.
+    """
     texts = here.texts
     try:
         similar = _similar(prediction.request_id, here)
@@ -34,7 +37,7 @@ def show_similar(prediction: Prediction, here: Visit) -> None:
     names = {one.code: texts.diagnosis(one.code, one.name) for one in prediction.probabilities}
     counts = Counter(case.diagnosis for case in similar.cases)
     listed = [f"{names.get(code, code)} ({texts.number(count)})" for code, count in counts.most_common()]
-    with st.container(border=True, key="similar"):
+    with st.container(border=True, key=f"similar{suffix}"):
         st.markdown(f"##### {texts('similar.title')}")
         st.markdown(
             markdown_text(texts("similar.what", count=texts.number(len(similar.cases)), names=texts.join(listed)))

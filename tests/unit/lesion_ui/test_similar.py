@@ -36,6 +36,16 @@ def test_reference_images_stand_beside_the_answer(connected: FakeService, image:
     assert sum(path.endswith("/similar") for path in connected.asked) == 1
 
 
+def test_each_of_several_images_has_its_own(connected: FakeService, image: bytes) -> None:
+    """Folded away with the details of that image."""
+    connected.similar = make_similar(image)
+
+    page = upload(open_app(), ("first.png", image), ("second.png", image))
+
+    assert not page.exception
+    assert text(page).count("The 6 nearest") == 2
+
+
 def test_without_an_atlas_the_answer_stands_alone(connected: FakeService, image: bytes) -> None:
     shown = text(upload(open_app(), ("SYNTHETIC.png", image)))
 

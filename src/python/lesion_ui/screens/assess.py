@@ -45,7 +45,7 @@ def page() -> None:
             _show_one(asked[0], here, left, right)
         else:
             with right:
-                _show_several(asked, texts)
+                _show_several(asked, here)
 
 
 def _question(texts: Texts) -> Question | None:
@@ -155,7 +155,7 @@ def _answers(here: Visit, uploads: Sequence[Upload], question: Question | None, 
 def _show_one(asked: Asked, here: Visit, left: object, right: object) -> None:
     texts = here.texts
     with left:  # type: ignore[attr-defined]
-        if asked.image is not None:
+        if asked.image is not None and st.session_state.get("camera") is None:  # the camera's field shows its picture
             show.show_image(asked.image, texts("assess.alt", name=asked.name))
     if asked.prediction is None:
         with right:  # type: ignore[attr-defined]
@@ -170,8 +170,9 @@ def _show_one(asked: Asked, here: Visit, left: object, right: object) -> None:
         _record_button(asked, texts)
 
 
-def _show_several(asked: Sequence[Asked], texts: Texts) -> None:
+def _show_several(asked: Sequence[Asked], here: Visit) -> None:
     """The combined answer first, then each image by itself."""
+    texts = here.texts
     answered = [one for one in asked if one.prediction is not None]
     predictions = [one.prediction for one in answered if one.prediction is not None]
     combined = combine(predictions) if len(predictions) > 1 else None
@@ -208,6 +209,7 @@ def _show_several(asked: Sequence[Asked], texts: Texts) -> None:
         if one.prediction is not None:
             with st.expander(texts("assess.details", number=number + 1, name=markdown_text(one.name))):
                 show.show_answer(answer_view(one.prediction, texts), one.prediction, texts, suffix=f"-{number}")
+                show_similar(one.prediction, here, suffix=f"-{number}")
 
 
 def _show_card(number: int, asked: Asked, texts: Texts) -> None:

@@ -11,7 +11,7 @@ from lesion_ui.shell import visit
 from lesion_ui.texts import Texts
 from lesion_ui.wording import markdown_text
 
-SECTIONS = ("picture", "numbers", "heat", "several", "limits", "privacy", "keys")
+SECTIONS = ("picture", "numbers", "heat", "similar", "several", "limits", "privacy", "keys")
 
 
 def page() -> None:
