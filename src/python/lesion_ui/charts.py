@@ -65,6 +65,11 @@ def probability_chart(bars: Sequence[Bar]) -> go.Figure:
     return figure
 
 
+def empty_chart() -> go.Figure:
+    """Nothing to see."""
+    return go.Figure(layout={"height": _BAR_PX})
+
+
 def escaped(text: str) -> str:
     """Plotly reads a little HTML in labels; names are shown as they are."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lesion_core.wire import Prediction
-from lesion_ui.charts import CONFIG, probability_chart
+from lesion_ui.charts import CONFIG, empty_chart, probability_chart
 from lesion_ui.heat import overlay
 from lesion_ui.texts import Texts
 from lesion_ui.view import AnswerView, legend
@@ -111,6 +111,12 @@ def show_probabilities(answer: AnswerView, texts: Texts, *, suffix: str = "") ->
             for bar in answer.bars
         ]
         st.table(rows, hide_index=True, border="horizontal")
+
+
+def prepare_chart() -> None:
+    """An empty chart that nobody sees: the browser fetches what draws charts before the first answer, not after it."""
+    with st.container(key="prepared-chart"):
+        st.plotly_chart(empty_chart(), config=CONFIG, key="prepared")
 
 
 @st.fragment

@@ -41,7 +41,7 @@ def test_an_empty_page_says_what_to_do(connected: FakeService) -> None:
     page = open_app()
 
     assert "Choose an image to begin." in text(page)
-    assert not page.get("plotly_chart")
+    assert "Probabilities" not in text(page)
     assert connected.requests == []
 
 

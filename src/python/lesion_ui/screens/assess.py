@@ -41,6 +41,7 @@ def page() -> None:
         if not asked:
             with right, st.container(key="instruction"):
                 st.info(texts("assess.instruction"))
+                show.prepare_chart()
         elif len(asked) == 1:
             _show_one(asked[0], here, left, right)
         else:
