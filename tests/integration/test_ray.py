@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +16,7 @@ import psutil
 import pytest
 
 from lesion_core.bundle import Bundle
-from lesion_core.processes import free_port
+from lesion_core.processes import child_environment, free_port
 from lesion_core.wire import ModelIdentity, Prediction, Problem, from_json
 from lesion_serve.archive import ArchiveError, build_archive
 from lesion_serve.batch import on_ray
@@ -118,6 +121,64 @@ def test_a_cluster_that_is_not_there_is_named(bundle: Bundle, tmp_path: Path) ->
 
     with pytest.raises(RayError, match=r"127\.0\.0\.1:9 cannot be reached.*HOST:PORT"):
         run(bundle, make_batch(tmp_path), address="127.0.0.1:9")
+
+
+# 'ray start' itself would listen beyond loopback.
+SOMEBODY_ELSE = """
+import sys, ray
+ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=2**28, _node_ip_address="127.0.0.1",
+         _temp_dir=sys.argv[1])
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """A cluster with tokens that somebody else has started; its address, and the environment with the token."""
+    home, folder = tmp_path / "home", tempfile.mkdtemp()  # a short path: sockets lie in it
+    home.mkdir()
+    environment = child_environment({"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"})
+    command = [sys.executable, "-c", SOMEBODY_ELSE, folder]
+    started = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert started.stdin is not None
+    assert started.stdout is not None
+    address = started.stdout.readline().strip()
+    family = psutil.Process(started.pid).children(recursive=True)
+    try:
+        yield address, environment
+    finally:
+        started.stdin.close()
+        started.wait(60)
+        started.stdout.close()
+        _, alive = psutil.wait_procs(family, timeout=60)
+        for one in alive:
+            one.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+    assert (started.returncode, alive) == (0, [])
+
+
+@needs_ray
+def test_a_batch_runs_in_a_cluster_that_somebody_else_has_started(
+    head: tuple[str, dict[str, str]], bundle: Bundle, tmp_path: Path
+) -> None:
+    """The program itself, with the cluster's token; without it, it says where one belongs, and the cluster lives on."""
+    address, environment = head
+    write_images(tmp_path, 3, encoded_lesion())
+    command = [sys.executable, "-m", "lesion_serve", "predict", str(tmp_path / "images"), "--workers", "1"]
+    command += ["--model", str(bundle.folder)]
+
+    def run_program(out: str, *options: str, **others: str) -> subprocess.CompletedProcess[str]:
+        whole = [*command, "--out", str(tmp_path / out), *options]
+        return subprocess.run(whole, env={**environment, **others}, capture_output=True, text=True, check=False)
+
+    stranger = run_program("stranger.csv", "--ray-address", address, HOME=str(tmp_path))
+    there = run_program("there.csv", "--ray-address", address)
+    here = run_program("here.csv")
+
+    assert (stranger.returncode, "auth_token" in stranger.stderr) == (2, True), stranger.stderr
+    assert (there.returncode, here.returncode) == (0, 0), there.stderr + here.stderr
+    assert (tmp_path / "there.csv").read_text() == (tmp_path / "here.csv").read_text()
 
 
 @needs_ray

@@ -10,6 +10,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 from lesion_core.errors import LesionError
@@ -18,6 +19,7 @@ from lesion_core.processes import child_environment
 CONNECT_S = 5.0
 OBJECT_STORE_BYTES = 512 * 2**20
 LOOPBACK = "127.0.0.1"
+TOKEN_FILE = Path("~/.ray/auth_token")
 
 
 class RayError(LesionError):
@@ -27,13 +29,15 @@ class RayError(LesionError):
 
 
 def import_ray() -> ModuleType:
-    """Ray, which reports nothing to its makers from here on.
+    """Ray, which reports nothing to its makers from here on, and shows a cluster its token where there is one.
 
     Raises:
         RayError: ``no_ray``: it is not installed.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_enable_metrics_collection", "0")  # they would be offered on all addresses
+    if _has_token():  # Ray looks for it by itself only where it looks for the cluster by itself
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray  # pants: no-infer-dep
     except ImportError as error:
@@ -74,12 +78,19 @@ def cluster(address: str | None, *, cpus: int) -> Iterator[ModuleType]:
                 address=address or "local", logging_level=logging.WARNING, **({} if address is not None else started)
             )
         except (OSError, RuntimeError, ValueError) as error:
-            raise RayError(f"The Ray cluster at {address or LOOPBACK} cannot be used: {error}") from error
+            raise RayError(
+                f"The Ray cluster at {address or LOOPBACK} cannot be used: {error}. One with tokens needs its own in "
+                f"{TOKEN_FILE} or RAY_AUTH_TOKEN here: 'ray get-auth-token' prints it there."
+            ) from error
         signal.signal(signal.SIGTERM, on_end)  # Ray has taken it
         yield ray
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_token() -> bool:
+    return "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ or TOKEN_FILE.expanduser().is_file()
 
 
 def _require_listener(address: str) -> None:

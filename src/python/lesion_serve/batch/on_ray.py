@@ -112,7 +112,8 @@ def _round(
             answered.update(answer.number for answer in answers)
             yield answers
     except RaysOwnError as error:
-        raise RayError(f"Ray gave up: {error}. What was answered is kept; repeat the command.") from error
+        hint = "Each host of the cluster needs lesion-serve[ray]. " if "No module named 'lesion" in str(error) else ""
+        raise RayError(f"Ray gave up: {error}. {hint}What was answered is kept; repeat the command.") from error
     missing = [task for task in tasks if task.number not in answered]
     if len(missing) == len(tasks):
         raise RayError("No actor answered: see Ray's log. What was answered before is kept.")
