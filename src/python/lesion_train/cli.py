@@ -19,6 +19,7 @@ from lesion_train.backup_cli import backups
 from lesion_train.config_cli import ConfigFile, Options, resolve_options, resolve_resumed
 from lesion_train.config_cli import config as config_commands
 from lesion_train.data_cli import data
+from lesion_train.disk import full_disk
 from lesion_train.evaluate_cli import evaluate
 from lesion_train.export_cli import export
 from lesion_train.promotion_cli import REFUSED_EXIT_CODE, promotion
@@ -222,6 +223,12 @@ def main() -> None:
     except LesionError as error:
         print(f"lesion-train: {error}", file=sys.stderr)
         sys.exit(REFUSED_EXIT_CODE if error.code == "promotion_refused" else 2)
+    except OSError as error:
+        place = Path(str(error.filename or Workspace.default().root))
+        if (named := full_disk(error, place, "What was finished is kept; free some, and repeat the command.")) is None:
+            raise
+        print(f"lesion-train: {named}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("lesion-train: stopped.", file=sys.stderr)
         sys.exit(130)

@@ -73,6 +73,22 @@ def test_a_named_error_is_one_sentence_and_exit_code_2(arguments: list[str], sen
     assert "Traceback" not in done.stderr
 
 
+def test_a_disk_without_room_is_named_whatever_was_written(tmp_path: Path) -> None:
+    """By whatever command; here a limit on the size of files stands for the disk."""
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (999, 999)); "
+    limited += "sys.argv[0] = 'lesion-train'; from lesion_train.cli import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", limited, "synthetic", str(tmp_path / "images"), "--images-per-class", "1"],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+    assert ended.stderr.startswith("lesion-train: No room to write to ")
+
+
 def test_config_show_aligns_every_setting_with_its_origin(tmp_path: Path) -> None:
     """From the option, the file, the backbone and the defaults; what is missing is said."""
     file = tmp_path / "mine.toml"

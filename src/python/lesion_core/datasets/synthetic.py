@@ -9,6 +9,7 @@ the word SYNTHETIC and every id starts with it.
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import attrs
@@ -98,12 +99,19 @@ def write_synthetic_dataset(folder: Path, *, images_per_class: int = 30, side_px
         for number in range(images_per_class):
             name = f"{DRAWN_PREFIX}{code}_{number:04d}"
             pixels = draw_lesion(code, seed=seed * 1_000_003 + number, side_px=side_px)
-            Image.fromarray(pixels).save(images / f"{name}.jpg", quality=92)
+            _write_jpeg(images / f"{name}.jpg", pixels)
             truth_rows.append([name, *(float(code == other) for other in codes), 0.0])
             metadata_rows.append([name, 30 + number % 50, "", f"{DRAWN_PREFIX}{code}_L{number // 2:04d}", ""])
     _write_csv(folder / GROUND_TRUTH, ["image", *codes, "UNK"], truth_rows)
     _write_csv(folder / METADATA, ["image", "age_approx", "anatom_site_general", "lesion_id", "sex"], metadata_rows)
     return folder
+
+
+def _write_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Pillow itself, given a file, takes a part that a full disk has taken for the whole."""
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "JPEG", quality=92)
+    path.write_bytes(encoded.getvalue())
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list[object]]) -> None:
