@@ -16,6 +16,7 @@ nothing else: the peers run one after the other.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import threading
@@ -64,6 +65,8 @@ class Limited:
 
 def main() -> int:
     """Print all of it; how many limits do not hold."""
+    # For all that is started: a worker of "one thread" whose matrices took two would be slower for it.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     bundle, image = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
     rates: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +96,7 @@ def with_server(home: Path, bundle: Path, image: bytes, rates: dict[str, float])
     workspace = Workspace(home)
     command = [sys.executable, "-m", "lesion_serve", "start", str(bundle), "--workers", str(WORKERS)]
     command += ["--port", str(free_port()), "--torchserve-port", str(free_port())]
-    environment = {"LESION_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    environment = {"LESION_HOME": str(home)}
     started = time.monotonic()
     server = ChildProcess.start("server", command, log_path=home / "server.log", environment=environment)
     try:
