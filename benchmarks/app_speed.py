@@ -2,7 +2,7 @@
 
     ./pants run benchmarks/app_speed.py -- [VISITS]
 
-Each visit is a browser without a cache. Printed, with the limits:
+Each visit is a browser without a cache. Printed, with limits where there are some:
 
 1. From the address to the first paint with content, and to a field that takes an image.
 2. From the service's answer to the diagnosis on the page, and to the last bar of the chart.
@@ -47,21 +47,21 @@ class TimedService(FakeService):
 
 @attrs.frozen
 class Waited:
-    """Seconds of every visit, and how many the median may have."""
+    """Seconds of every visit, and how many the median may have, where that is limited."""
 
     what: str
     seconds: list[float]
-    limit_s: float
+    limit_s: float | None = None
 
     @property
     def holds(self) -> bool:
         """Whether the median is within its limit."""
-        return float(np.median(self.seconds)) <= self.limit_s
+        return self.limit_s is None or float(np.median(self.seconds)) <= self.limit_s
 
     def __str__(self) -> str:
         verdict = "holds" if self.holds else "DOES NOT HOLD"
-        median, most = np.median(self.seconds), max(self.seconds)
-        return f"{self.what:52} median {median:5.2f} s, longest {most:5.2f} s, at most {self.limit_s:.0f} s: {verdict}"
+        bound = "" if self.limit_s is None else f", at most {self.limit_s:.0f} s: {verdict}"
+        return f"{self.what:52} median {np.median(self.seconds):5.2f} s, longest {max(self.seconds):5.2f} s{bound}"
 
 
 def main(visits: int) -> int:
@@ -97,7 +97,7 @@ def with_service(browser: Browser, folder: Path, image: Path, visits: int) -> li
     service.close()
     return [
         Waited("first paint with content", painted, 3),
-        Waited("a field that takes an image (after the note)", usable, 3),
+        Waited("a field that takes an image (after the note)", usable),
         Waited("the service's answer, until the diagnosis is there", named, 1),
         Waited("the service's answer, until the chart is drawn", drawn, 1),
     ]
