@@ -123,11 +123,9 @@ def test_a_cluster_that_is_not_there_is_named(bundle: Bundle, tmp_path: Path) ->
         run(bundle, make_batch(tmp_path), address="127.0.0.1:9")
 
 
-# 'ray start' itself would listen beyond loopback.
 SOMEBODY_ELSE = """
 import sys, ray
-ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=2**28, _node_ip_address="127.0.0.1",
-         _temp_dir=sys.argv[1])
+ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=2**28, _temp_dir=sys.argv[1])
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
@@ -139,6 +137,7 @@ def head(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     home, folder = tmp_path / "home", tempfile.mkdtemp()  # a short path: sockets lie in it
     home.mkdir()
     environment = child_environment({"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"})
+    environment.pop("RAY_AUTH_MODE", None)  # which Ray has set here, if it was asked for a cluster before
     command = [sys.executable, "-c", SOMEBODY_ELSE, folder]
     started = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert started.stdin is not None

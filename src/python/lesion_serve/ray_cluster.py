@@ -18,7 +18,6 @@ from lesion_core.processes import child_environment
 
 CONNECT_S = 5.0
 OBJECT_STORE_BYTES = 512 * 2**20
-LOOPBACK = "127.0.0.1"
 TOKEN_FILE = Path("~/.ray/auth_token")
 
 
@@ -52,7 +51,8 @@ def cluster(address: str | None, *, cpus: int) -> Iterator[ModuleType]:
     """Ray, connected.
 
     Args:
-        address: of a cluster that exists, ``HOST:PORT``; ``None`` starts one on loopback, without a dashboard.
+        address: of a cluster that exists, ``HOST:PORT``; ``None`` starts one for this machine, without a dashboard. Ray
+            listens on the machine's own address all the same, whatever it is told, and answers who has its token.
         cpus: of the one that is started.
     Raises:
         RayError: ``no_ray``; ``ray_failed``: the cluster cannot be reached or started.
@@ -68,7 +68,6 @@ def cluster(address: str | None, *, cpus: int) -> Iterator[ModuleType]:
         "num_gpus": 0,
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,
-        "_node_ip_address": LOOPBACK,
         "_temp_dir": folder,
         "runtime_env": {"env_vars": {"PYTHONPATH": environment["PYTHONPATH"]}},
     }
@@ -77,10 +76,10 @@ def cluster(address: str | None, *, cpus: int) -> Iterator[ModuleType]:
             ray.init(
                 address=address or "local", logging_level=logging.WARNING, **({} if address is not None else started)
             )
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise RayError(
-                f"The Ray cluster at {address or LOOPBACK} cannot be used: {error}. One with tokens needs its own in "
-                f"{TOKEN_FILE} or RAY_AUTH_TOKEN here: 'ray get-auth-token' prints it there."
+                f"The Ray cluster at {address or 'this machine'} cannot be used: {error}. One with tokens needs "
+                f"its own in {TOKEN_FILE} or RAY_AUTH_TOKEN here: 'ray get-auth-token' prints it there."
             ) from error
         signal.signal(signal.SIGTERM, on_end)  # Ray has taken it
         yield ray
