@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 
-from lesion_core.processes import child_environment
+from lesion_core.processes import ONE_THREAD, child_environment
 
 RUNS = 7
 LIST = "from lesion_plugins.registry import BackboneRegistry; BackboneRegistry.load().names()"
@@ -38,7 +38,7 @@ def main() -> None:
 def processor_seconds(program: str) -> float:
     """User and system time of a fresh interpreter that runs a program."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", program], env=child_environment({"OMP_NUM_THREADS": "1"}), check=True)
+    subprocess.run([sys.executable, "-c", program], env=child_environment(ONE_THREAD), check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from lesion_core.bundle import WEIGHTS, load_bundle
-from lesion_core.processes import ChildProcess, free_port
+from lesion_core.processes import ONE_THREAD, ChildProcess, free_port
 from lesion_plugins import torchvision_remedy
 from lesion_serve.engine.torchserve_instance import TorchServeInstance, load_failure
 from lesion_serve.engine.torchserve_layout import TorchServeSettings
@@ -159,7 +159,7 @@ def litserve(bundle: Path, folder: Path, *, workers: int) -> Iterator[str]:
         "LitServe",
         [sys.executable, str(script), str(bundle), str(port), str(workers)],
         log_path=folder / "litserve.log",
-        environment={"OMP_NUM_THREADS": "1"},
+        environment=ONE_THREAD,
     )
     try:
         _wait(lambda: _is_up(f"http://127.0.0.1:{port}/health"))

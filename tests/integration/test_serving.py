@@ -193,13 +193,25 @@ def test_no_key_is_in_a_log(engine: TorchServeEngine) -> None:
     """Nor did the shell send the logs elsewhere."""
     log = engine.process.log_path
     assert log is not None
-    logs = [log, *(path for path in (engine._instance.folder / "logs").rglob("*") if path.is_file())]
-    text = "".join(path.read_text(errors="replace") for path in logs)
     keys = json.loads((engine._instance.folder / "key_file.json").read_text())
 
-    assert len(logs) > 1
-    assert not [name for name, entry in keys.items() if entry["key"] in text]
+    assert not [name for name, entry in keys.items() if entry["key"] in log.read_text()]
+    assert not list(engine._instance.folder.rglob("*.log"))
     assert not (log.parent / "logs_of_the_shell").exists()
+
+
+def test_a_request_is_one_line_of_the_log(engine: TorchServeEngine) -> None:
+    """Nine lines would fill the disk of a server that is left alone, as would its looks at TorchServe's state."""
+    log = engine.process.log_path
+    assert log is not None
+    before = log.stat().st_size
+    for _ in range(3):
+        assert ask(engine, encoded_lesion(), "image/jpeg").status_code == 200
+    engine._instance.management.workers("skin_vit", "5")
+    assert ask(engine, encoded_lesion(), "image/jpeg").status_code == 200
+    wait_for(lambda: log.read_text()[before:].count("POST /predictions/") >= 4)
+
+    assert [line for line in log.read_text()[before:].splitlines() if '"POST /predictions/' not in line] == []
 
 
 def test_keys_outlive_an_hour_and_are_for_their_owner_only(engine: TorchServeEngine) -> None:

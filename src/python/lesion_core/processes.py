@@ -22,6 +22,8 @@ from pathlib import Path
 from lesion_core.errors import LesionError, PortTakenError
 
 GRACE_S = 10.0
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""For one of several programs that share the cores: a network, or its matrices, would take them all."""
 
 
 def child_environment(

@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 import attrs
 import structlog
 
-from lesion_core.processes import child_environment
+from lesion_core.processes import ONE_THREAD, child_environment
 from lesion_core.wire import Problem
 from lesion_serve.batch.answering import Answer, Model, Task
 from lesion_serve.batch.errors import BatchError
@@ -27,7 +27,6 @@ DEATHS_OF_AN_IMAGE = 2
 DEATHS_WHILE_LOADING = 3
 _IN_HAND = 2  # images that a worker has: the one that it is at, and the next
 _GRACE_S = 10.0
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 class _Worker:
@@ -40,7 +39,7 @@ class _Worker:
             [sys.executable, "-m", program, str(number)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            env=child_environment(_ONE_THREAD),
+            env=child_environment(ONE_THREAD),
             pass_fds=(number,),
             start_new_session=True,  # Ctrl-C is for the run, which ends its workers
         )

@@ -15,6 +15,7 @@ import attrs
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lesion_core.processes import ONE_THREAD
 from lesion_core.wire import Problem, to_json
 from lesion_serve.archive import read_archive
 from lesion_serve.engine.engine import BusyError, DeadlineError, EngineError, RefusedError
@@ -88,7 +89,7 @@ def application(arguments: dict[str, Any]) -> Any:
         name="predictor",
         num_replicas=settings.replicas,
         max_ongoing_requests=1 + QUEUE,
-        ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}}},
+        ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": ONE_THREAD}},
     )(Replica)
     return deployment.bind(settings.archive)
 

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from lesion_core.processes import ChildProcess
+from lesion_core.processes import ONE_THREAD, ChildProcess
 from lesion_serve.archive import ArchiveInfo
 from lesion_serve.engine.java import find_java
 from lesion_serve.engine.torchserve_layout import (
@@ -88,7 +88,7 @@ class TorchServeInstance:
             "TorchServe",
             command(self._java, self.folder),
             log_path=self.log_path,
-            environment={"TEMP": str(temporary), "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"},
+            environment={"TEMP": str(temporary), "TMPDIR": str(temporary), **ONE_THREAD},
             inherited=inherited_environment(os.environ),
             cwd=self.folder,
         )

@@ -28,6 +28,30 @@ QUEUE = 100
 TEN_YEARS_MIN = 10 * 365 * 24 * 60
 FOLDER_PREFIX = "lesion-serve-"
 LOCK = "owner.lock"
+LOGGING = "log4j2.xml"
+# One line for a request, that of the access log: TorchServe's own settings write nine, each of them twice, which takes
+# a fifth of its time and fills the disk. What is left out are the steps of an answer, and our own looks at its state.
+_LOGGING_SETTINGS = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<Configuration status="warn">
+  <Appenders>
+    <Console name="console" target="SYSTEM_OUT">
+      <PatternLayout pattern="%d{ISO8601} [%-5p] %t %c - %m%n"/>
+      <RegexFilter regex="(Backend re(ceived inference|sponse time)|Flushing req|Looping backend|/\\S+ &quot;GET ).*"
+                   onMatch="DENY" onMismatch="ACCEPT"/>
+    </Console>
+  </Appenders>
+  <Loggers>
+    <Logger name="io.netty" level="error"/>
+    <Logger name="org.apache" level="off"/>
+    <Logger name="org.pytorch.serve" level="debug"/>
+    <Logger name="org.pytorch.serve.job" level="warn"/>
+    <Logger name="org.pytorch.serve.wlm.BatchAggregator" level="warn"/>
+    <Logger name="org.pytorch.serve.wlm.WorkerLifeCycle" level="warn"/>
+    <Root level="info"><AppenderRef ref="console"/></Root>
+  </Loggers>
+</Configuration>
+"""
 _INHERITED = frozenset(
     {
         *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "XDG_CACHE_HOME"),
@@ -120,10 +144,10 @@ def remove_abandoned_folders() -> None:
 
 
 def lay_out(folder: Path, ports: Ports, settings: TorchServeSettings) -> None:
-    """Make an instance's folder: an empty model store, folders for logs and temporary files, ``config.properties``."""
+    """Make an instance's folder: an empty model store, a folder for temporary files, and its settings."""
     store = folder / "models"
-    for made in (store, folder / "tmp", folder / "logs"):
-        made.mkdir()
+    store.mkdir()
+    (folder / "tmp").mkdir()
     properties = {
         "inference_address": f"http://127.0.0.1:{ports.inference}",
         "management_address": f"http://127.0.0.1:{ports.management}",
@@ -148,15 +172,20 @@ def lay_out(folder: Path, ports: Ports, settings: TorchServeSettings) -> None:
     }
     text = "".join(f"{key}={value}\n" for key, value in properties.items())
     (folder / "config.properties").write_text(text)
+    (folder / LOGGING).write_text(_LOGGING_SETTINGS)
 
 
 def command(java: Path, folder: Path) -> list[str]:
-    """What ``ts.model_server`` would start, with this instance's folders."""
+    """What ``ts.model_server`` would start, with this instance's folders, and a Java that leaves the cores to workers.
+
+    All that Java does is to pass images on. Its optimising compiler and its parallel garbage collector take more of
+    the workers' time than they save: without them a request costs it half as much, and it starts sooner.
+    """
     package = Path(str(ts.__file__)).parent
     return [
-        *(str(java), "-Xmx512m", f"-Dmodel_server_home={package.parent}", f"-Djava.io.tmpdir={folder / 'tmp'}"),
-        *(f"-DLOG_LOCATION={folder / 'logs'}", f"-DMETRICS_LOCATION={folder / 'logs'}"),
-        *("-cp", f"{package / 'frontend'}/*", "org.pytorch.serve.ModelServer"),
+        *(str(java), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+        *(f"-Dlog4j.configurationFile={folder / LOGGING}", f"-Djava.io.tmpdir={folder / 'tmp'}"),
+        *(f"-Dmodel_server_home={package.parent}", "-cp", f"{package / 'frontend'}/*", "org.pytorch.serve.ModelServer"),
         *("--python", sys.executable, "-f", str(folder / "config.properties"), "-s", str(folder / "models"), "-ncs"),
     ]
 
