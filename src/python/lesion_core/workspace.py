@@ -102,7 +102,12 @@ class Workspace:
     @property
     def mlflow_database(self) -> str:
         """SQLAlchemy address of the MLflow tracking store."""
-        return f"sqlite:///{self.root / 'mlflow.db'}"
+        return f"sqlite:///{self.mlflow_file}"
+
+    @property
+    def mlflow_file(self) -> Path:
+        """File of that store."""
+        return self.root / "mlflow.db"
 
     @property
     def mlflow_artifacts(self) -> Path:

@@ -130,7 +130,13 @@ def restore_backup(backup: Path, places: Places) -> Manifest:
     if places.database is not None and RECORDS not in targets:
         raise BackupError(f"{backup} was made without records; restore the rest with --no-records.")
     _examine(_inside(backup, places))
-    restore_files(backup, manifest, targets, databases=(RECORDS,))
+    try:
+        restore_files(backup, manifest, targets, databases=(RECORDS,))
+    except BackupError as error:
+        if error.code != "would_overwrite" or not places.anchors.exists():
+            raise
+        hint = f"Keep {places.anchors}: 'audit verify --anchors' with it tells how many records the backup lacks."
+        raise BackupError(f"{error.message} {hint}", code=error.code) from error
     if places.database is not None:
         with closing(sqlite3.connect(places.database)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")  # as the store makes it; it stays in the file

@@ -62,7 +62,7 @@ class Places:
     def of(cls, workspace: Workspace, artefacts: Path | None = None) -> Places:
         """Those of a workspace; ``artefacts`` where ``lesion-train mlflow --artifact-root`` named a folder."""
         return cls(
-            database=workspace.root / DATABASE,
+            database=workspace.mlflow_file,
             promotions=workspace.promotions,
             artefacts=(artefacts or workspace.mlflow_artifacts).resolve(),
         )

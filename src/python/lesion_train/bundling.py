@@ -8,7 +8,6 @@ from functools import partial
 import attrs
 import safetensors.numpy
 
-from lesion_core.bootstrap import bootstrap_interval
 from lesion_core.bundle import (
     CARD,
     EVALUATION,
@@ -28,7 +27,6 @@ from lesion_core.decision.ood import LinearHead, NetworkOutput, Reference, fit_r
 from lesion_core.decision.parameters import DecisionParameters, OodDetector
 from lesion_core.drift_reference import DRIFT
 from lesion_core.interval import Interval
-from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.records import lesions_of
 from lesion_core.splits import TEST, TRAIN, VALIDATION, Split
@@ -217,9 +215,6 @@ def _measure(
         labels, lesions = parts[name].labels, lesions_of(split.parts[name])
         probabilities = calibrated_probabilities(outputs[name].logits, decision.temperature)
         record.write_predictions(name, Predictions.of(split.parts[name], probabilities, taxonomy.trained_codes))
-        metrics |= measure(probabilities, labels, lesions, taxonomy, prefix=prefix)
-        decisions = decide(outputs[name], parameters=decision, reference=reference, taxonomy=taxonomy)
-        metrics[f"{prefix}_bma_with_none"] = bootstrap_interval(
-            balanced_multiclass_accuracy, decisions.probabilities, labels, lesions
-        )
+        with_none = decide(outputs[name], parameters=decision, reference=reference, taxonomy=taxonomy).probabilities
+        metrics |= measure(probabilities, labels, lesions, taxonomy, prefix=prefix, with_none=with_none)
     return metrics

@@ -125,6 +125,15 @@ def test_nothing_is_overwritten(home: Path, tmp_path: Path) -> None:
             restore(backup, places_in(other))
         assert caught.value.code == "would_overwrite"
         assert [path.read_text() for path in other.rglob("*") if path.is_file()] == ["here already"]
+        assert "Keep" not in str(caught.value)
+
+
+def test_newer_anchors_are_to_be_kept(home: Path, tmp_path: Path) -> None:
+    """They were noted after the backup was made."""
+    make_backup(tmp_path / "backup", places_in(home))
+
+    with pytest.raises(BackupError, match=r"Keep .*heads\.jsonl: .* how many records the backup lacks"):
+        restore(tmp_path / "backup", places_in(home))
 
 
 @pytest.mark.parametrize("name", [RECORDS, ANCHORS, KEYS, f"deployments/{PORT}/state.json", MANIFEST])

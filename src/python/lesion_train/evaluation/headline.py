@@ -22,6 +22,7 @@ def measure(
     taxonomy: Taxonomy,
     *,
     prefix: str,
+    with_none: Probabilities | None = None,
     resamples: int = 1000,
 ) -> dict[str, Interval]:
     """Scores with 95 % bootstrap intervals grouped by lesion; one that is not defined is left out.
@@ -33,12 +34,20 @@ def measure(
         labels: int ``(N,)``.
         lesions: str ``(N,)``.
         prefix: ``"val"`` or ``"test"``: the part, and the start of every name.
+        with_none: the same with a column for *none of the above*, ``(N, K + 1)``; adds the BMA of its answers.
     """
     draw = Resamples.draw(labels, lesions, resamples)
+
+    def accuracy(answers: Probabilities) -> Interval | None:
+        return draw.interval(
+            partial(weighted.balanced_accuracy, is_right=answers.argmax(axis=1) == labels, labels=labels)
+        )
+
     is_right = probabilities.argmax(axis=1) == labels
     auroc = partial(weighted.macro_average, metric=weighted.area_under_roc, probabilities=probabilities, labels=labels)
     scores = {
-        "bma": draw.interval(partial(weighted.balanced_accuracy, is_right=is_right, labels=labels)),
+        "bma": accuracy(probabilities),
+        "bma_with_none": None if with_none is None else accuracy(with_none),
         "macro_auroc": draw.interval(auroc),
         "ece": draw.interval(
             partial(weighted.calibration_gap, probability=probabilities.max(axis=1), is_true=is_right)
