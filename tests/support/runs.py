@@ -1,4 +1,4 @@
-"""Recorded runs without training: what tracking and promotion work on."""
+"""Recorded runs without training, which tracking and promotion work on; and settings of a training that is short."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lesion_core.interval import Interval
 from lesion_core.records import ImageRecord
 from lesion_core.taxonomy import ISIC_2019
 from lesion_train.card import REQUIRED_SECTIONS
+from lesion_train.config import TrainConfig
 from lesion_train.evaluation.headline import measure
 from lesion_train.predictions import Predictions
 from lesion_train.record import RunRecord
@@ -119,3 +120,12 @@ def make_contender(
     if with_predictions:
         record.write_predictions("test", said)
     return record
+
+
+def fast_settings(data: Path, **changes: object) -> TrainConfig:
+    """Of a run that takes seconds, on ten drawn images a class."""
+    defaults = {"data": data, "epochs": 2, "input_size_px": 64, "threads": 1, "pretrained": "none", "batch_size": 16}
+    defaults["onnx"] = False  # test_export does
+    # Ten images are of five lesions: too few for three parts.
+    defaults |= {"validation_fraction": 0.2, "test_fraction": 0.0}
+    return TrainConfig(**{**defaults, **changes})  # type: ignore[arg-type]

@@ -3,91 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import numpy as np
 import pytest
-import safetensors.numpy
-from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lesion_core.bundle import REFERENCE, Bundle
-from lesion_core.data_source import DRAWN, UNSTATED, DataSource, License, license_named
-from lesion_core.datasets import isic, read_dataset
-from lesion_core.datasets.synthetic import write_synthetic_dataset
-from lesion_core.decision.calibration import calibrated_probabilities
-from lesion_core.decision.ood import NetworkOutput
+from lesion_core.data_source import DRAWN
 from lesion_core.interval import Interval
-from lesion_core.records import ImageRecord, labels_of, lesions_of
-from lesion_core.splits import TEST, VALIDATION, Split, split_by_lesion
+from lesion_core.records import lesions_of
+from lesion_core.splits import TEST, VALIDATION, Split
 from lesion_core.subgroups import FEWEST_LESIONS
-from lesion_core.taxonomy import ISIC_2019
-from lesion_train.bundling import PREFIXES
 from lesion_train.card import REQUIRED_SECTIONS, SETTINGS, CardFacts, missing_sections, render_card
 from lesion_train.card_tables import METRICS, TOO_FEW, shown, table
-from lesion_train.config import TrainConfig
-from lesion_train.config_file import FIELDS, without_paths
-from lesion_train.evaluation.choice import Choice, Role
-from lesion_train.evaluation.headline import measure
-from lesion_train.evaluation.measure import measure_outputs
+from lesion_train.config_file import FIELDS
 from lesion_train.evaluation.values import Evaluation
-from support.bundles import make_tiny_bundle
+from support.cards import make_card_facts, row, section, tables_of
 
-RESAMPLES = 20
 Kind = Callable[[CardFacts], CardFacts]
 HOSTILE = "a|b\n| c | <script>alert(1)</script> `x` *y* [z](http://w)"
 
 
-def with_people(records: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
-    """Women on the head and men on the leg; nine of ten images are of women."""
-    groups = (("female", "head/neck"), ("male", "lower extremity"))
-    told = [groups[number % 10 == 0] for number in range(len(records))]
-    return tuple(
-        attrs.evolve(record, sex=sex, anatom_site_general=site)
-        for record, (sex, site) in zip(records, told, strict=True)
-    )
-
-
-def evaluation_of(
-    bundle: Bundle, part: str, records: tuple[ImageRecord, ...]
-) -> tuple[Evaluation, dict[str, Interval]]:
-    """Of made-up answers, and the metrics that a run would put into its manifest."""
-    reference = safetensors.numpy.load(bundle.read(REFERENCE))
-    random, labels = np.random.default_rng(len(records)), labels_of(records, ISIC_2019)
-    output = NetworkOutput(
-        logits=random.normal(0, 1, (len(records), 8)) + 2 * np.eye(8)[labels],
-        embeddings=random.normal(0, 1, (len(records), reference["class_means"].shape[1])),
-    )
-    choice = Choice(dataset="pretended", records=records, part=part, role=Role(part), data_digest="d", split_digest="s")
-    evaluation, _ = measure_outputs(output, choice, manifest=bundle.manifest, reference=reference, resamples=RESAMPLES)
-    probabilities = calibrated_probabilities(output.logits, bundle.manifest.decision.temperature)
-    metrics = measure(probabilities, labels, lesions_of(records), ISIC_2019, prefix=PREFIXES[part], resamples=RESAMPLES)
-    return evaluation, metrics
-
-
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory: pytest.TempPathFactory) -> CardFacts:
-    """Of a run with a test part."""
-    bundle = make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "bundle")
-    folder = write_synthetic_dataset(tmp_path_factory.mktemp("data"), images_per_class=40, side_px=24)
-    records = with_people(read_dataset(folder).records)
-    split = split_by_lesion(records, ISIC_2019, validation_fraction=0.25, test_fraction=0.25, seed=0)
-    evaluations, metrics = {}, {"val_bma_with_none": Interval(value=0.123, low=0.1, high=0.15)}
-    for part in (VALIDATION, TEST):
-        evaluations[part], found = evaluation_of(bundle, part, split.parts[part])
-        metrics |= found
-    training = attrs.evolve(bundle.manifest.training, metrics=metrics, dataset="isic-2019:pretended")
-    return CardFacts(
-        manifest=attrs.evolve(bundle.manifest, training=training),
-        parameters=3_381_256,
-        settings=without_paths(TrainConfig(data=folder)),
-        split=split,
-        source=isic.SOURCE,
-        evaluations=evaluations,
-    )
+    return make_card_facts(tmp_path_factory.mktemp("facts"))
 
 
 @pytest.fixture(scope="module")
@@ -157,25 +99,6 @@ every_kind = pytest.mark.parametrize(
     "kind",
     [unchanged, without_test_part, without_malignant_classes, without_an_image_of_a_class, with_hostile_names],
 )
-
-
-def cells_of(line: str) -> list[str]:
-    """Cells of a table's row, where no bar is escaped."""
-    return [cell.strip() for cell in re.split(r"(?<!\\)(?:\\\\)*\|", line.strip())[1:-1]]
-
-
-def tables_of(card: str) -> Iterator[list[list[str]]]:
-    for block in re.findall(r"(?:^\|.*\n?)+", card, flags=re.MULTILINE):
-        yield [cells_of(line) for line in block.splitlines()]
-
-
-def section(card: str, heading: str) -> str:
-    return re.split(r"^## ", card.split(f"\n## {heading}\n")[1], flags=re.MULTILINE)[0]
-
-
-def row(card: str, start: str) -> list[str]:
-    (found,) = [cells for rows in tables_of(card) for cells in rows if cells[0].startswith(start)]
-    return found
 
 
 @every_kind
@@ -270,90 +193,6 @@ def test_what_people_name_is_text_in_the_card(facts: CardFacts) -> None:
     assert r"\<script>" in text
     assert re.findall(r"(?<!\\)<script", text) == []
     assert "[z](" not in text.replace(r"\[", "")
-
-
-def weights_sentence(facts: CardFacts, source: DataSource, weights_license: str = "Apache-2.0") -> str:
-    """What the section on licences begins with."""
-    manifest = facts.manifest
-    backbone = attrs.evolve(manifest.backbone, weights_license=weights_license)
-    text = render_card(attrs.evolve(facts, manifest=attrs.evolve(manifest, backbone=backbone), source=source))
-    (sentence,) = set(re.findall(r"^(?:- )?\*\*(The trained .*?|What the .*?)\*\*", text, flags=re.MULTILINE))
-    return str(sentence)
-
-
-def of_license(*names: str) -> DataSource:
-    return DataSource(name="a set", images="images", published=tuple(license_named(name) for name in names))
-
-
-NON_COMMERCIAL = "The trained weights are for non-commercial use only, because "
-UNKNOWN = "What the trained weights may be used for is unknown, because "
-
-
-@pytest.mark.parametrize(
-    ("source", "weights_license", "expected"),
-    [
-        (isic.SOURCE, "Apache-2.0", f"{NON_COMMERCIAL}the images are under CC BY-NC 4.0."),
-        (isic.SOURCE, "none", f"{NON_COMMERCIAL}the images are under CC BY-NC 4.0."),
-        (of_license("CC BY", "CC-BY-NC"), "MIT", f"{NON_COMMERCIAL}some of the images are under CC BY-NC."),
-        (UNSTATED, "MIT", f"{UNKNOWN}the licence of the images is not stated. Clear that before any use."),
-        (
-            of_license("CC BY 4.0"),
-            "CC-BY-NC-4.0",
-            f"{NON_COMMERCIAL}the weights that training started from are under CC BY-NC 4.0.",
-        ),
-        (
-            of_license("CC BY 4.0"),
-            "DINOv3-License",
-            f"{UNKNOWN}the licence of the weights that training started from (DINOv3-License) is not one that this "
-            "program knows. Clear that before any use.",
-        ),
-        (
-            of_license("CC BY 4.0"),
-            "Apache-2.0",
-            "The trained weights may be used commercially as far as the licence of the images (CC BY 4.0) or the "
-            "weights that training started from (Apache-2.0) goes; name their authors.",
-        ),
-        (
-            of_license("CC BY 4.0"),
-            "none",
-            "The trained weights may be used commercially as far as the licence of the images (CC BY 4.0) goes; name "
-            "their authors.",
-        ),
-    ],
-)
-def test_one_plain_sentence_says_what_the_licences_mean_for_the_weights(
-    facts: CardFacts, source: DataSource, weights_license: str, expected: str
-) -> None:
-    """The same on top and in the section on licences; the strictest licence decides."""
-    assert weights_sentence(facts, source, weights_license) == expected
-
-
-def test_a_card_shows_a_stated_licence_beside_the_publisher_s(facts: CardFacts) -> None:
-    """So that nobody loosens one unseen."""
-    text = render_card(attrs.evolve(facts, source=isic.SOURCE.with_license("CC BY 4.0")))
-
-    assert row(text, "Licence")[1] == (
-        "CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/), as whoever trained stated; the publisher's: "
-        "CC BY-NC 4.0"
-    )
-
-
-@pytest.mark.parametrize(
-    ("license", "expected"),
-    [
-        (license_named("CC BY-NC 4.0"), {"license": "other", "license_name": "non-commercial"}),
-        (License(name="not stated"), {"license": "unknown"}),
-        (license_named("CC BY 4.0"), {}),
-    ],
-)
-def test_the_hub_reads_the_first_lines(facts: CardFacts, license: License, expected: dict[str, str]) -> None:
-    """By its own library; a licence that the weights do not have is not claimed."""
-    source = attrs.evolve(facts.source, published=(license,))
-
-    data = ModelCard(render_card(attrs.evolve(facts, source=source))).data.to_dict()
-
-    assert {key: value for key, value in data.items() if key.startswith("license")} == expected
-    assert data["pipeline_tag"] == "image-classification"
 
 
 def test_a_card_without_a_test_part_says_so(facts: CardFacts) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
-from lesion_core.bundle import EVALUATION, WEIGHTS, load_bundle
+from lesion_core.bundle import EVALUATION, load_bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES, METADATA
 from lesion_core.datasets.synthetic import write_synthetic_dataset
@@ -24,17 +22,14 @@ from lesion_core.preprocess import decode_for
 from lesion_core.quality_measures import measure_quality
 from lesion_core.splits import folds_as_parts, k_folds
 from lesion_core.workspace import Workspace
-from lesion_train import bundling
 from lesion_train.card import missing_sections
-from lesion_train.checkpoint import CheckpointError
 from lesion_train.config import TrainConfig
-from lesion_train.config_cli import resolve_resumed
-from lesion_train.evaluation.values import REPORT, read_evaluation
+from lesion_train.evaluation.values import read_evaluation
 from lesion_train.fit import FitResult, fit
 from lesion_train.parts import make_split
 from lesion_train.record import RunRecord
-from lesion_train.squares import SquareCache
 from lesion_train.tracking import Mirror, TrackingError, register
+from support.runs import fast_settings
 
 
 @pytest.fixture(scope="module")
@@ -47,24 +42,16 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(tmp_path_factory.mktemp("home"))
 
 
-def settings(data: Path, **changes: object) -> TrainConfig:
-    defaults = {"data": data, "epochs": 2, "input_size_px": 64, "threads": 1, "pretrained": "none", "batch_size": 16}
-    defaults["onnx"] = False  # test_export does
-    # Ten images are of five lesions: too few for three parts.
-    defaults |= {"validation_fraction": 0.2, "test_fraction": 0.0}
-    return TrainConfig(**{**defaults, **changes})  # type: ignore[arg-type]
-
-
 @pytest.fixture(scope="module")
 def result(data: Path, workspace: Workspace) -> FitResult:
-    return fit(settings(data, data_license="a contract"), workspace)
+    return fit(fast_settings(data, data_license="a contract"), workspace)
 
 
 def test_a_split_whose_parts_share_a_lesion_starts_no_run(data: Path, tmp_path: Path) -> None:
     """Not even where it was frozen before the two images were found to show one lesion."""
     known = shutil.copytree(data, tmp_path / "data")
     split = tmp_path / "split.csv"
-    config = settings(known, split=split)
+    config = fast_settings(known, split=split)
     parts = make_split(read_dataset(known), attrs.evolve(config, split=None)).parts
     write_parts(parts, split)
     train, held_out = (parts[name][0] for name in ("train", "validation"))
@@ -84,7 +71,7 @@ def test_a_run_says_what_it_does_not_use(data: Path, tmp_path: Path, capsys: pyt
     shutil.copy(next((known / IMAGES).iterdir()), known / IMAGES / "stray.jpg")
 
     with pytest.raises(SplitError, match="A fold needs"):
-        fit(settings(known, fold=1), Workspace(tmp_path / "home"))
+        fit(fast_settings(known, fold=1), Workspace(tmp_path / "home"))
 
     assert f"Note: 1 images are not listed in {GROUND_TRUTH}" in capsys.readouterr().out
 
@@ -125,7 +112,7 @@ def test_a_bundle_holds_its_evaluation_without_names_of_images(result: FitResult
 def test_a_bundle_holds_what_drift_is_compared_with(result: FitResult, data: Path) -> None:
     """One image for each lesion of the validation part, measured as a server measures it."""
     bundle = result.bundle
-    held_out = make_split(read_dataset(data), settings(data)).validation
+    held_out = make_split(read_dataset(data), fast_settings(data)).validation
 
     sample = DriftReference.from_bytes(bundle.read(DRIFT)).sample
 
@@ -187,146 +174,12 @@ def test_a_test_part_is_held_out_and_measured_once(tmp_path: Path) -> None:
     assert (len(again.test), again.digest) == (parts["test"], result.bundle.manifest.training.split_digest)
 
 
-def interrupted(config: TrainConfig, home: Path, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
-    """A run that was stopped by Ctrl-C in its second epoch."""
-    add_epoch = RunRecord.add_epoch
-
-    def stop_in_the_second(self: RunRecord, epoch: int, metrics: dict[str, float]) -> None:
-        if epoch == 2:
-            raise KeyboardInterrupt
-        add_epoch(self, epoch, metrics)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunRecord, "add_epoch", stop_in_the_second)
-        with pytest.raises(KeyboardInterrupt):
-            fit(config, Workspace(home))
-    (folder,) = (home / "runs").iterdir()
-    return RunRecord(folder)
-
-
-def test_an_interrupted_run_goes_on_to_the_same_weights(
-    data: Path, result: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As the run that was left alone; its record and MLflow have each epoch once."""
-    record = interrupted(settings(data), tmp_path, monkeypatch)
-
-    resumed = fit(settings(data, checkpoint_minutes=0, workers=0), Workspace(tmp_path), resume=record)
-
-    files = [made.bundle.manifest.files["weights.safetensors"] for made in (resumed, result)]
-    assert files[0] == files[1]
-    assert resumed.record.folder == record.folder
-    assert [row["epoch"] for row in record.epochs] == [1, 2]
-    assert not record.checkpoints.exists()
-
-
-def test_an_interrupted_run_goes_on_with_its_own_settings_and_data_only(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What has changed is named, and the checkpoints stay."""
-    record = interrupted(settings(data), tmp_path, monkeypatch)
-    other = write_synthetic_dataset(tmp_path / "other", images_per_class=10, side_px=80, seed=9)
-
-    with pytest.raises(CheckpointError, match="epochs: 2 → 3; seed: 0 → 1; split_digest: "):
-        fit(settings(data, epochs=3, seed=1), Workspace(tmp_path), resume=record)
-    with pytest.raises(CheckpointError, match="data_digest: "):
-        fit(settings(other), Workspace(tmp_path), resume=record)
-
-    assert len(list(record.checkpoints.iterdir())) == 1
-
-
-def test_an_interrupted_run_needs_neither_its_starting_weights_nor_its_taxonomy_s_file(
-    data: Path, result: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Once it has a checkpoint: the record keeps what it started from in words, and a copy of the taxonomy."""
-    folders = tmp_path / "images"
-    for image in read_dataset(data).records:
-        kept = folders / "Train" / ("Lump" if image.diagnosis in ("MEL", "BCC", "SCC", "AK") else "Spot")
-        kept.mkdir(parents=True, exist_ok=True)
-        shutil.copy(image.path, kept)
-    weights, taxonomy = tmp_path / "start.safetensors", tmp_path / "mine.toml"
-    shutil.copy(result.bundle.folder / WEIGHTS, weights)
-    taxonomy.write_text(
-        'name = "lumps"\n'
-        '[[diagnosis]]\ncode = "LUMP"\nname = "Lump"\nmalignancy = "malignant"\nplain = "A lump."\n'
-        '[[diagnosis]]\ncode = "SPOT"\nname = "Spot"\nmalignancy = "benign"\nplain = "A spot."\n'
-    )
-    begun = settings(folders, pretrained=str(weights), taxonomy=taxonomy, weights_license="MIT")
-    record = interrupted(begun, tmp_path / "home", monkeypatch)
-    weights.unlink()
-    taxonomy.unlink()
-
-    settled = resolve_resumed(record, None, None).values | {"data": folders}
-    resumed = fit(TrainConfig(**settled), Workspace(tmp_path / "home"), resume=record)  # type: ignore[arg-type]
-
-    backbone = resumed.bundle.manifest.backbone
-    assert backbone.weights_origin.startswith("file start.safetensors, sha256 ")
-    assert backbone.weights_license == "MIT"
-    assert resumed.bundle.manifest.taxonomy.trained_codes == ("LUMP", "SPOT")
-
-
-@pytest.mark.parametrize("moment", ["write_evaluation", "write_bundle"])
-def test_a_run_that_was_interrupted_around_its_bundle_is_finished(
-    data: Path, result: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    """With the same bundle but for the time, its report, no checkpoints left, and registered."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(bundling, moment, stop)
-        with pytest.raises(KeyboardInterrupt):
-            fit(settings(data), Workspace(tmp_path))
-    (folder,) = (tmp_path / "runs").iterdir()
-    record = RunRecord(folder)
-    assert record.bundle.exists() is (moment == "write_evaluation")
-
-    finished = fit(settings(data), Workspace(tmp_path), resume=record)
-
-    weights = [made.bundle.manifest.files[WEIGHTS] for made in (finished, result)]
-    assert weights[0] == weights[1]
-    assert finished.metrics == result.metrics
-    assert finished.bundle.digest in (record.report / REPORT).read_text()
-    assert (record.report / "learning_curves.svg").is_file()
-    assert not record.checkpoints.exists()
-    assert record.end is not None
-    assert record.end[0] == "FINISHED"
-    assert finished.registered is not None
-    with pytest.raises(LesionError, match="is complete"):
-        fit(settings(data), Workspace(tmp_path), resume=record)
-
-
-@pytest.mark.parametrize(
-    ("place", "name"), [(RunRecord, "_append"), (bundling, "write_bundle"), (SquareCache, "_prepare")]
-)
-def test_a_full_disk_is_named_wherever_it_is_met(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: object, name: str
-) -> None:
-    """Not by a traceback; with what to do."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(place, name, refuse)
-
-    with pytest.raises(LesionError, match=r"No room .*\(No space left on device\)\. .*(--resume|--cache)") as caught:
-        fit(settings(data, epochs=1), Workspace(tmp_path), tracking_uri="http://127.0.0.1:9", register=False)
-
-    assert caught.value.code == "disk_full"
-
-
-def test_a_complete_run_is_not_trained_again(data: Path, workspace: Workspace, result: FitResult) -> None:
-    """It may still have to be registered."""
-    with pytest.raises(LesionError, match=r"is complete .* lesion-train register"):
-        fit(settings(data), workspace, resume=result.record)
-
-
 def test_a_run_takes_the_split_of_another_run(data: Path, result: FitResult) -> None:
     """So that both are measured on the same images, whatever the seed."""
     dataset = read_dataset(data)
     frozen = read_parts(result.record.split)
 
-    split = make_split(dataset, settings(data, split=result.record.split, seed=99))
+    split = make_split(dataset, fast_settings(data, split=result.record.split, seed=99))
 
     assert {record.isic_id for record in split.validation} == {i for i, part in frozen.items() if part == "validation"}
     assert split.digest == result.bundle.manifest.training.split_digest
@@ -338,7 +191,7 @@ def test_a_run_takes_a_fold_of_a_frozen_split(data: Path, tmp_path: Path) -> Non
     folds = k_folds(dataset.records, dataset.taxonomy, folds=3, seed=0)
     write_parts(folds_as_parts(folds), tmp_path / "folds.csv")
 
-    split = make_split(dataset, settings(data, split=tmp_path / "folds.csv", fold=2))
+    split = make_split(dataset, fast_settings(data, split=tmp_path / "folds.csv", fold=2))
 
     assert split.validation == folds[1].validation
     assert split.train == folds[1].train
@@ -365,7 +218,7 @@ def test_a_frozen_split_without_the_parts_of_a_run_is_refused(
         changes = {**changes, "split": files.get(str(changes["split"]), Path(str(changes["split"])))}
 
     with pytest.raises(SplitError, match=message):
-        make_split(dataset, settings(data, **changes))
+        make_split(dataset, fast_settings(data, **changes))
 
 
 def test_a_run_on_data_that_has_changed_since_is_refused(data: Path, result: FitResult, tmp_path: Path) -> None:
@@ -376,7 +229,7 @@ def test_a_run_on_data_that_has_changed_since_is_refused(data: Path, result: Fit
     truth.write_text("\n".join(truth.read_text().splitlines()[:-1]))
 
     with pytest.raises(SplitError, match=r"1 removed since \(SYNTHETIC_SCC_0009\)"):
-        fit(settings(copy, split=result.record.split), Workspace(tmp_path / "home"))
+        fit(fast_settings(copy, split=result.record.split), Workspace(tmp_path / "home"))
 
     assert not (tmp_path / "home" / "runs").exists()
 
@@ -385,7 +238,7 @@ def test_the_first_version_is_champion_and_a_second_only_challenger(
     data: Path, workspace: Workspace, result: FitResult
 ) -> None:
     """A new model never takes over by itself."""
-    second = fit(settings(data, seed=1, epochs=1), workspace)
+    second = fit(fast_settings(data, seed=1, epochs=1), workspace)
 
     assert result.registered is not None
     assert second.registered is not None
@@ -408,7 +261,7 @@ def test_an_mlflow_that_is_down_stops_nothing_and_can_catch_up(data: Path, tmp_p
     """The record and the bundle are complete; registering later works."""
     workspace = Workspace(tmp_path)
 
-    offline = fit(settings(data, epochs=1), workspace, tracking_uri="http://127.0.0.1:9")
+    offline = fit(fast_settings(data, epochs=1), workspace, tracking_uri="http://127.0.0.1:9")
 
     assert offline.registered is None
     assert load_bundle(offline.record.bundle).digest == offline.bundle.digest
@@ -427,7 +280,7 @@ def test_a_damaged_image_is_named_before_training(tmp_path: Path) -> None:
         (folder / IMAGES / name).write_bytes(b"\xff\xd8\xff broken")
 
     with pytest.raises(DatasetError) as caught:
-        fit(settings(folder), Workspace(tmp_path / "home"))
+        fit(fast_settings(folder), Workspace(tmp_path / "home"))
 
     assert {Path(problem.split(":")[0]).name for problem in caught.value.problems} == {
         "SYNTHETIC_MEL_0000.jpg",
@@ -438,6 +291,6 @@ def test_a_damaged_image_is_named_before_training(tmp_path: Path) -> None:
 def test_an_unknown_backbone_names_the_closest(data: Path, tmp_path: Path) -> None:
     """Before anything is written."""
     with pytest.raises(LesionError, match="Did you mean 'efficientnet_lite0'"):
-        fit(settings(data, backbone="eficientnet_lite0"), Workspace(tmp_path / "home"))
+        fit(fast_settings(data, backbone="eficientnet_lite0"), Workspace(tmp_path / "home"))
 
     assert not (tmp_path / "home" / "runs").exists()
