@@ -17,6 +17,7 @@ from lesion_core.taxonomy import ISIC_2019
 from lesion_serve.predictor import Predictor
 from lesion_train.evaluation.run import EvaluationOptions, evaluate_bundle
 from support.bundles import make_tiny_bundle, with_views
+from support.onnx_bundles import make_onnx_bundle
 
 # Strangeness of these images to a random network: 32 to 61.
 MODERATE = 50.0
@@ -28,11 +29,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_synthetic_dataset(tmp_path_factory.mktemp("data"), images_per_class=4, side_px=150, seed=9)
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """To its random network every image is strange; here about half of one goes to none of the above."""
+@pytest.fixture(scope="module", params=[make_tiny_bundle, make_onnx_bundle], ids=["torch", "onnx"])
+def plain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """To its random network every image is strange; here about half of one goes to none of the above.
+
+    The evaluation runs it in torch; a server does so where the bundle has no ONNX.
+    """
     folder = tmp_path_factory.mktemp("plain")
-    bundle = make_tiny_bundle(folder / "tiny")
+    bundle = request.param(folder / "tiny")
     ood = attrs.evolve(bundle.manifest.decision.ood, median=0.0, threshold=MODERATE)
     decision = attrs.evolve(bundle.manifest.decision, ood=ood)
     files = {name: bundle.read(name) for name in bundle.manifest.files}
@@ -51,6 +55,7 @@ def evaluated(bundle: Bundle, data: Path, folder: Path) -> dict[str, list[float]
 def served(bundle: Bundle, data: Path) -> dict[str, list[float]]:
     """The same from the bytes of each file, one by one."""
     predictor = Predictor.load(bundle.folder, version="1")
+    assert predictor.engine == ("torch" if bundle.manifest.onnx_parity is None else "onnx")
     return {
         record.isic_id: [item.probability for item in predictor.predict(record.path.read_bytes()).probabilities]
         for record in read_dataset(data).records

@@ -10,7 +10,7 @@ pandas reads it with ``pandas.read_csv(path, skiprows=1)``.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lesion_core.errors import SplitError
@@ -92,15 +92,21 @@ def apply_parts(path: Path, records: Iterable[ImageRecord]) -> dict[str, tuple[I
     return {part: tuple(members) for part, members in parts.items()}
 
 
-def seen_in_split(path: Path, records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
+def seen_in_split(
+    path: Path, records: Iterable[ImageRecord], *, parts: Collection[str] | None = None
+) -> tuple[ImageRecord, ...]:
     """Those of some records that a frozen split knows by image, lesion or patient, in their order.
 
     For images of another data set than the split's: one that it knows may have been trained on.
 
+    Args:
+        path: what ``write_parts`` wrote.
+        records: that are looked for.
+        parts: in which of its parts; all of them where it is ``None``.
     Raises:
         SplitError: as for ``read_parts``.
     """
-    rows = _read_rows(path)
+    rows = [row for row in _read_rows(path) if parts is None or row[-1] in parts]
     images, lesions, patients = ({row[column] for row in rows} - {""} for column in range(3))
     return tuple(
         record

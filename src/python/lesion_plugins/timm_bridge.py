@@ -25,6 +25,7 @@ from lesion_plugins.timm_backbone import TIMM_LICENSE, build_timm, hub_weights, 
 torchvision_remedy.apply()
 
 import timm  # noqa: E402  (needs the remedy first)
+from timm.layers import convert_sync_batchnorm as convert_sync_batchnorm  # noqa: E402
 from timm.layers import to_2tuple  # noqa: E402
 from timm.models import group_parameters  # noqa: E402
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from lesion_core.errors import LesionError
+from lesion_train.disk import FULL_DISK
 
 log = structlog.get_logger()
 
@@ -78,7 +79,7 @@ class Checkpoints:
         """Write one, and remove those before the last two.
 
         Raises:
-            CheckpointError: ``disk_full``, or another reason of the operating system; those before are whole.
+            CheckpointError: ``disk_full``, or ``checkpoint`` for another reason of the system; those before are whole.
         """
         metadata = {"progress": json.dumps(attrs.asdict(progress)), "identity": json.dumps(self._identity)}
         data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
@@ -96,7 +97,8 @@ class Checkpoints:
             raise CheckpointError(
                 f"A checkpoint of {len(data) / 1e6:.0f} MB cannot be written to {self._folder} ({error.strerror}). "
                 f"The run up to the last one is safe: free some room, then\n"
-                f"  lesion-train fit --data DIR --resume {self._folder.parent}"
+                f"  lesion-train fit --data DIR --resume {self._folder.parent}",
+                code="disk_full" if error.errno in FULL_DISK else None,
             ) from error
         for old in self._files()[KEPT:]:
             old.unlink()

@@ -150,6 +150,8 @@ class TrainConfig:
     def __attrs_post_init__(self) -> None:
         if self.metadata_fusion and (self.linear_probe or self.mixup or self.cutmix):
             raise ValueError("metadata_fusion goes with neither linear_probe nor mixup nor cutmix")
+        if self.imbalance is Imbalance.LDAM_DRW and self.patience is not None:
+            raise ValueError("ldam_drw does not go with patience: its weights come in the last fifth of the steps")
 
     @property
     def sampling_balance(self) -> float:

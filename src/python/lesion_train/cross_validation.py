@@ -12,7 +12,7 @@ import numpy as np
 import structlog
 
 from lesion_core.datasets import read_dataset
-from lesion_core.errors import LesionError, SplitError
+from lesion_core.errors import SplitError
 from lesion_core.frozen_split import apply_parts, read_parts, write_parts
 from lesion_core.interval import Interval
 from lesion_core.metrics import balanced_multiclass_accuracy
@@ -22,8 +22,9 @@ from lesion_core.taxonomy_file import read_taxonomy
 from lesion_core.workspace import Workspace
 from lesion_train.config import Keep, TrainConfig
 from lesion_train.config_file import to_toml, without_paths
+from lesion_train.continuing import WITHOUT_EFFECT, require_same_study, study_identity
 from lesion_train.evaluation.headline import measure
-from lesion_train.fit import WITHOUT_EFFECT, fit
+from lesion_train.fit import fit
 from lesion_train.label_quality import LabelIssue, find_label_issues, write_label_issues
 from lesion_train.predictions import OUT_OF_FOLD, Predictions
 from lesion_train.record import RunRecord
@@ -150,25 +151,16 @@ def _frozen_folds(path: Path, dataset: Dataset) -> dict[str, tuple[ImageRecord, 
 def _require_same(config: TrainConfig, record: RunRecord, digest: str) -> None:
     """What was begun goes on as it was, or the folds would be of different models."""
     content = record.description
-    known = content["facts"].get("data_digest")
-    if known != digest:
-        raise LesionError(
-            f"{config.data} is not the data of {record.folder.name}: digest {digest[:12]}, then {str(known)[:12]}. "
-            "Give that data, or begin a new cross-validation.",
-            code="other_data",
-        )
-    now = without_paths(config)
-    changes = [
-        f"{name}: {before} → {now.get(name)}"
-        for name, before in sorted(content["settings"].items())
-        if name not in (*WITHOUT_EFFECT, "taxonomy") and now.get(name) != before
-    ]
-    if changes:
-        raise LesionError(
-            f"{record.folder.name} was begun with other settings: {'; '.join(changes)}. Leave them as they were, or "
-            "begin a new cross-validation.",
-            code="other_settings",
-        )
+    known = {key: str(value) for key, value in content["settings"].items() if key not in WITHOUT_EFFECT}
+    before = {**known, "data_digest": str(content["facts"].get("data_digest"))}
+    now = study_identity(config, data_digest=digest)
+    ours = {"taxonomy"}  # a resumed study takes its own copy of the file
+    require_same_study(
+        record.folder.name,
+        {key: value for key, value in before.items() if key not in ours},
+        {key: value for key, value in now.items() if key not in ours},
+        instead="begin a new cross-validation",
+    )
 
 
 def _train_folds(

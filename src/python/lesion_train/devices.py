@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -10,6 +11,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from lesion_core.errors import LesionError
+from lesion_plugins.classifier import Classifier
 from lesion_train.config import Precision, TrainConfig
 
 
@@ -45,6 +47,16 @@ def make_fabric(config: TrainConfig) -> Fabric:
     fabric.launch()
     torch.set_num_threads(config.threads)
     return fabric
+
+
+def with_shared_statistics(model: Classifier) -> Classifier:
+    """Batch normalisation over the images of all GPUs; nothing else changes, and the state has the same names.
+
+    By timm's own conversion: torch's would drop the activations that timm keeps in its normalising layers.
+    """
+    from lesion_plugins.timm_bridge import convert_sync_batchnorm  # timm takes seconds to import
+
+    return cast(Classifier, convert_sync_batchnorm(model))
 
 
 def resolve_device(name: str) -> torch.device:

@@ -20,6 +20,7 @@ from lesion_train.bundling import choice_of, write_report
 from lesion_train.evaluation.measure import measure_outputs
 from lesion_train.evaluation.values import REPORT
 from lesion_train.loop import run_network
+from lesion_train.parts import measured_parts
 from lesion_train.record import RunRecord
 from lesion_train.squares import SquareCache
 
@@ -75,8 +76,9 @@ def _report(
             f"{manifest.training.split_digest[:12]}. Give its own, and the report that it lacks is written.",
             code="other_data",
         )
-    part = TEST if TEST in split.parts else VALIDATION
-    records = split.parts[part]
+    parts = measured_parts(split, record)
+    part = TEST if TEST in parts else VALIDATION
+    records = parts[part]
     squares = SquareCache(cache, everything, threads=threads, digest=digest).squares(records, manifest.preprocess)
     torch.set_num_threads(threads)
     model, told = classifier_from_bundle(bundle, registry), None

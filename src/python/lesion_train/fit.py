@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -35,35 +34,21 @@ from lesion_train.bundling import make_bundle
 from lesion_train.checkpoint import Checkpoints, has_checkpoints
 from lesion_train.config import TrainConfig, preprocess_of, with_backbone_defaults
 from lesion_train.config_file import to_toml, without_paths
+from lesion_train.continuing import run_identity
 from lesion_train.devices import make_fabric
 from lesion_train.disk import full_disk
 from lesion_train.finishing import finish_run
 from lesion_train.linear_probe import fit_linear_probe
 from lesion_train.loop import Part, train_classifier
-from lesion_train.parts import make_split
+from lesion_train.parts import make_split, measured_parts
 from lesion_train.progress import ProgressRecorder
 from lesion_train.provenance import RunFacts
 from lesion_train.record import RunRecord
 from lesion_train.squares import CROP_MARGIN, SquareCache
-from lesion_train.starting_weights import StartingWeights, describe_weights
+from lesion_train.starting_weights import StartingWeights, describe_weights, require_unseen, splits_behind
 from lesion_train.tracking import BackgroundMirror, Mirror, RegisteredVersion, SystemSampler, TrackingError
 
 log = structlog.get_logger()
-
-# Settings that change how fast a run is, or where its data is, but not its result.
-# The digest says which images are in which part.
-WITHOUT_EFFECT = (
-    "data",
-    "data_license",
-    "weights_license",
-    "split",
-    "fold",
-    "onnx",
-    "validation_fraction",
-    "test_fraction",
-    "workers",
-    "checkpoint_minutes",
-)
 
 RESUME_HINT = "Free some, and go on from the last checkpoint: lesion-train fit --data DIR --resume {run}"
 
@@ -104,13 +89,13 @@ def fit(
         resume: an interrupted run of the same settings and data to go on with, instead of a new one. Once it has a
             checkpoint, it does not need the weights that it started from.
         cache: folder of decoded images; the workspace's own where it is ``None``.
-        parent: the run that this one is a part of.
+        parent: the run that this one is a part of; such a run leaves the test part alone, which is looked at once.
         register: whether the bundle becomes a version of the registered model.
         watch: called with each epoch, counted from 1, and its metrics; may raise ``RunStoppedError``.
     Raises:
         SystemExit: with 0, in all processes of a run but the first, when the training is over.
         LesionError: a named problem with the data, the backbone or the settings, before any training; or, in the midst
-            of it, one that a run can go on from.
+            of it, one that a run can go on from. ``trained_on_before``: see ``require_unseen``; ``run_in_use``.
     """
     fabric = make_fabric(config)
     dataset = read_dataset(config.data, read_taxonomy(config.taxonomy) if config.taxonomy else None)
@@ -126,7 +111,11 @@ def fit(
     if resume is not None and resume.bundle.exists():
         if not fabric.is_global_zero:
             raise SystemExit(0)
-        bundle = finish_run(resume, dataset, split, registry=registry, cache=cache, threads=config.threads)
+        alone = resume.lock()
+        try:
+            bundle = finish_run(resume, dataset, split, registry=registry, cache=cache, threads=config.threads)
+        finally:
+            alone.release()
         mirror = BackgroundMirror(Mirror(resume, tracking_uri or workspace.mlflow_database, workspace))
         return FitResult(
             record=resume,
@@ -135,6 +124,8 @@ def fit(
             registered=_published(mirror, register),
         )
     sites = sites_of(split.train) if config.metadata_fusion else None
+    earlier = splits_behind(config.pretrained)
+    require_unseen(earlier, split)
     begun = _weights_of(resume, backbone) if resume is not None and has_checkpoints(resume.checkpoints) else None
     torch.manual_seed(config.seed)
     model, weights_origin = build_classifier(
@@ -147,12 +138,11 @@ def fit(
     )
     weights = begun or describe_weights(backbone, config.pretrained, weights_origin, stated=config.weights_license)
     facts = RunFacts.of(dataset, split, weights=weights)
-    record = resume or _new_record(fabric, config, workspace, facts, split, parent)
-    checkpoints = Checkpoints(record.checkpoints, _identity(config, facts), every_s=60 * config.checkpoint_minutes)
+    record = resume or _new_record(fabric, config, workspace, facts, split, parent, earlier)
+    identity = run_identity(config, facts, split, processes=fabric.world_size, device=fabric.device.type)
+    checkpoints = Checkpoints(record.checkpoints, identity, every_s=60 * config.checkpoint_minutes)
     found = checkpoints.latest()
-    parts = _decoded(fabric, dataset, split, spec, cache, facts.data_digest, config.threads)
-    if sites is not None:
-        parts = {name: attrs.evolve(part, metadata=_encoded(split.parts[name], sites)) for name, part in parts.items()}
+    lock = record.lock() if fabric.is_global_zero else None
     mirror = BackgroundMirror(Mirror(record, tracking_uri or workspace.mlflow_database, workspace))
     log.info(
         "run_started" if found is None else "run_resumed",
@@ -173,6 +163,10 @@ def fit(
             watch(epoch, metrics)
 
     try:
+        records = measured_parts(split, record)
+        parts = _decoded(fabric, dataset, records, spec, cache, facts.data_digest, config.threads)
+        if sites is not None:
+            parts = {name: attrs.evolve(part, metadata=_encoded(records[name], sites)) for name, part in parts.items()}
         with ExitStack() as during:
             if fabric.is_global_zero:
                 during.enter_context(SystemSampler(record))
@@ -224,6 +218,9 @@ def fit(
         if named := full_disk(error, record.folder, RESUME_HINT.format(run=record.folder)):
             raise named from error
         raise
+    finally:
+        if lock is not None:
+            lock.release()
     record.finish("FINISHED")
     checkpoints.remove()
     return FitResult(record=record, bundle=bundle, metrics=metrics, registered=_published(mirror, register))
@@ -255,6 +252,7 @@ def _new_record(
     facts: RunFacts,
     split: Split,
     parent: RunRecord | None,
+    earlier: Sequence[Path],
 ) -> RunRecord:
     folder = ""
     if fabric.is_global_zero:
@@ -265,6 +263,9 @@ def _new_record(
         if config.taxonomy is not None:
             shutil.copyfile(config.taxonomy, record.taxonomy)
         write_parts(split.parts, record.split)
+        for number, path in enumerate(earlier, start=1):
+            record.earlier.mkdir(exist_ok=True)
+            shutil.copyfile(path, record.earlier / f"{number}.csv")
         folder = str(record.folder)
     return RunRecord(Path(fabric.broadcast(folder)))
 
@@ -280,17 +281,16 @@ def _encoded(records: Sequence[ImageRecord], sites: Sequence[str]) -> NDArray[np
     return encode_metadata(records, sites).astype(np.float32)
 
 
-def _identity(config: TrainConfig, facts: RunFacts) -> dict[str, str]:
-    settings = {key: str(value) for key, value in without_paths(config).items() if key not in WITHOUT_EFFECT}
-    if config.taxonomy is not None:
-        settings["taxonomy"] = hashlib.sha256(config.taxonomy.read_bytes()).hexdigest()
-    return {**settings, "data_digest": facts.data_digest, "split_digest": facts.split_digest}
-
-
 def _decoded(
-    fabric: Fabric, dataset: Dataset, split: Split, spec: PreprocessSpec, folder: Path, digest: str, threads: int
+    fabric: Fabric,
+    dataset: Dataset,
+    parts: Mapping[str, Sequence[ImageRecord]],
+    spec: PreprocessSpec,
+    folder: Path,
+    digest: str,
+    threads: int,
 ) -> dict[str, Part]:
-    """The parts, decoded; the first process of each host decodes for the others."""
+    """Parts, decoded; the first process of each host decodes for the others."""
     cache = SquareCache(folder, (*dataset.records, *dataset.test), threads=threads, digest=digest)
     with fabric.rank_zero_first(local=True):
         return {
@@ -298,5 +298,5 @@ def _decoded(
                 squares=cache.squares(records, spec, margin=CROP_MARGIN if name == TRAIN else 1.0),
                 labels=labels_of(records, dataset.taxonomy),
             )
-            for name, records in split.parts.items()
+            for name, records in parts.items()
         }

@@ -31,7 +31,7 @@ from lesion_plugins.classifier import Classifier
 from lesion_train.checkpoint import Checkpoints, Progress, optimiser_tensors, restore_optimiser
 from lesion_train.config import Keep, TrainConfig
 from lesion_train.data import EpochPlan, epoch_batches, plain_batches, unknown_metadata
-from lesion_train.devices import make_fabric
+from lesion_train.devices import make_fabric, with_shared_statistics
 from lesion_train.losses import class_counts, make_loss
 from lesion_train.mixing import Mixing
 from lesion_train.optimiser import make_optimiser, set_learning_rates
@@ -110,9 +110,9 @@ def train_classifier(
     ema_decay = min(config.ema_decay, 1 - 3 / max(steps, 4))  # a short run averages over a third of itself at most
 
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits it
-    if fabric.world_size > 1 and fabric.device.type == "cuda":
-        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     averaged = copy.deepcopy(model).to(fabric.device)
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        model = with_shared_statistics(model)
     best = copy.deepcopy(averaged.state_dict())
     network, optimiser = fabric.setup(model, make_optimiser(model, backbone, config))
     state = {"model": model.state_dict(), "averaged": averaged.state_dict(), "best": best}  # the live tensors
@@ -163,7 +163,7 @@ def train_classifier(
                     share = loss_of(
                         network(images, metadata).logits,
                         batch.targets.to(fabric.device),
-                        progress=(epoch - 1) / config.epochs,
+                        progress=progress.step / steps,
                         step_labels=batch.step_labels.to(fabric.device),
                     )
                     fabric.backward(share * fabric.world_size)  # whose gradients are averaged over the processes

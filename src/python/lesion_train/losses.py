@@ -98,7 +98,7 @@ class ImbalanceLoss(nn.Module):
         Args:
             logits: float ``(N, K)``.
             targets: int64 ``(N,)`` in ``[0, K)``, or float ``(N, K)`` whose rows sum to 1 (of mixed images).
-            progress: share of the run's epochs that are done, in [0, 1].
+            progress: share of the run's steps that are done, in [0, 1].
             step_labels: int64 ``(B,)`` of all images of the step of which these are a slice. The loss is then the
                 slice's share, and the shares sum to the loss of the whole step.
         """

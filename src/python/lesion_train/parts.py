@@ -6,9 +6,19 @@ import attrs
 
 from lesion_core.errors import SplitError
 from lesion_core.frozen_split import apply_parts, read_parts
-from lesion_core.records import Dataset
+from lesion_core.records import Dataset, ImageRecord
 from lesion_core.splits import FOLD, TEST, TRAIN, VALIDATION, Split, split_by_lesion
 from lesion_train.config import TrainConfig
+from lesion_train.record import RunRecord
+
+
+def measured_parts(split: Split, record: RunRecord) -> dict[str, tuple[ImageRecord, ...]]:
+    """The parts that a run's model is asked about: all, or all but the test part for one of several runs of a study.
+
+    The folds of a cross-validation and the trials of a search would otherwise look at the test part once each, and
+    whoever saw their scores could choose by them.
+    """
+    return {name: images for name, images in split.parts.items() if name != TEST or record.parent is None}
 
 
 def make_split(dataset: Dataset, config: TrainConfig) -> Split:

@@ -3,6 +3,7 @@
 run.json            id, name, parent, user, start, settings, facts; never changes
 config.toml         the settings again, for 'lesion-train fit --config'
 split.csv           which image was trained on, which was held out
+earlier/*.csv       the splits of the runs whose weights it started from, one after another
 taxonomy.toml       diagnoses of one's own, where --taxonomy gave some
 epochs.jsonl        metrics, one line an epoch
 steps.jsonl         metrics of some steps of the optimiser, one line a step
@@ -29,6 +30,7 @@ from typing import Any
 
 import attrs
 import cattrs
+from filelock import BaseFileLock, FileLock, Timeout
 
 from lesion_core.errors import LesionError
 from lesion_core.interval import Interval
@@ -114,6 +116,16 @@ class RunRecord:
         return self.folder / "split.csv"
 
     @property
+    def earlier(self) -> Path:
+        """Folder of the splits that the starting weights were trained on; only where they are of runs of ours."""
+        return self.folder / "earlier"
+
+    @property
+    def earlier_splits(self) -> tuple[Path, ...]:
+        """The files in it, the latest first."""
+        return tuple(sorted(self.earlier.glob("*.csv"), key=lambda path: int(path.stem)))
+
+    @property
     def taxonomy(self) -> Path:
         """TOML file of the diagnoses; only where they are not those of ISIC 2019."""
         return self.folder / "taxonomy.toml"
@@ -156,6 +168,22 @@ class RunRecord:
         """The run that this one is a part of."""
         name = self.description.get("parent")
         return RunRecord(self.folder.parent / name) if name else None
+
+    def lock(self) -> BaseFileLock:
+        """Be alone with the run, until the lock is released or this program ends.
+
+        Raises:
+            LesionError: ``run_in_use``.
+        """
+        lock = FileLock(self.folder / "run.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise LesionError(
+                f"Another program trains {self.folder.name} at this moment. Wait for its end, or stop it first.",
+                code="run_in_use",
+            ) from error
+        return lock
 
     def add_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Append one epoch, with the time in milliseconds."""

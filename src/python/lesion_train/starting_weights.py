@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -9,8 +10,11 @@ import attrs
 from lesion_core.bundle import MANIFEST, WEIGHTS, Bundle, load_bundle
 from lesion_core.data_source import NOT_STATED, SEVERAL_LICENSES
 from lesion_core.errors import LesionError
+from lesion_core.frozen_split import seen_in_split
+from lesion_core.splits import TRAIN, VALIDATION, Split
 from lesion_plugins.backbone import RANDOM_ORIGIN, BackboneSpec
 from lesion_plugins.weights import FILE_SUFFIX
+from lesion_train.record import RunRecord
 
 NO_LICENSE = "none"  # of weights that were drawn at random
 
@@ -60,6 +64,41 @@ def describe_weights(backbone: BackboneSpec, pretrained: str, origin: str, *, st
         ),
         license=stated or SEVERAL_LICENSES.join(licenses),
     )
+
+
+def splits_behind(pretrained: str) -> tuple[Path, ...]:
+    """The splits that a file of weights was trained on, as far as its run recorded them: its own, and earlier ones."""
+    weights = Path(pretrained)
+    if not pretrained.endswith(FILE_SUFFIX) or _bundle_of(weights) is None:
+        return ()
+    run = RunRecord(weights.resolve().parent.parent)
+    return (*((run.split,) if run.split.is_file() else ()), *run.earlier_splits)
+
+
+def require_unseen(splits: Sequence[Path], split: Split) -> None:
+    """Check that what a run is measured on taught its starting weights nothing, or the scores would be too good.
+
+    No image, lesion or patient of the validation part may have been trained on; none of the test part may have been
+    chosen by, either.
+
+    Args:
+        splits: of the runs behind the starting weights.
+        split: of the run.
+    Raises:
+        LesionError: ``trained_on_before``: says how many, and how to hold them out from the first run on.
+        SplitError: an earlier split was altered.
+    """
+    for path in splits:
+        validation = seen_in_split(path, split.validation, parts=(TRAIN,))
+        test = seen_in_split(path, split.test, parts=(TRAIN, VALIDATION))
+        if validation or test:
+            raise LesionError(
+                f"The starting weights were trained on images of {len(validation)} of the {len(split.validation)} "
+                f"validation images, or chosen by images of {len(test)} of the {len(split.test)} test images, the same "
+                f"lesion's or patient's: {path}. Scores would be too good. Freeze this run's split first, train the "
+                "first model on 'lesion-train data split DIR --keep FILE --out OTHER', and start from that one.",
+                code="trained_on_before",
+            )
 
 
 def _bundle_of(weights: Path) -> Bundle | None:

@@ -145,7 +145,8 @@ def tune(
     Example: lesion-train tune space.toml --config configs/efficientnet_lite0.toml --data ISIC_2019 --trials 30
 
     The study is kept in .lesion/tuning.db: the same command goes on with it, and several at once share it. Bad trials
-    are stopped early; one whose settings cannot be trained with counts as failed. The test part is not looked at.
+    are stopped early; one whose settings cannot be trained with counts as failed. The test part is not looked at. A
+    study is of one data set, split and space: others are refused.
 
     Parameters
     ----------
@@ -164,21 +165,32 @@ def tune(
     """
     settings = resolve_options(config, options).config()
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
+    from lesion_core.datasets import read_dataset
+    from lesion_core.records import data_digest
+    from lesion_core.taxonomy_file import read_taxonomy
     from lesion_train.config_file import option_of
+    from lesion_train.parts import make_split
     from lesion_train.tune import read_space
     from lesion_train.tune import tune as run
 
     configure_logging(as_json=False)
+    searched = read_space(space, settings)
+    dataset = read_dataset(settings.data, read_taxonomy(settings.taxonomy) if settings.taxonomy else None)
     done = run(
         settings,
-        read_space(space, settings),
+        searched,
         Workspace.default(),
         name=study,
         trials=trials,
+        data_digest=data_digest((*dataset.records, *dataset.test)),
+        split_digest=make_split(dataset, settings).digest,
         storage=storage,
         tracking_uri=tracking_uri,
         cache=cache,
     )
-    options_line = " ".join(f"{option_of(name, value)} {value}" for name, value in done.best_settings.items())
+    options_line = " ".join(
+        option_of(name, value) if isinstance(value, bool) else f"{option_of(name, value)} {value}"
+        for name, value in done.best_settings.items()
+    )
     print(f"{done.name}: {done.trials} trials, {done.pruned} of them stopped early, {done.failed} failed")
     print(f"  best: BMA {done.best_value:.3f} on the validation part, run {done.best_run}\n  {options_line}")

@@ -24,6 +24,7 @@ from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
 from lesion_train.config import TrainConfig
 from lesion_train.config_file import FIELDS, TYPES, ConfigError, resolve_config, without_paths
+from lesion_train.continuing import require_same_study, study_identity
 from lesion_train.fit import RunStoppedError, fit
 from lesion_train.record import RunRecord
 from lesion_train.tracking import Mirror, send
@@ -32,7 +33,7 @@ from lesion_train.trial_sampler import SeededByTrial
 log = structlog.get_logger()
 
 HEARTBEAT_S = 60
-PARENT, FAILURE = "parent_run", "failure"
+IDENTITY, PARENT, FAILURE = "identity", "parent_run", "failure"
 GOAL = "val_bma"
 # Errors that settings of one trial cause, so that others may do better.
 FAULTS_OF_SETTINGS = ("bad_config", "diverged", "imbalance", "too_few_images", "bad_input_size")
@@ -107,6 +108,8 @@ def tune(
     *,
     name: str,
     trials: int,
+    data_digest: str,
+    split_digest: str,
     storage: str | None = None,
     tracking_uri: str | None = None,
     cache: Path | None = None,
@@ -125,12 +128,15 @@ def tune(
         workspace: where the runs are recorded.
         name: of the study; one of the same name is continued.
         trials: how many there shall be.
+        data_digest: of the images.
+        split_digest: of the split that every trial trains on.
         storage: SQLAlchemy address of Optuna's database; ``tuning.db`` in the workspace where it is ``None``.
         tracking_uri: of MLflow.
         cache: folder of decoded images.
         run: trains; a parameter for tests.
     Raises:
-        LesionError: ``no_finished_trial``: every trial was stopped early, or failed; or what ended the search.
+        LesionError: ``no_finished_trial``: every trial was stopped early, or failed; ``other_data``,
+            ``other_settings``: the study of this name is of others; or what ended the search.
     """
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the heartbeat, there since 2021
     workspace.root.mkdir(parents=True, exist_ok=True)
@@ -148,6 +154,7 @@ def tune(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
         load_if_exists=True,
     )
+    _require_same(study, study_identity(base, data_digest=data_digest, split_digest=split_digest, space=space))
     parent = _parent_record(study, base, space, workspace)
 
     def objective(trial: optuna.Trial) -> float:
@@ -186,7 +193,8 @@ def tune(
     done = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     status = "FAILED"
     try:
-        study.optimize(objective, callbacks=[optuna.study.MaxTrialsCallback(trials, states=done)])
+        if len(study.get_trials(deepcopy=False, states=done)) < trials:  # the callback counts after a trial only
+            study.optimize(objective, callbacks=[optuna.study.MaxTrialsCallback(trials, states=done)])
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -227,6 +235,14 @@ def _suggested(trial: optuna.Trial, name: str, distribution: optuna.distribution
                 name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
             )
     raise TypeError(f"{name}: {distribution}")
+
+
+def _require_same(study: optuna.Study, identity: Mapping[str, str]) -> None:
+    before = study.user_attrs.get(IDENTITY)
+    if before is None:
+        study.set_user_attr(IDENTITY, dict(identity))
+    else:
+        require_same_study(f"Study {study.study_name!r}", before, identity, instead="take another --study")
 
 
 def _parent_record(

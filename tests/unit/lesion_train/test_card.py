@@ -199,7 +199,7 @@ def test_a_card_without_a_test_part_says_so(facts: CardFacts) -> None:
     """Its numbers are too good, and there is no column of a test part."""
     text = render_card(without_test_part(facts))
 
-    assert "**There was no test part**" in text
+    assert "**It was not measured on a test part**" in text
     assert "validation part set the decision parameters" in text
     headers = [rows[0] for rows in tables_of(text)]
     assert [cell for cells in headers for cell in cells if re.search(r"\btest\b", cell)] == []

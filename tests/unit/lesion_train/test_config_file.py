@@ -221,3 +221,9 @@ def test_options_are_named_after_fields() -> None:
     """A switch that is off has a name of its own."""
     assert option_of("input_size_px", 64) == "--input-size-px"
     assert option_of("crop_border", False) == "--no-crop-border"
+
+
+def test_weights_that_come_late_go_with_no_early_stop() -> None:
+    """LDAM-DRW is half a method where a run may end before its last fifth."""
+    with pytest.raises(ConfigError, match="ldam_drw does not go with patience"):
+        resolve_config(None, {"data": Path("images"), "imbalance": "ldam_drw", "patience": 3}).config()

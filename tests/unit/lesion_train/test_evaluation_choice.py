@@ -191,6 +191,35 @@ def test_images_that_the_run_knows_are_left_out_of_other_data(trained: Trained, 
     assert {record.isic_id for record in choice.records} == {image.name for image in images("new")}
 
 
+def test_images_that_the_run_knows_are_left_out_of_a_part_of_other_data(trained: Trained, tmp_path: Path) -> None:
+    """A data set that has grown, with a new split of its own, may hold out what the run trained on."""
+    write_isic_2019(tmp_path / "grown", [*images("own"), *images("new")])
+    dataset = read_dataset(tmp_path / "grown")
+    split = split_by_lesion(dataset.records, ISIC_2019, validation_fraction=0.33, seed=5)
+    write_parts(split.parts, tmp_path / "grown.csv")
+
+    choice = choose(trained.bundle, dataset, tmp_path / "grown.csv", "validation")
+
+    assert choice.role is Role.FOREIGN
+    assert choice.records == tuple(record for record in split.validation if record.isic_id.startswith("new"))
+    assert choice.left_out == len(split.validation) - len(choice.records) > 0
+
+
+def test_images_that_the_starting_weights_learnt_from_are_left_out_too(trained: Trained, tmp_path: Path) -> None:
+    """Those that the first run trained on or chose by; its test part is as good as any other image."""
+    write_isic_2019(tmp_path / "first", images("first"))
+    dataset = read_dataset(tmp_path / "first")
+    split = split_by_lesion(dataset.records, ISIC_2019, validation_fraction=0.33, test_fraction=0.33, seed=0)
+    earlier = trained.bundle.folder.parent / "earlier"
+    earlier.mkdir()
+    write_parts(split.parts, earlier / "1.csv")
+
+    choice = choose(trained.bundle, dataset)
+
+    assert choice.records == split.test
+    assert choice.left_out == len(split.train) + len(split.validation)
+
+
 def test_data_of_which_the_run_knows_everything_is_refused(trained: Trained, tmp_path: Path) -> None:
     """Nothing is left."""
     write_isic_2019(tmp_path / "less", images("own")[:8])

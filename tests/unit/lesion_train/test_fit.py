@@ -273,6 +273,26 @@ def test_an_mlflow_that_is_down_stops_nothing_and_can_catch_up(data: Path, tmp_p
     assert client(workspace).get_metric_history(run_id, "val_bma")
 
 
+def test_a_run_of_a_study_leaves_the_test_part_alone(tmp_path: Path) -> None:
+    """Folds and trials would look at it once each: report and evaluation are of the validation part."""
+    data = write_synthetic_dataset(tmp_path / "data", images_per_class=20, side_px=64)
+    workspace = Workspace(tmp_path / "home")
+    study = RunRecord.create(workspace.runs, "study", {}, {})
+
+    made = fit(
+        fast_settings(data, linear_probe=True, validation_fraction=0.25, test_fraction=0.25),
+        workspace,
+        parent=study,
+        register=False,
+    )
+
+    assert [path.stem for path in made.record.predictions.iterdir()] == ["validation"]
+    assert not [name for name in made.metrics if name.startswith("test_")]
+    assert read_evaluation(made.bundle.folder / EVALUATION).data.part == "validation"
+    assert set(read_parts(made.record.split).values()) == {"train", "validation", "test"}
+    assert "**It was not measured on a test part**" in made.bundle.read("card.md").decode()
+
+
 def test_a_damaged_image_is_named_before_training(tmp_path: Path) -> None:
     """All of them at once."""
     folder = write_synthetic_dataset(tmp_path / "data", images_per_class=10, side_px=64)
@@ -286,6 +306,10 @@ def test_a_damaged_image_is_named_before_training(tmp_path: Path) -> None:
         "SYNTHETIC_MEL_0000.jpg",
         "SYNTHETIC_NV_0003.jpg",
     }
+    (folder,) = (tmp_path / "home" / "runs").iterdir()
+    end = RunRecord(folder).end
+    assert end is not None  # or MLflow would show it as running for ever
+    assert end[0] == "FAILED"
 
 
 def test_an_unknown_backbone_names_the_closest(data: Path, tmp_path: Path) -> None:

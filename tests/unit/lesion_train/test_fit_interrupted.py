@@ -11,6 +11,7 @@ import pytest
 
 from lesion_core.bundle import WEIGHTS
 from lesion_core.datasets import read_dataset
+from lesion_core.datasets.isic import METADATA
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
@@ -86,6 +87,35 @@ def test_an_interrupted_run_goes_on_with_its_own_settings_and_data_only(
         fit(fast_settings(other), Workspace(tmp_path), resume=record)
 
     assert len(list(record.checkpoints.iterdir())) == 1
+
+
+def test_an_interrupted_run_goes_on_with_the_same_metadata_only(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decisions with age, sex and site are fitted on it, and the digest of the data leaves it out."""
+    copy = shutil.copytree(data, tmp_path / "data")
+    record = interrupted(fast_settings(copy), tmp_path / "home", monkeypatch)
+    table = copy / METADATA
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], *(line.replace(",30,", ",80,") for line in lines[1:])]))
+
+    with pytest.raises(CheckpointError, match="metadata_digest: "):
+        fit(fast_settings(copy), Workspace(tmp_path / "home"), resume=record)
+
+
+def test_a_run_that_is_being_trained_is_not_trained_twice(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would write into one record."""
+    record = interrupted(fast_settings(data), tmp_path, monkeypatch)
+    other = record.lock()
+
+    with pytest.raises(LesionError, match="Another program trains") as caught:
+        fit(fast_settings(data), Workspace(tmp_path), resume=record)
+    assert caught.value.code == "run_in_use"
+
+    other.release()
+    assert fit(fast_settings(data), Workspace(tmp_path), resume=record, register=False).bundle.digest
 
 
 def test_an_interrupted_run_needs_neither_its_starting_weights_nor_its_taxonomy_s_file(

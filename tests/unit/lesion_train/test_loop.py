@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from io import StringIO
 
 import numpy as np
@@ -16,8 +17,9 @@ from lesion_plugins.registry import BackboneRegistry
 from lesion_plugins.weights import weights_to_bytes
 from lesion_train.config import Augmentation, Imbalance, TrainConfig
 from lesion_train.data import plain_batches
-from lesion_train.devices import resolve_device
+from lesion_train.devices import resolve_device, with_shared_statistics
 from lesion_train.loop import Part, run_network, train_classifier
+from lesion_train.losses import DEFERRED_SHARE, ImbalanceLoss
 
 SIDE = 64
 
@@ -161,6 +163,38 @@ def test_a_long_tail_is_learned_with_each_setting(spec: object, changes: dict[st
 
     assert len(epochs) == 2
     assert all(0 < row["train_loss"] < 10 for row in epochs)
+
+
+def test_the_late_weights_of_a_short_run_come_too(spec: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its last fifth, though no epoch begins there."""
+    seen: list[float] = []
+    forward = ImbalanceLoss.forward
+
+    def watched(self: ImbalanceLoss, *arguments: object, progress: float, **options: object) -> torch.Tensor:
+        seen.append(progress)
+        return forward(self, *arguments, progress=progress, **options)  # type: ignore[arg-type, misc]
+
+    monkeypatch.setattr(ImbalanceLoss, "forward", watched)
+    settings = config(epochs=2, batch_size=8, pretrained="none", imbalance=Imbalance.LDAM_DRW)
+    backbone = BackboneRegistry.load().get(settings.backbone)
+    train_classifier(fresh_model(settings), part(0, 5), part(1000, 1), spec, backbone, settings)  # type: ignore[arg-type]
+
+    assert seen == [step / 10 for step in range(10)]
+    assert sum(progress >= DEFERRED_SHARE for progress in seen) == 2
+
+
+def test_statistics_shared_by_gpus_change_nothing_else(spec: object) -> None:
+    """torch's own conversion would drop the activations within timm's normalising layers; the state fits either way."""
+    model = fresh_model(config()).eval()
+    images = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (2, 3, SIDE, SIDE)).astype(np.float32))
+    with torch.inference_mode():
+        before = model(images).logits
+        shared = with_shared_statistics(copy.deepcopy(model)).eval()
+        after = shared(images).logits
+
+    assert torch.equal(before, after)
+    assert list(shared.state_dict()) == list(model.state_dict())
+    assert any(isinstance(layer, torch.nn.SyncBatchNorm) for layer in shared.modules())
 
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from lesion_core.bundle import WEIGHTS, write_bundle
 from lesion_core.data_source import DRAWN
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import BundleError, LesionError
+from lesion_core.frozen_split import write_parts
+from lesion_core.splits import Split
 from lesion_core.workspace import Workspace
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.registry import BackboneRegistry
@@ -20,7 +22,8 @@ from lesion_train.config import TrainConfig
 from lesion_train.contender import Contender
 from lesion_train.fit import FitResult, fit
 from lesion_train.promotion import examine
-from lesion_train.starting_weights import describe_weights
+from lesion_train.starting_weights import describe_weights, require_unseen, splits_behind
+from support.runs import images
 
 ORIGIN = "file weights.safetensors, sha256 00"
 
@@ -70,6 +73,47 @@ def test_a_model_of_two_stages_passes_the_gate_of_its_card(first: FitResult, dat
     card = second.bundle.read("card.md").decode()
     assert "for non-commercial use only, because the weights that training started from are under CC BY-NC 4.0." in card
     assert second.bundle.manifest.training.data_licenses == ("CC BY 4.0",)
+
+
+def test_a_run_on_what_its_starting_weights_learnt_from_is_refused(
+    first: FitResult, data: Path, tmp_path: Path
+) -> None:
+    """By lesion, too: with another seed, its validation part is of images that the first run trained on."""
+    weights = str(first.bundle.folder / WEIGHTS)
+
+    with pytest.raises(LesionError, match=r"trained on images of \d+ of the \d+ validation images.*--keep") as caught:
+        fit(settings(data, pretrained=weights, seed=1), Workspace(tmp_path), register=False)
+
+    assert caught.value.code == "trained_on_before"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_test_part_that_the_first_run_chose_by_is_refused(tmp_path: Path) -> None:
+    """Its validation part chose the epoch: as a test part it would be too good. As a validation part it may serve."""
+    records = images(48, "one")
+    first = Split(train=records[:16], validation=records[16:32], test=records[32:])
+    write_parts(first.parts, tmp_path / "split.csv")
+    paths = (tmp_path / "split.csv",)
+
+    require_unseen(paths, first)
+    require_unseen(paths, Split(train=(), validation=records[16:], test=()))
+    with pytest.raises(LesionError, match="chosen by images of 16 of the 32 test images"):
+        require_unseen(paths, Split(train=(), validation=(), test=records[16:]))
+    with pytest.raises(LesionError, match="trained on images of 16 of the 16 validation images"):
+        require_unseen(paths, Split(train=(), validation=records[:16], test=()))
+
+
+def test_a_run_records_what_its_starting_weights_were_trained_on(first: FitResult, data: Path, tmp_path: Path) -> None:
+    """And what theirs were: all splits behind a third model are known."""
+    second = fit(
+        settings(data, pretrained=str(first.bundle.folder / WEIGHTS)), Workspace(tmp_path / "2"), register=False
+    )
+
+    behind = splits_behind(str(second.bundle.folder / WEIGHTS))
+
+    assert [path.read_text() for path in second.record.earlier_splits] == [first.record.split.read_text()]
+    assert behind == (second.record.split.resolve(), *second.record.earlier_splits)
+    assert splits_behind("bundled") == ()
 
 
 def test_a_bundle_without_the_licences_of_its_images_leaves_them_open(

@@ -29,6 +29,7 @@ from lesion_train.tune import read_space, tune
 
 BASE = TrainConfig(data=Path("images"), threads=1)
 SPACE = {"balance": optuna.distributions.FloatDistribution(0.0, 1.0)}
+DIGESTS: dict[str, Any] = {"data_digest": "d", "split_digest": "s"}
 
 
 def space_of(tmp_path: Path, text: str) -> dict[str, optuna.distributions.BaseDistribution]:
@@ -93,7 +94,7 @@ def test_the_best_trial_is_found_and_named_with_its_run(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     trainer = Trainer(workspace)
 
-    study = tune(BASE, SPACE, workspace, name="balance", trials=12, run=trainer)
+    study = tune(BASE, SPACE, workspace, name="balance", trials=12, **DIGESTS, run=trainer)
 
     best = min(trainer.seen, key=lambda balance: abs(balance - 0.7))
     assert study.best_settings == {"balance": best}
@@ -108,9 +109,9 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     """As many more trials as are missing, with values of their own, under the same run of MLflow."""
     workspace = Workspace(tmp_path)
     before, trainer = Trainer(workspace), Trainer(workspace)
-    tune(BASE, SPACE, workspace, name="balance", trials=2, run=before)
+    tune(BASE, SPACE, workspace, name="balance", trials=2, **DIGESTS, run=before)
 
-    study = tune(BASE, SPACE, workspace, name="balance", trials=3, run=trainer)
+    study = tune(BASE, SPACE, workspace, name="balance", trials=3, **DIGESTS, run=trainer)
 
     assert len(trainer.seen) == 1
     assert len({*before.seen, *trainer.seen}) == 3
@@ -118,14 +119,54 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert sum(folder.name.endswith("tune-balance") for folder in workspace.runs.iterdir()) == 1
 
 
+def test_a_study_with_enough_trials_tries_no_more(tmp_path: Path) -> None:
+    """The same command again tells the best."""
+    workspace = Workspace(tmp_path)
+    first = tune(BASE, SPACE, workspace, name="balance", trials=2, **DIGESTS, run=Trainer(workspace))
+    trainer = Trainer(workspace)
+
+    again = tune(BASE, SPACE, workspace, name="balance", trials=2, **DIGESTS, run=trainer)
+
+    assert trainer.seen == []
+    assert again == first
+
+
+@pytest.mark.parametrize(
+    ("base", "space", "digests", "code", "words"),
+    [
+        (BASE, SPACE, {"data_digest": "e"}, "other_data", "not the data of Study 'balance'"),
+        (BASE, SPACE, {"split_digest": "t"}, "other_settings", "split_digest: s → t"),
+        (attrs.evolve(BASE, epochs=3), SPACE, {}, "other_settings", "epochs: 10 → 3"),
+        (
+            BASE,
+            {"balance": optuna.distributions.CategoricalDistribution((0.1, 0.2))},
+            {},
+            "other_settings",
+            "space of balance: .* Leave them as they were, or take another --study",
+        ),
+    ],
+)
+def test_a_study_of_something_else_is_refused(
+    tmp_path: Path, base: TrainConfig, space: Any, digests: dict[str, str], code: str, words: str
+) -> None:
+    """Its best would be of other images, or of other settings than those that are asked for."""
+    workspace = Workspace(tmp_path)
+    tune(BASE, SPACE, workspace, name="balance", trials=1, **DIGESTS, run=Trainer(workspace))
+
+    with pytest.raises(LesionError, match=words) as caught:
+        tune(base, space, workspace, name="balance", trials=2, **{**DIGESTS, **digests}, run=Trainer(workspace))
+
+    assert caught.value.code == code
+
+
 def test_an_interrupted_study_tries_what_an_uninterrupted_one_tries(tmp_path: Path) -> None:
     """Equal seeds give equal searches, also in pieces; other seeds give others."""
     whole, pieces, other = (Trainer(Workspace(tmp_path / name)) for name in ("whole", "pieces", "other"))
 
-    tune(BASE, SPACE, whole.workspace, name="balance", trials=4, run=whole)
+    tune(BASE, SPACE, whole.workspace, name="balance", trials=4, **DIGESTS, run=whole)
     for trials in (1, 3, 4):
-        tune(BASE, SPACE, pieces.workspace, name="balance", trials=trials, run=pieces)
-    tune(attrs.evolve(BASE, seed=1), SPACE, other.workspace, name="balance", trials=4, run=other)
+        tune(BASE, SPACE, pieces.workspace, name="balance", trials=trials, **DIGESTS, run=pieces)
+    tune(attrs.evolve(BASE, seed=1), SPACE, other.workspace, name="balance", trials=4, **DIGESTS, run=other)
 
     assert whole.seen == pieces.seen
     assert not set(whole.seen) & set(other.seen)
@@ -145,7 +186,7 @@ def test_a_trial_that_its_settings_fail_does_not_end_the_search(tmp_path: Path, 
             raise error
         return trainer(*arguments, **options)
 
-    study = tune(BASE, SPACE, workspace, name="balance", trials=3, run=fail_at_first)
+    study = tune(BASE, SPACE, workspace, name="balance", trials=3, **DIGESTS, run=fail_at_first)
 
     assert (study.trials, study.pruned, study.failed) == (3, 0, 1)
     (parent,) = [RunRecord(folder) for folder in workspace.runs.iterdir() if folder.name.endswith("tune-balance")]
@@ -169,7 +210,7 @@ def test_what_is_no_fault_of_the_settings_ends_the_search(tmp_path: Path, error:
         raise error
 
     with pytest.raises(type(error)):
-        tune(BASE, SPACE, workspace, name="balance", trials=3, run=fail)
+        tune(BASE, SPACE, workspace, name="balance", trials=3, **DIGESTS, run=fail)
 
     (parent,) = [RunRecord(folder) for folder in workspace.runs.iterdir()]
     assert parent.steps == []
@@ -185,7 +226,7 @@ def test_a_linear_probe_is_searched_by_the_score_of_its_model(tmp_path: Path) ->
         data=data, linear_probe=True, input_size_px=32, threads=1, validation_fraction=0.2, test_fraction=0.0
     )
 
-    study = tune(base, SPACE, workspace, name="probe", trials=1)
+    study = tune(base, SPACE, workspace, name="probe", trials=1, **DIGESTS)
 
     manifest = load_bundle(workspace.runs / study.best_run / "bundle").manifest
     assert study.best_value == manifest.training.metrics["val_bma"].value > 0
@@ -216,7 +257,7 @@ def test_a_trial_that_is_stopped_early_is_a_killed_run_in_mlflow(tmp_path: Path)
         return fit(*arguments, watch=stop, **options)
 
     with pytest.raises(LesionError, match="were stopped early"):
-        tune(base, SPACE, workspace, name="stopped", trials=1, run=fit_and_stop)
+        tune(base, SPACE, workspace, name="stopped", trials=1, **DIGESTS, run=fit_and_stop)
 
     client = MlflowClient(tracking_uri=workspace.mlflow_database)
     experiment = client.get_experiment_by_name("lesion")

@@ -17,6 +17,7 @@ from lesion_core.records import Dataset, ImageRecord, data_digest
 from lesion_core.splits import TEST, TRAIN, VALIDATION, parts_digest
 from lesion_core.taxonomy import ISIC_2019, Taxonomy
 from lesion_train.evaluation.errors import EvaluationError
+from lesion_train.record import RunRecord
 
 ALL = "all"
 
@@ -96,14 +97,7 @@ def choose_images(bundle: Bundle, dataset: Dataset, *, split: Path | None, part:
         )
     if part is not None:
         raise EvaluationError(f"A part ({part!r}) needs the split that it is a part of: give --split FILE too.")
-    seen = {record.isic_id for record in seen_in_split(own, everything)} if own is not None else set()
-    records = tuple(record for record in everything if record.isic_id not in seen)
-    if not records:
-        raise EvaluationError(
-            f"All {len(everything)} images are in the split of the bundle's own run, by image, lesion or patient: "
-            "nothing is left to measure on. Give other images, or --split FILE.",
-            code="nothing_left",
-        )
+    records = _unseen(bundle, everything)
     return Choice(
         dataset=dataset.name,
         records=records,
@@ -111,7 +105,7 @@ def choose_images(bundle: Bundle, dataset: Dataset, *, split: Path | None, part:
         role=Role.FOREIGN,
         data_digest=digest,
         split_digest=None,
-        left_out=len(seen),
+        left_out=len(everything) - len(records),
     )
 
 
@@ -167,14 +161,32 @@ def _part_of(split: Path, dataset: Dataset, bundle: Bundle, digest: str, part: s
             code="no_such_part",
         )
     role = _role(parts, name, bundle, digest)
+    records = _unseen(bundle, parts[name]) if role is Role.FOREIGN else parts[name]
     return Choice(
         dataset=dataset.name,
-        records=parts[name],
+        records=records,
         part=name,
         role=role,
         data_digest=digest,
         split_digest=parts_digest(parts),
+        left_out=len(parts[name]) - len(records),
     )
+
+
+def _unseen(bundle: Bundle, records: tuple[ImageRecord, ...]) -> tuple[ImageRecord, ...]:
+    """Foreign images without those that the bundle's run knows, and those that its starting weights learnt from."""
+    own, run = _own_split(bundle), RunRecord(bundle.folder.resolve().parent)
+    seen = set[str]() if own is None else {record.isic_id for record in seen_in_split(own, records)}
+    for path in run.earlier_splits:
+        seen |= {record.isic_id for record in seen_in_split(path, records, parts=(TRAIN, VALIDATION))}
+    left = tuple(record for record in records if record.isic_id not in seen)
+    if not left:
+        raise EvaluationError(
+            f"All {len(records)} images are in the split of the bundle's own run, or of the run that it started from, "
+            "by image, lesion or patient: nothing is left to measure on. Give other images.",
+            code="nothing_left",
+        )
+    return left
 
 
 def _role(parts: Mapping[str, Sequence[ImageRecord]], name: str, bundle: Bundle, digest: str) -> Role:

@@ -1,0 +1,99 @@
+"""What must stay as it was where an interrupted run, search or cross-validation goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from lesion_core.errors import LesionError
+from lesion_core.splits import Split
+from lesion_train.config import TrainConfig
+from lesion_train.config_file import without_paths
+from lesion_train.provenance import RunFacts
+
+# Settings that change how fast a run is, or where its data is, but not its result.
+# The digest says which images are in which part.
+WITHOUT_EFFECT = (
+    "data",
+    "data_license",
+    "weights_license",
+    "split",
+    "fold",
+    "onnx",
+    "validation_fraction",
+    "test_fraction",
+    "workers",
+    "checkpoint_minutes",
+)
+
+
+def run_identity(config: TrainConfig, facts: RunFacts, split: Split, *, processes: int, device: str) -> dict[str, str]:
+    """All that decides on the weights that a run ends with: a checkpoint of another one is refused.
+
+    Args:
+        config: with all that the backbone decides written out.
+        facts: with the digests of data and split.
+        split: its records tell age, sex and site, which the digests leave out.
+        processes: that share the work: dropout and mixing differ by process.
+        device: ``cpu`` or ``cuda``, whose sums differ.
+    """
+    settings = {key: str(value) for key, value in without_paths(config).items() if key not in WITHOUT_EFFECT}
+    if config.taxonomy is not None:
+        settings["taxonomy"] = hashlib.sha256(config.taxonomy.read_bytes()).hexdigest()
+    told = [
+        (record.isic_id, record.age_approx, record.sex, record.anatom_site_general)
+        for records in split.parts.values()
+        for record in records
+    ]
+    return {
+        **settings,
+        "data_digest": facts.data_digest,
+        "split_digest": facts.split_digest,
+        "metadata_digest": hashlib.sha256(json.dumps(sorted(told, key=lambda row: row[0])).encode()).hexdigest(),
+        "processes": str(processes),
+        "device": device,
+    }
+
+
+def study_identity(
+    config: TrainConfig, *, data_digest: str, split_digest: str | None = None, space: Mapping[str, object] | None = None
+) -> dict[str, str]:
+    """All that several runs of one study have in common, as text.
+
+    Args:
+        config: settings of each of its runs.
+        data_digest: of the images.
+        split_digest: of the split that they share, where it is not made for the study.
+        space: of the settings that are searched, where some are.
+    """
+    settings = {key: str(value) for key, value in without_paths(config).items() if key not in WITHOUT_EFFECT}
+    searched = {f"space of {name}": str(value) for name, value in (space or {}).items()}
+    split = {} if split_digest is None else {"split_digest": split_digest}
+    return {**settings, **searched, "data_digest": data_digest, **split}
+
+
+def require_same_study(name: str, before: Mapping[str, str], now: Mapping[str, str], *, instead: str) -> None:
+    """A study goes on as it was begun, or its runs could not be compared.
+
+    Args:
+        name: of the study.
+        before: ``study_identity`` of its beginning.
+        now: that of today.
+        instead: what to do, other than leaving all as it was.
+    Raises:
+        LesionError: ``other_data``, ``other_settings``: names what has changed.
+    """
+    changes = {key for key in (*before, *now) if before.get(key) != now.get(key)}
+    if "data_digest" in changes:
+        raise LesionError(
+            f"This is not the data of {name}: digest {now['data_digest'][:12]}, then {before['data_digest'][:12]}. "
+            f"Give that data, or {instead}.",
+            code="other_data",
+        )
+    if changes:
+        listed = "; ".join(f"{key}: {before.get(key)} → {now.get(key)}" for key in sorted(changes))
+        raise LesionError(
+            f"{name} was begun with other settings: {listed}. Leave them as they were, or {instead}.",
+            code="other_settings",
+        )
