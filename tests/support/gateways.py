@@ -205,7 +205,7 @@ class GatewayUnderTest:
 
         async def run() -> httpx.Response:
             transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
                 answer = await client.request(method, path, **request)  # type: ignore[arg-type]
             await self.asking.settle()
             return answer

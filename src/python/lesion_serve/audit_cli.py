@@ -177,9 +177,10 @@ def retention(
     anchors: Path | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase kept images that are too old, and what monitoring keeps of them.
+    """Erase kept images that are too old, and what monitoring keeps of any image that is.
 
-    'lesion-serve start --keep-images-days' does so by itself, every day.
+    'lesion-serve start --keep-images-days' does so by itself, every day; with '--keep-features-days' where no images
+    are kept.
 
     Example: lesion-serve audit retention --older-than-days 30 --images /data/images
 
@@ -205,7 +206,7 @@ def retention(
         print(json.dumps({**(attrs.asdict(done) if done else {}), "features": features}))
         return
     if done is not None:
-        print(f"Erased: {done.images} images; {done.orphans} files that no record knew.")
+        print(f"Erased: {done.images} images; {done.orphans} unfinished files.")
     print(f"Erased: what monitoring kept of {features} images.")
 
 

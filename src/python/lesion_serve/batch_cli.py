@@ -126,7 +126,8 @@ def predict(
     try:
         summary = run_batch(batch, answering, shown_progress)
     except KeyboardInterrupt:
-        print("lesion-serve: stopped. Repeat the command to go on with what is not answered yet.", file=sys.stderr)
+        repeat = "Repeat the command without --overwrite" if overwrite else "Repeat the command"
+        print(f"lesion-serve: stopped. {repeat} to go on with what is not answered yet.", file=sys.stderr)
         sys.exit(130)
     _print_summary(summary, answering_model, as_json=as_json)
     if summary.errors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -248,7 +249,10 @@ backup_cli.register(app)
 
 
 def main() -> None:
-    """Run the command line; a named error is one sentence and exit code 2."""
+    """Run the command line; a named error is one sentence and exit code 2.
+
+    One that nobody foresaw is a traceback with the same code: 1 means that a command has found what it looked for.
+    """
     try:
         app()
     except (LesionError, OSError) as error:
@@ -257,6 +261,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("lesion-serve: stopped.", file=sys.stderr)
         sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(2)
 
 
 if __name__ == "__main__":

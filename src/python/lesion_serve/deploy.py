@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 import zipfile
-from collections.abc import Collection
 from pathlib import Path
 
 import attrs
@@ -25,10 +23,8 @@ from lesion_serve.archive import (
     require_plugin,
 )
 from lesion_serve.deployment import Deployed, Deployment, DeploymentError, rolled_back, with_challenger, with_champion
-from lesion_serve.deployment_store import DeploymentStore, Report
+from lesion_serve.deployment_store import DeploymentStore
 from lesion_serve.source import find_bundle
-
-FOLLOW_TIMEOUT_S = 300.0
 
 
 @attrs.frozen(kw_only=True)
@@ -126,42 +122,6 @@ def withdraw(store: DeploymentStore) -> Deployment:
         DeploymentError: nothing is deployed.
     """
     return store.change("withdraw", lambda before: _require(before).without_challenger())
-
-
-def take_back(store: DeploymentStore, failed: Deployment, before: Deployment | None) -> None:
-    """Undo a change that a server could not follow, unless another one came after it."""
-    if before is not None:
-        store.change("failed", lambda now: before if now == failed else _require(now))
-
-
-def wait_until_served(
-    store: DeploymentStore, deployment: Deployment, needed: Collection[str] | None = None
-) -> Report | None:
-    """Wait until the running server has followed a change.
-
-    Args:
-        store: of the server.
-        deployment: after the change.
-        needed: versions to wait for; all of them where it is ``None``.
-    Returns:
-        What it says of this change, or of one that came after it; ``None`` where no server runs.
-    Raises:
-        DeploymentError: ``not_followed``: it runs and says nothing.
-    """
-    deadline = time.monotonic() + FOLLOW_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if not store.is_served():
-            return None
-        report = store.report()
-        pending = set(report.pending) if report else set()
-        waits_for = pending if needed is None else pending & set(needed)
-        if report is not None and report.generation >= deployment.generation and not waits_for:
-            return report
-        time.sleep(0.05)
-    raise DeploymentError(
-        f"The server has not followed within {FOLLOW_TIMEOUT_S:.0f} s and goes on trying; its log says what keeps it.",
-        code="not_followed",
-    )
 
 
 def _packed(source: str, folder: Path, name: str, tracking_uri: str | None, workspace: Workspace) -> ArchiveInfo:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from lesion_serve.deployment_store import DeploymentStore
 
 CHAMPION = "models:/skin-lesion@champion"
+_SENTENCES = {
+    "followed": "The server follows it.",
+    "no_server": "No server runs; it is used at the next start.",
+    "superseded": "The server has followed another change that came after it: see 'lesion-serve deployments'.",
+}
 
 Port = Annotated[int, Parameter(validator=Number(gte=1, lte=65535))]
 Percent = Annotated[float, Parameter(validator=Number(gte=0, lte=100))]
@@ -135,41 +140,21 @@ def deployments(*, port: Port = GATEWAY_PORT, as_json: AsJson = False) -> None:
 
 
 def _follow(store: DeploymentStore, before: Deployment | None, after: Deployment, *, as_json: bool) -> None:
-    """Wait for the server, if one runs; take the change back where it cannot follow.
+    """Wait for the server, if one runs, and print what became of the change.
 
     Raises:
-        ModelLoadError: it could not load what is new, or the champion does not answer.
+        ModelLoadError: it could not follow; the change is taken back.
     """
-    from lesion_serve.deploy import take_back, wait_until_served
-    from lesion_serve.engine.engine import ModelLoadError
+    from lesion_serve.outcome import follow_change
 
-    needed = {after.champion.version} | ({one.version for one in after.all} - _versions(before))
-    report = wait_until_served(store, after, needed)
-    findings = report.findings if report is not None else {}
-    failed = sorted(needed & findings.keys())
-    ours = report if report is not None and report.generation == after.generation else None
-    if ours is not None and (failed or ours.default != after.champion.version):
-        take_back(store, after, before)
-        reasons = " ".join(f"Version {version}: {findings[version]}" for version in failed)
-        raise ModelLoadError(f"The server goes on with version {ours.default}. {reasons}")
-    if report is None:
-        state, sentence = "no_server", "No server runs; it is used at the next start."
-    elif ours is not None:
-        state, sentence = "followed", "The server follows it."
-    else:
-        state = "superseded"
-        sentence = "The server has followed another change that came after it: see 'lesion-serve deployments'."
+    outcome = follow_change(store, before, after)
     if as_json:
-        _print_json(after, server=state, findings=findings)
+        _print_json(after, server=outcome.server, findings=dict(outcome.findings))
         return
     _print_deployment(after)
-    for version, reason in sorted(findings.items()):
+    for version, reason in sorted(outcome.findings.items()):
         print(f"Not loaded: version {version}: {reason}")
-    print(sentence)
-
-
-def _versions(deployment: Deployment | None) -> set[str]:
-    return {one.version for one in deployment.all} if deployment else set()
+    print(_SENTENCES[outcome.server])
 
 
 def _print_json(deployment: Deployment | None, **more: object) -> None:

@@ -5,6 +5,7 @@ Nothing is changed, and a server that runs is not disturbed.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -24,9 +25,11 @@ from lesion_serve.deployment_store import DeploymentStore
 from lesion_serve.engine.java import find_java, java_version
 from lesion_serve.gateway.keys import ApiKeys
 from lesion_serve.gateway.settings import keys_file
-from lesion_serve.store import Database, StoreError, default_anchors, default_url
+from lesion_serve.store import AnchorFile, Database, StoreError, default_anchors, default_url
+from lesion_serve.store.audit import check_last_anchor
 
 LEAST_FREE_GIB = 2.0
+LEAST_FREE_FOR_ANCHORS_GIB = 0.1  # a line of 150 bytes every 10 s, for years
 OLD_KEY = timedelta(days=365)
 LARGEST_SKEW_S = 5.0
 # Time does not run backwards behind what was released.
@@ -132,20 +135,30 @@ def _ports(examined: Examined) -> Iterator[Finding]:
 
 
 def _disk(examined: Examined) -> Iterator[Finding]:
-    for what, folder in (
-        ("workspace", _existing(examined.workspace.root)),
-        ("temporary folder", Path(tempfile.gettempdir())),
-    ):
+    for folder, (what, least_gib) in _written_folders(examined).items():
         free_gib = shutil.disk_usage(folder).free / 2**30
-        is_enough = free_gib >= LEAST_FREE_GIB
+        is_enough = free_gib >= least_gib
         yield Finding(
             check="disk",
             grade=Grade.OK if is_enough else Grade.PROBLEM,
             message=f"{free_gib:.1f} GiB are free for the {what} {folder}.",
-            fix=""
-            if is_enough
-            else f"Make room, {LEAST_FREE_GIB:g} GiB at least: what cannot be recorded is withheld.",
+            fix="" if is_enough else f"Make room, {least_gib:g} GiB at least: what cannot be recorded is withheld.",
         )
+
+
+def _written_folders(examined: Examined) -> dict[Path, tuple[str, float]]:
+    """Folders whose disks a server fills, what for, and GiB that shall be free; each once, by its first purpose."""
+    url = examined.store_url or default_url(examined.workspace)
+    folders = {
+        _existing(examined.workspace.root): ("workspace", LEAST_FREE_GIB),
+        Path(tempfile.gettempdir()): ("temporary folder", LEAST_FREE_GIB),
+    }
+    with contextlib.suppress(StoreError):  # the check of the store names it
+        if (file := Database(url).path) is not None:
+            folders.setdefault(_existing(file.absolute().parent), ("prediction store", LEAST_FREE_GIB))
+        anchors = examined.anchors or default_anchors(url, examined.workspace)
+        folders.setdefault(_existing(anchors.absolute().parent), ("anchors", LEAST_FREE_FOR_ANCHORS_GIB))
+    return folders
 
 
 def _keys(examined: Examined) -> Iterator[Finding]:
@@ -231,15 +244,22 @@ def _store(examined: Examined) -> Iterator[Finding]:
     try:
         database.require()
         place = examined.anchors or default_anchors(url, examined.workspace)
+        # Before the database, as an audit does: what is noted while this runs is no finding.
+        latest = AnchorFile(place).latest()
+        if latest is None:
+            yield Finding(
+                check="store",
+                grade=Grade.PROBLEM,
+                message=f"The prediction store has no anchors at {place}.",
+                fix="Bring the file back, or name it with --anchors; see 'lesion-serve audit verify'.",
+            )
+            return
+        with database.reading() as connection:
+            check_last_anchor(connection, latest, place)
         yield Finding(
             check="store",
-            grade=Grade.OK if place.exists() else Grade.PROBLEM,
-            message=f"The prediction store can be read; its heads are noted in {place}."
-            if place.exists()
-            else f"The prediction store has no anchors at {place}.",
-            fix=""
-            if place.exists()
-            else "Bring the file back, or name it with --anchors; see 'lesion-serve audit verify'.",
+            grade=Grade.OK,
+            message=f"The prediction store can be read; its heads are noted in {place}.",
         )
     except StoreError as error:
         if error.code != "no_store":

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lesion_serve.engine.torchserve_layout import TorchServeSettings
 
 Positive = Annotated[int, Parameter(validator=Number(gte=1))]
+Days = Annotated[float | None, Parameter(validator=Number(gt=0))]
 EngineName = Literal["torchserve", "in-process"]
 
 
@@ -48,7 +49,8 @@ def start(
     anchors: Path | None = None,
     keep_images: Path | None = None,
     image_key: Path | None = None,
-    keep_images_days: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    keep_images_days: Days = None,
+    keep_features_days: Days = None,
     deadline_s: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     longest_wait_s: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
     max_images: Positive | None = None,
@@ -96,6 +98,9 @@ def start(
     keep_images_days
         Days after which the server erases a kept image, at its start and then daily; without it they are kept until
         'lesion-serve audit retention' or 'erase'.
+    keep_features_days
+        Days after which it erases what monitoring keeps of an image, whether the image itself is kept or not; as many
+        as for images by default, and without both until 'lesion-serve audit retention' or 'erase'.
     deadline_s
         Seconds that the answer for an image may take from its turn on, its record included; 20 by default.
     longest_wait_s
@@ -141,6 +146,7 @@ def start(
         image_folder=keep_images,
         image_key=image_key,
         keep_images_days=keep_images_days,
+        keep_features_days=keep_features_days,
         deadline_s=deadline_s,
         longest_wait_s=longest_wait_s,
         max_images=max_images,
@@ -156,8 +162,9 @@ def start(
         for path in (workspace.endpoint, workspace.torchserve_endpoint):
             _forget_the_dead(path)
         records = stack.enter_context(open_store(settings))
-        if settings.keep_images_days is not None:
-            stack.callback(Retention(records, days=settings.keep_images_days).stop)
+        if settings.features_days is not None:
+            images_days = settings.keep_images_days
+            stack.callback(Retention(records, images_days=images_days, features_days=settings.features_days).stop)
         deployment = _deployed(deployments, source, workspace, tracking_uri, serving_name)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:

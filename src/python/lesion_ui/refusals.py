@@ -16,8 +16,8 @@ class ServiceError(LesionError):
     """No answer from the prediction service.
 
     Codes: ``bad_endpoint`` (address or token cannot be used), ``unreachable``, ``timed_out``, ``refused`` (token or
-    key), ``forbidden`` (the key's role), ``busy``, ``rejected`` (the image or request; ``problem`` says why),
-    ``no_model`` (at this address), ``not_found`` (what was asked for), ``failed``, ``not_understood``.
+    key), ``forbidden`` (the key's role, or not from here), ``busy``, ``rejected`` (the image or request; ``problem``
+    says why), ``no_model`` (at this address), ``not_found`` (what was asked for), ``failed``, ``not_understood``.
     ``status`` is the HTTP status where there was one; ``problem`` what the service said in our own words.
     """
 
@@ -60,7 +60,7 @@ def refusal(response: httpx.Response) -> ServiceError:
     status, url = response.status_code, response.url.copy_with(query=None)
     problem = _problem(response)
     reason = problem.message if problem is not None else _foreign_reason(response)
-    if status == 403 and problem is not None and problem.code == "forbidden":
+    if status == 403 and problem is not None:
         code, message = "forbidden", problem.message
     elif status in (401, 403) or (status == 400 and problem is None and "token" in reason.lower()):
         code = "refused"

@@ -20,6 +20,7 @@ from lesion_core.workspace import Workspace
 from lesion_serve.archive import ArchiveError, build_archive
 from lesion_serve.batch.answering import Answer, Answerer, Model, Task
 from lesion_serve.batch.layouts import layout_of
+from lesion_serve.cli import app
 from lesion_serve.predictor import Predictor
 from lesion_serve.source import find_bundle
 from support.archives import altered
@@ -168,3 +169,23 @@ def test_ctrl_c_ends_the_program_cleanly_and_the_same_command_goes_on(
     again = start(tmp_path, *command)
     assert "8 of 9 images answered" in again.communicate(timeout=180)[0]
     assert not unfinished.exists()
+
+
+def test_a_run_that_replaces_a_table_goes_on_without_doing_so_again(
+    bundle: Bundle, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command would begin anew, and discard what was answered."""
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lesion_serve.batch.run.run_batch", stopped)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # of this process, which goes on
+    command = ["predict", str(images), "--out", str(tmp_path / "out.csv"), "--model", str(bundle.folder)]
+    for more, sentence in (
+        (["--overwrite"], "Repeat the command without --overwrite to go on"),
+        ([], "command to go on"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            app([*command, *more])
+        assert (ended.value.code, sentence in capsys.readouterr().err) == (130, True)

@@ -13,6 +13,7 @@ import pytest
 from lesion_core.errors import LesionError
 from lesion_core.processes import child_environment, free_port
 from lesion_core.workspace import Endpoint, Workspace
+from lesion_serve import cli
 from lesion_serve.engine.java import find_java, java_version
 from lesion_serve.start_cli import _forget, _forget_the_dead
 from support.archives import altered
@@ -72,6 +73,22 @@ def test_a_named_error_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments
     assert done.returncode == 2, done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_error_that_nobody_foresaw_is_no_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1 would say that a command has found what it looked for; the traceback is shown."""
+
+    def broken() -> None:
+        raise OverflowError("date value out of range")
+
+    monkeypatch.setattr(cli, "app", broken)
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_archives_and_bundles_are_verified_for_people_and_programs(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from lesion_core.bundle import Bundle
 from lesion_core.errors import BundleError
 from lesion_core.workspace import Workspace
 from lesion_serve.archive import ArchiveError, build_archive
-from lesion_serve.deploy import Challenging, deploy, roll_back, take_back, wait_until_served, withdraw
+from lesion_serve.deploy import Challenging, deploy, roll_back, withdraw
 from lesion_serve.deployment import Deployment, DeploymentError
 from lesion_serve.deployment_store import DeploymentStore, Report
+from lesion_serve.outcome import take_back, wait_until_served
 from support.archives import altered
 from support.bundles import make_tiny_bundle
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,9 +22,9 @@ from lesion_serve.deployment_store import DeploymentStore
 from lesion_serve.doctor import Examined, Finding, Grade, examine
 from lesion_serve.gateway.keys import ApiKeys, Role
 from lesion_serve.gateway.settings import keys_file
-from lesion_serve.store import PredictionStore, default_url
+from lesion_serve.store import PredictionStore, StoreError, default_anchors, default_url
 from support.bundles import make_tiny_bundle
-from support.stored import open_store
+from support.stored import make_record, open_store
 
 
 @pytest.fixture
@@ -103,6 +104,55 @@ def test_files_that_lie_elsewhere_are_examined_there(healthy: Examined, tmp_path
 
     assert [one.grade for one in (*findings["store"], *findings["keys"])] == [Grade.OK, Grade.OK]
     assert {one.grade for one in found(healthy)["store"]} == {Grade.PROBLEM}
+
+
+def test_a_store_that_the_server_would_refuse_is_a_problem(healthy: Examined, tmp_path: Path) -> None:
+    """One that was brought back from a backup which is older than its anchors; neither is changed."""
+    url, file = default_url(healthy.workspace), healthy.workspace.root / "predictions.db"
+    anchors = default_anchors(url, healthy.workspace)
+    PredictionStore.open(url, anchors=anchors).close()
+    shutil.copy(file, tmp_path / "backup.db")
+    with PredictionStore.open(url, anchors=anchors) as store:
+        store.append(make_record(1))
+    assert [one.grade for one in found(healthy)["store"]] == [Grade.OK]
+    shutil.copy(tmp_path / "backup.db", file)
+    heads = anchors.read_bytes()
+
+    (finding,) = found(healthy)["store"]
+
+    assert (finding.grade, "cut short" in finding.message) == (Grade.PROBLEM, True)
+    assert anchors.read_bytes() == heads
+    with pytest.raises(StoreError, match="cut short"):
+        PredictionStore.open(url, anchors=anchors)
+
+
+def test_disks_of_records_and_anchors_are_examined_where_they_are(
+    healthy: Examined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The anchors need little; a database on another host is its own concern."""
+    (tmp_path / "records").mkdir()
+    (tmp_path / "heads").mkdir()
+    elsewhere = attrs.evolve(
+        healthy,
+        store_url=f"sqlite:///{tmp_path}/records/store.db",
+        anchors=tmp_path / "heads" / "anchors" / "heads.jsonl",
+    )
+    free = shutil.disk_usage(tmp_path)
+    small = free._replace(free=2**29)
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda folder: small if folder.name in ("records", "heads") else free._replace(free=2**40)
+    )
+
+    grades = {one.message.partition(" the ")[2].split(" /")[0]: one.grade for one in found(elsewhere)["disk"]}
+
+    assert grades == {
+        "workspace": Grade.OK,
+        "temporary folder": Grade.OK,
+        "prediction store": Grade.PROBLEM,
+        "anchors": Grade.OK,
+    }
+    away = attrs.evolve(elsewhere, store_url="postgresql://host/records")  # no user: nobody is asked
+    assert len(found(away)["disk"]) == 3
 
 
 def test_a_packaged_java_that_does_not_run_is_a_problem(healthy: Examined, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,7 +247,7 @@ def test_a_client_that_goes_away_while_it_sends_is_no_error_of_the_server(
             "path": "/v1/predictions",
             "raw_path": b"/v1/predictions",
             "query_string": b"",
-            "headers": [(b"content-type", b"image/jpeg")],
+            "headers": [(b"host", b"127.0.0.1:8000"), (b"content-type", b"image/jpeg")],
         }
         await gateway.app(scope, receive, send)
         return sent

@@ -72,6 +72,15 @@ def test_only_who_asked_and_auditors_see_it(asked: Asked) -> None:
     assert never.json()["detail"] == seen["other"].json()["detail"]
 
 
+def test_an_id_that_no_database_takes_is_an_unknown_one(asked: Asked) -> None:
+    """And is not looked up: PostgreSQL would fail."""
+    found = [asked.send("asked", "GET", f"/v1/predictions/%00{end}") for end in ("", "/similar")]
+    listed = asked.send("auditor", "GET", "/v1/predictions?version=7%00")
+
+    assert [one.status_code for one in found] == [404, 404]
+    assert (listed.status_code, listed.json()["items"]) == (200, []), listed.text
+
+
 def test_a_second_request_under_the_same_id_is_refused(asked: Asked) -> None:
     """The record of the first stays, and the second answer does not leave."""
     again = asked.send("asked", "POST", "/v1/predictions", content=IMAGE, headers={**JPEG, "X-Request-ID": ID})
@@ -102,6 +111,7 @@ def test_feedback_is_kept_with_who_said_it(asked: Asked) -> None:
         ("asked", {"verdict": "agree", "diagnosis": "MEL"}, 422, "diagnosis"),
         ("asked", {"verdict": "comment"}, 422, "comment"),
         ("asked", {"verdict": "comment", "comment": "x" * 4001}, 422, "4000"),
+        ("asked", {"verdict": "comment", "comment": "a\0b"}, 422, "NUL"),
         ("asked", {"verdict": "agree", "remark": "?"}, 422, "remark"),
         ("other", {"verdict": "agree"}, 404, "no such prediction"),
         ("auditor", {"verdict": "agree"}, 403, "auditor"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def test_all_bodies_together_have_a_limit_and_give_their_room_back(tmp_path: Pat
             await release.wait()
 
         transport = httpx.ASGITransport(app=gateway.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
             waiting = [
                 asyncio.create_task(client.post("/v1/predictions", content=chunks(), headers=JPEG)) for _ in range(4)
             ]
@@ -155,6 +156,19 @@ def test_all_bodies_together_have_a_limit_and_give_their_room_back(tmp_path: Pat
 def test_feedback_is_short(tmp_path: Path) -> None:
     """A request that needs no place in the queue needs no room for images either."""
     gateway = GatewayUnderTest(tmp_path, max_body_bytes=2**20)
-    answer = gateway.send("POST", "/v1/predictions/some-id-1/feedback", content=b"x" * 70_000)
+    headers = {"Content-Type": "application/json"}
+    answer = gateway.send("POST", "/v1/predictions/some-id-1/feedback", content=b"x" * 70_000, headers=headers)
 
     assert answer.status_code == 413
+
+
+def test_no_image_of_a_form_touches_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would encrypt or erase what lies in a temporary file; large images are no exception."""
+    written: list[object] = []
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", lambda file: written.append(file))
+    gateway = GatewayUnderTest(tmp_path, max_body_bytes=2**24)
+
+    answer = gateway.send("POST", "/v1/predictions", files=[("images", ("a.jpg", IMAGE * 2**17, "image/jpeg"))] * 2)
+
+    assert [item["status"] for item in answer.json()["items"]] == [200, 200]
+    assert written == []

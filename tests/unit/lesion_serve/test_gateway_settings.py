@@ -26,6 +26,19 @@ def test_what_is_not_given_is_the_workspaces_own(tmp_path: Path) -> None:
     assert settings.image_folder is None
 
 
+def test_features_are_kept_as_long_as_images_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+    """A fingerprint shall not outlive its image by an oversight."""
+    keeping = {"image_folder": Path("images"), "image_key": Path("key"), "keep_images_days": 30.0}
+
+    def days(**given: object) -> float | None:
+        return GatewaySettings.of(Workspace(tmp_path), **given).features_days
+
+    assert days() is None
+    assert days(**keeping) == 30
+    assert days(**keeping, keep_features_days=90.0) == 90
+    assert days(keep_features_days=7.0) == 7
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

@@ -16,9 +16,10 @@ from lesion_core.workspace import Workspace
 from lesion_serve.archive import build_archive
 from lesion_serve.deploy import Challenging, deploy
 from lesion_serve.deployment import Deployment
+from lesion_serve.deployment_store import Report
 from lesion_serve.gateway.keys import Role
 from support.bundles import make_tiny_bundle
-from support.gateways import JPEG, GatewayUnderTest, deployed
+from support.gateways import JPEG, GatewayUnderTest, deployed, problem_of
 
 MEASURED = {"headline": {"bma": None}}
 
@@ -161,6 +162,36 @@ def test_without_a_champion_before_there_is_no_way_back(tmp_path: Path, bundle: 
     answer = gateway.send("POST", "/v1/deployment", headers=headers, json={"action": "rollback"})
 
     assert (answer.status_code, answer.json()["code"]) == (409, "nothing_before")
+
+
+def test_a_change_that_the_server_cannot_follow_is_refused_and_undone(served: Served) -> None:
+    """409 with the server's reason; or the next start would fail with the version that does not load."""
+    store = served.gateway.deployments
+    with store.served():
+        store.write_report(Report(generation=4, default="2", loaded=("1", "2"), findings={"3": "It is altered."}))
+        answer = served.change(action="promote", version="3")
+
+    told = problem_of(answer)
+    assert (answer.status_code, told["code"]) == (409, "model_did_not_load")
+    assert "goes on with version 2. Version 3: It is altered." in str(told["detail"])
+    found = served.versions()
+    assert [(one.version, one.place) for one in found.versions[:2]] == [("2", "champion"), ("3", "challenger")]
+    assert [(one.action, one.before, one.after) for one in found.history[:2]] == [
+        ("failed", "3", "2"),
+        ("promote", "2", "3"),
+    ]
+    assert found.history[0].by == found.history[1].by
+
+
+def test_what_else_is_not_loaded_keeps_nobody_from_a_rollback(served: Served) -> None:
+    """Only the new champion has to answer; what is wrong with another version stands beside it."""
+    store = served.gateway.deployments
+    with store.served():
+        store.write_report(Report(generation=4, default="1", loaded=("1", "2"), findings={"3": "It is altered."}))
+        changed = from_json(served.change(action="rollback").content, Versions)
+
+    assert changed.versions[0].version == "1"
+    assert {one.version: one.finding for one in changed.versions} == {"1": None, "2": None, "3": "It is altered."}
 
 
 def test_before_anything_is_deployed_there_are_no_versions(tmp_path: Path) -> None:

@@ -106,6 +106,17 @@ def test_a_key_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         keys.authenticate(f"Bearer {key}")
 
 
+@pytest.mark.parametrize("days", [5_000_000, 10**12])
+def test_a_key_that_outlasts_the_calendar_is_refused(days: int, tmp_path: Path) -> None:
+    """With what is possible, and nothing is written."""
+    keys = ApiKeys(tmp_path / "keys.json")
+
+    with pytest.raises(AccessError, match=r"\d{7} are possible, up to the year 9999") as refused:
+        keys.create("Ward 3", Role.CLINICIAN, valid_days=days)
+    assert refused.value.code == "bad_validity"
+    assert not (tmp_path / "keys.json").exists()
+
+
 def test_a_name_has_one_valid_key(tmp_path: Path) -> None:
     """Else records could not tell two people apart; after revocation the name is free again."""
     keys = ApiKeys(tmp_path / "keys.json")

@@ -16,7 +16,7 @@ import pytest
 
 from lesion_core.processes import child_environment
 from lesion_core.wire import PNG_SIGNATURE, HeatMap
-from lesion_serve.store import Database, FeedbackRecord, PredictionRecord, Role, StoreError, Verdict, Window
+from lesion_serve.store import Database, FeedbackRecord, PredictionRecord, Role, Search, StoreError, Verdict, Window
 from lesion_serve.store.appending import Appender
 from lesion_serve.store.chain import prediction_entry
 from support.stored import (
@@ -141,6 +141,7 @@ def test_feedback_on_an_unknown_prediction_is_refused(tmp_path: Path) -> None:
         {"verdict": Verdict.COMMENT},
         {"verdict": Verdict.COMMENT, "comment": "x" * 4001},
         {"verdict": Verdict.COMMENT, "comment": "\ud800"},
+        {"verdict": Verdict.COMMENT, "comment": "a\0b"},
         {"verdict": Verdict.OTHER, "diagnosis": "a\0b"},
         {"verdict": Verdict.AGREE, "request_id": ""},
         {"verdict": Verdict.AGREE, "at": datetime(2026, 1, 1)},
@@ -340,13 +341,50 @@ def test_the_database_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     assert refused.value.code == "newer_store"
 
 
-@pytest.mark.parametrize("url", ["nonsense", "sqlite://", "sqlite:///:memory:", "mysql://someone:secret@host/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "mysql://someone:secret@host/x",
+        "postgresql+psycopg://someone:secret@host/x",
+    ],
+)
 def test_an_address_that_cannot_be_is_named_without_its_password(url: str) -> None:
     """And says which can."""
     with pytest.raises(StoreError) as refused:
         Database(url)
 
     assert refused.value.code == "no_store"
+    assert "secret" not in refused.value.message
+
+
+def test_an_id_with_a_nul_is_unknown_and_no_database_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL takes it in no text, and would fail."""
+    with open_store(tmp_path) as store, monkeypatch.context() as patched:
+        patched.setattr(store, "database", None)
+        with pytest.raises(StoreError) as unknown:
+            store.prediction("request\0")
+        assert store.list(Search(version="7\0")).items == ()
+
+    assert unknown.value.code == "no_prediction"
+
+
+def test_an_address_without_a_driver_takes_the_one_that_comes_along() -> None:
+    """One that names a driver keeps it."""
+    for url in ("postgresql://someone:p%40ss@host/x", "postgresql+pg8000://someone:p%40ss@host/x"):
+        assert Database(url).engine.dialect.driver == "pg8000"
+        assert Database(url).engine.url.password == "p@ss"
+
+
+@pytest.mark.parametrize("url", ["postgresql://host/x", "postgresql://someone:secret@host/x?sslmode=require"])
+def test_an_address_that_the_driver_cannot_use_is_named(url: str) -> None:
+    """No user, a parameter of another driver; nobody is asked."""
+    with pytest.raises(StoreError, match="USER:PASSWORD@HOST") as refused:
+        Database(url).require()
+
+    assert refused.value.code == "store_unreachable"
     assert "secret" not in refused.value.message
 
 

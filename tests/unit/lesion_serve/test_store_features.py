@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 from lesion_core.drift_reference import embedding_from_text, embedding_to_text
 from lesion_core.wire import DescribedPrediction, Features, Prediction, answer_from_json, describe, from_json, to_json
+from lesion_serve.gateway.retention import Retention
 from lesion_serve.store import AlertRecord, PredictionRecord, PredictionStore, Role, Source, StoreError, Verdict, Window
 from lesion_serve.store.tables import event, feature
 from support.stored import CLINICIAN, START, check, make_answer, make_comment, make_record, open_store
@@ -127,3 +129,18 @@ def test_alerts_are_events_of_the_chain(tmp_path: Path) -> None:
     found = check(tmp_path)
     assert found.is_intact
     assert found.events == 3
+
+
+def test_a_gateway_erases_old_features_by_itself(tmp_path: Path) -> None:
+    """Of answers without a kept image and of shadows; young ones stay."""
+    with open_store(tmp_path) as store:
+        for number, days in ((1, 40), (2, 20)):
+            for role in Role:
+                store.append(record_of(number, role=role, at=datetime.now(UTC) - timedelta(days=days)))
+        retention = Retention(store, features_days=30)
+        deadline = time.monotonic() + 60
+        while len(kept(store)) > 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        retention.stop()
+        assert set(kept(store)) == {"request-2 answered", "request-2 shadow"}
+    assert check(tmp_path).is_intact

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lesion_serve.gateway.retention import Retention
-from lesion_serve.store import ImageKey, ImageStore, StoreError, create_key
-from lesion_serve.store.erasure import Erasure
+from lesion_serve.store import Database, ImageKey, ImageStore, StoreError, create_key
+from lesion_serve.store.erasure import Erasure, known_files
+from lesion_serve.store.image_owner import OWNER
 from lesion_serve.store.images import SUFFIX, file_of
 from support.full_disk import full_disk
 from support.stored import CLINICIAN, check, image_of, make_record, open_store
@@ -31,7 +34,16 @@ def images(tmp_path: Path) -> ImageStore:
 
 
 def kept(images: ImageStore) -> list[Path]:
-    return sorted(path for path in images.folder.rglob("*") if path.is_file())
+    return sorted(images.folder.rglob(f"*{SUFFIX}*"))
+
+
+def left_in(folder: Path, name: str, *, age_s: float) -> Path:
+    """A file that no record knows."""
+    path = folder / name[:2] / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"of a crash")
+    os.utime(path, (0, time.time() - age_s))
+    return path
 
 
 def test_an_image_comes_back_and_its_file_shows_nothing_of_it(tmp_path: Path, images: ImageStore) -> None:
@@ -164,15 +176,12 @@ def test_an_audit_finds_lost_and_altered_images(tmp_path: Path, images: ImageSto
 
 
 def test_old_images_go_and_the_chain_says_so(tmp_path: Path, images: ImageStore) -> None:
-    """Younger ones stay, as does everything else of the record; a file nobody knows goes when it is old."""
+    """Younger ones stay, as does everything else of the record; an unfinished file goes when it is old."""
     with open_store(tmp_path, images=images) as store:
         for number, days in ((1, 40), (2, 20)):
             store.append(make_record(number, at=NOW - timedelta(days=days)), image_of(number))
-        orphan, young = (images.folder / "ab" / f"{letter * 32}{SUFFIX}" for letter in "ab")
-        for path in (orphan, young):
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(b"of a crash")
-        os.utime(orphan, (0, time.time() - 7200))
+        unfinished = left_in(images.folder, f"{'a' * 32}{SUFFIX}.part", age_s=7200)
+        young = left_in(images.folder, f"{'b' * 32}{SUFFIX}.part", age_s=60)
         done = store.erase_old_images(older_than_days=30, principal=CLINICIAN)
         old, new = (store.prediction(f"request-{number}") for number in (1, 2))
         with pytest.raises(StoreError, match="was erased"):
@@ -183,7 +192,7 @@ def test_old_images_go_and_the_chain_says_so(tmp_path: Path, images: ImageStore)
     assert (old.has_image, old.erased, old.subject) == (False, ("image",), "person-1")
     assert new.has_image
     assert young.exists()
-    assert not orphan.exists()
+    assert not unfinished.exists()
     assert check(tmp_path, images).findings == ()
 
 
@@ -230,7 +239,7 @@ def test_a_gateway_erases_old_images_by_itself_and_says_so_in_the_log(tmp_path: 
             return was_erase(**given)
 
         store.erase_old_images = erase  # type: ignore[method-assign]
-        retention = Retention(store, days=30, every_s=0.01)
+        retention = Retention(store, images_days=30, every_s=0.01)
         deadline = time.monotonic() + 60
         while len(tries) < 4:
             assert time.monotonic() < deadline
@@ -240,4 +249,127 @@ def test_a_gateway_erases_old_images_by_itself_and_says_so_in_the_log(tmp_path: 
         assert [store.prediction(f"request-{number}").has_image for number in (0, 1)] == [False, True]
     assert len(kept(images)) == 1
     assert set(tries) == {30}
+    assert check(tmp_path, images).findings == ()
+
+
+def test_images_that_a_store_does_not_know_survive_every_erasure(tmp_path: Path, images: ImageStore) -> None:
+    """A database brought back from a backup does not know those that came later, also once it has gone on."""
+    with open_store(tmp_path, images=images) as store:
+        store.append(make_record(1, at=NOW - timedelta(days=40)), image_of(1))
+    shutil.copy(tmp_path / "predictions.db", tmp_path / "backup.db")
+    with open_store(tmp_path, images=images) as store:
+        store.append(make_record(2), image_of(2))
+    for path in kept(images):
+        os.utime(path, (0, time.time() - 7200))
+    newer = images.path(next(path.name for path in kept(images) if path.name not in names_in(tmp_path / "backup.db")))
+    shutil.copy(tmp_path / "backup.db", tmp_path / "predictions.db")
+    shutil.rmtree(tmp_path / "anchors")
+
+    with open_store(tmp_path, images=images) as store:
+        store.append(make_record(3, at=NOW), image_of(3))
+        store.erase_subject("a slip of the pen", principal=CLINICIAN, reason="case-1")
+        done = store.erase_old_images(older_than_days=30, principal=CLINICIAN)
+
+    assert (done.images, done.orphans) == (1, 0)
+    assert newer.exists()
+    found = check(tmp_path, images)
+    assert found.is_intact
+    assert [remark for remark in found.remarks if remark.startswith("1 images in")]
+
+
+def names_in(database: Path) -> set[str]:
+    """Files of images that a copy of a database knows."""
+    copy = Database(f"sqlite:///{database}")
+    with contextlib.closing(copy):
+        return known_files(copy)
+
+
+def test_a_folder_of_images_belongs_to_one_store(tmp_path: Path, images: ImageStore) -> None:
+    """Another one is refused by name, for writing and for erasing, and nothing is deleted."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    with open_store(tmp_path / "first", images=images) as store:
+        store.append(make_record(1), image_of(1))
+    (file,) = kept(images)
+    open_store(tmp_path / "second").close()
+
+    for create, used in ((True, images), (False, ImageStore(folder=images.folder))):
+        with pytest.raises(StoreError, match="belongs to another prediction store") as refused:
+            open_store(tmp_path / "second", images=used, create=create)
+        assert refused.value.code == "foreign_images"
+    assert file.exists()
+    with open_store(tmp_path / "first", images=images) as store:
+        assert store.image("request-1") == image_of(1)
+
+
+def test_a_folder_of_an_earlier_release_is_its_stores_who_knows_its_images(tmp_path: Path, images: ImageStore) -> None:
+    """It did not say whose it is: whoever knows an image takes it over, a stranger is refused."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    with open_store(tmp_path / "first", images=images) as store:
+        store.append(make_record(1), image_of(1))
+    (images.folder / OWNER).unlink()
+
+    with pytest.raises(StoreError, match="none of which this store knows") as refused:
+        open_store(tmp_path / "second", images=images)
+    assert refused.value.code == "foreign_images"
+    assert not (images.folder / OWNER).exists()
+    open_store(tmp_path / "first", images=ImageStore(folder=images.folder), create=False).close()
+    assert not (images.folder / OWNER).exists()
+    open_store(tmp_path / "first", images=images).close()
+    assert (images.folder / OWNER).exists()
+
+
+def test_a_folder_whose_owner_cannot_be_read_is_refused(tmp_path: Path, images: ImageStore) -> None:
+    """Rather than taken over."""
+    open_store(tmp_path, images=images).close()
+    (images.folder / OWNER).write_text("{}")
+
+    with pytest.raises(StoreError, match="does not say which prediction store") as refused:
+        open_store(tmp_path, images=images)
+    assert refused.value.code == "foreign_images"
+
+
+def test_an_image_whose_record_nobody_is_sure_of_goes_with_the_next_retention(
+    tmp_path: Path, images: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it is old and no record came about; the store has written it itself, so it can be nobody else's."""
+
+    def fail(entry: object) -> None:
+        raise StoreError("The connection broke.", code="store_unreachable")
+
+    with open_store(tmp_path, images=images) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "_append", fail)
+            with pytest.raises(StoreError, match="broke"):
+                store.append(make_record(1), image_of(1))
+        store.append(make_record(2), image_of(2))
+        young = store.erase_old_images(older_than_days=9999, principal=CLINICIAN)
+        for path in kept(images):
+            os.utime(path, (0, time.time() - 7200))
+        old = store.erase_old_images(older_than_days=9999, principal=CLINICIAN)
+        assert store.image("request-2") == image_of(2)
+
+    assert (young.orphans, old.orphans, len(kept(images))) == (0, 1, 1)
+
+
+def test_an_erasure_that_cannot_delete_an_image_erases_nothing_and_can_be_repeated(
+    tmp_path: Path, images: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file is left that no record names any more."""
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with open_store(tmp_path, images=images) as store:
+        store.append(make_record(1), image_of(1))
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", refuse)
+            with pytest.raises(StoreError, match="cannot be deleted") as refused:
+                store.erase_subject("person-1", principal=CLINICIAN, reason="case-1")
+        assert store.image("request-1") == image_of(1)
+        store.erase_subject("person-1", principal=CLINICIAN, reason="case-1")
+
+    assert refused.value.code == "store_read_only"
+    assert kept(images) == []
     assert check(tmp_path, images).findings == ()

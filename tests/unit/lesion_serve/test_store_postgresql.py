@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from lesion_core.processes import child_environment
 from lesion_serve.monitor.report import Wanted, make_report
-from lesion_serve.store import AnchorFile, Database, PredictionStore, StoreError, Window, verify
+from lesion_serve.store import AnchorFile, Database, PredictionStore, Search, StoreError, Window, verify
 from support.monitored import baseline, fill, review
 from support.postgres import private_postgres
 from support.samples import draw_sample
@@ -151,6 +151,29 @@ def test_a_server_that_refuses_is_named_without_its_password(postgres: str) -> N
     assert refused.value.code == "store_unreachable"
     assert "guessed3" not in refused.value.message
     assert "authentication failed" in refused.value.message
+
+
+def test_an_address_without_a_driver_takes_the_one_that_comes_along(tmp_path: Path, url: str) -> None:
+    """As operators copy it from elsewhere."""
+    plain = url.replace("postgresql+pg8000://", "postgresql://")
+    assert plain != url
+
+    with PredictionStore.open(plain, anchors=tmp_path / "heads.jsonl") as store:
+        store.append(make_record(1))
+        assert store.prediction("request-1").answer == answer_of(1)
+
+
+def test_what_is_no_text_here_is_refused_before_it_gets_here(tmp_path: Path, url: str) -> None:
+    """A NUL: in a record, in an id that is looked up, in a search."""
+    with PredictionStore.open(url, anchors=tmp_path / "heads.jsonl") as store:
+        store.append(make_record(1))
+        with pytest.raises(StoreError) as comment:
+            make_comment(1, "a\0b")
+        with pytest.raises(StoreError) as unknown:
+            store.prediction("request\0")
+        assert store.list(Search(subject="person\0")).items == ()
+
+    assert (comment.value.code, unknown.value.code) == ("bad_record", "no_prediction")
 
 
 def test_monitoring_reads_and_forgets_there_as_well(url: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import attrs
 import pytest
@@ -18,6 +18,7 @@ import pytest
 from lesion_core.errors import LesionError, PortTakenError
 from lesion_core.processes import free_port
 from lesion_core.wire import Prediction
+from lesion_serve.engine.engine import EngineDownError
 from lesion_serve.engine.torchserve import TorchServeEngine
 from lesion_serve.engine.torchserve_client import PredictionClient
 from lesion_serve.engine.torchserve_instance import TorchServeInstance, load_failure
@@ -82,7 +83,7 @@ def test_a_taken_port_names_the_option_that_changes_it() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         for settings, option in (
-            (TorchServeSettings(port=port), "--port"),
+            (TorchServeSettings(port=port), "--torchserve-port"),
             (TorchServeSettings(port=free_port(), management_port=port), "--management-port"),
             (TorchServeSettings(port=free_port(), metrics_port=port), "--metrics-port"),
         ):
@@ -95,7 +96,7 @@ def test_one_port_cannot_serve_two_purposes() -> None:
     """TorchServe would put its management address where predictions are asked for."""
     port = free_port()
 
-    with pytest.raises(LesionError, match="--port and --management-port are both"):
+    with pytest.raises(LesionError, match=r"^--torchserve-port and --management-port are both"):
         check_ports(TorchServeSettings(port=port, management_port=port))
 
 
@@ -138,6 +139,30 @@ def test_a_version_is_not_unloaded_under_a_request_that_has_just_found_it() -> N
 
     assert client.was_there
     assert unregistered.is_set()
+
+
+def test_a_version_whose_workers_could_not_be_ended_is_there_for_the_next_try() -> None:
+    """Who forgot it would never end them, and they keep their memory."""
+
+    class Management:
+        answers: ClassVar[list[Exception | None]] = [EngineDownError("TorchServe does not answer."), None]
+
+        def unregister(self, name: str, version: str) -> None:
+            if (error := self.answers.pop(0)) is not None:
+                raise error
+
+    engine = TorchServeEngine(
+        cast(TorchServeInstance, SimpleNamespace(management=Management())), TorchServeSettings(port=1, workers=1)
+    )
+    engine._loaded = {"2": VersionWatch(described(deployed("2")), wanted=1, stuck_after_s=60)}
+
+    with pytest.raises(EngineDownError):
+        engine.unload("2")
+    assert [one.version for one in engine.versions()] == ["2"]
+
+    engine.unload("2")
+    assert engine.versions() == ()
+    assert Management.answers == []
 
 
 def test_what_befalls_another_version_is_not_ours() -> None:

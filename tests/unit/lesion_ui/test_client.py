@@ -88,6 +88,22 @@ def test_a_rejected_image_keeps_the_words_of_the_service(service: FakeService) -
 
 
 @pytest.mark.parametrize(
+    ("status", "problem", "code"),
+    [
+        (409, "model_did_not_load", "rejected"),
+        (403, "foreign_request", "forbidden"),
+        (403, "forbidden", "forbidden"),
+    ],
+)
+def test_a_refusal_of_the_gateway_keeps_its_words(service: FakeService, status: int, problem: str, code: str) -> None:
+    """They say what still serves, or how to ask; another token would not help."""
+    service.answer(Problem(code=problem, message="The server goes on with version 2."), status=status)
+    error = ask(service)
+
+    assert (error.code, error.message) == (code, "The server goes on with version 2.")
+
+
+@pytest.mark.parametrize(
     ("status", "body", "code"),
     [
         (503, TORCHSERVE_BUSY, "busy"),

@@ -86,7 +86,8 @@ def run_batch(batch: Batch, answering: Answering, show: Showing) -> Summary:
                 journal.write(some)
                 progress.advance(len(some), sum(one.error is not None for one in some))
         if (answered := journal.answered) != images:
-            raise BatchError(f"{images - answered:,} images had no answer. Repeat the command.", code="workers_died")
+            repeat = "Repeat the command without --overwrite." if batch.overwrite else "Repeat the command."
+            raise BatchError(f"{images - answered:,} images had no answer. {repeat}", code="workers_died")
         _write(batch, journal)
         summary = Summary(
             out=batch.out,

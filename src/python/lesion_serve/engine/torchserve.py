@@ -225,12 +225,17 @@ class TorchServeEngine:
                 return
             if version == self._default:
                 raise EngineError(f"Version {version} is the default one; make another the default first.")
+            going = self._loaded[version]
             self._loaded = {name: watch for name, watch in self._loaded.items() if name != version}
         deadline = time.monotonic() + DRAIN_S
         while self._waiting[version] and time.monotonic() < deadline:
             time.sleep(0.05)
         with self._control:
-            self._instance.management.unregister(self._serving_name, version)
+            try:
+                self._instance.management.unregister(self._serving_name, version)
+            except EngineError:
+                self._loaded = {version: going, **self._loaded}  # or nobody would try again, and its workers stay
+                raise
         log.info("version_unloaded", version=version)
 
     def stop(self) -> None:

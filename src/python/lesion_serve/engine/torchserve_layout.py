@@ -97,7 +97,7 @@ def check_ports(settings: TorchServeSettings) -> None:
     """
     taken: dict[int, str] = {}
     for port, option in (
-        (settings.port, "--port"),
+        (settings.port, "--torchserve-port"),
         (settings.management_port, "--management-port"),
         (settings.metrics_port, "--metrics-port"),
     ):

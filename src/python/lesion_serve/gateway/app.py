@@ -17,8 +17,8 @@ from lesion_core.errors import LesionError
 from lesion_core.wire import Prediction, to_json
 from lesion_serve.gateway.errors import add_error_handlers, as_problem, unexpected_problem
 from lesion_serve.gateway.gateway import Gateway
-from lesion_serve.gateway.information import JSON, information_routes, json_response, version_routes
-from lesion_serve.gateway.inputs import read_questions, read_search, short_body
+from lesion_serve.gateway.information import information_routes, json_response, version_routes
+from lesion_serve.gateway.inputs import JSON, json_body, read_questions, read_search
 from lesion_serve.gateway.keys import Permission
 from lesion_serve.gateway.metrics import Metrics
 from lesion_serve.gateway.middleware import Around
@@ -84,7 +84,7 @@ def _prediction_routes(gateway: Gateway) -> list[Route]:
 
     async def feedback(request: Request) -> Response:
         principal = gateway.authorise(request, Permission.FEEDBACK)
-        body = await short_body(request)
+        body = await json_body(request)
         said = await asyncio.to_thread(gateway.history.add_feedback, request.path_params["request_id"], body, principal)
         return json_response(said, status=201)
 

@@ -16,7 +16,7 @@ from lesion_core.errors import LesionError
 from lesion_core.service import HEAT_MAP_HEADER
 from lesion_core.wire import DescribedPrediction, Prediction
 from lesion_serve.deployment import Choice, Deployment, choose_version
-from lesion_serve.engine.engine import BusyError, Engine, EngineDownError, UnknownVersionError, WorkerDiedError
+from lesion_serve.engine.engine import Engine, EngineDownError, EngineError, RefusedError, WorkerDiedError
 from lesion_serve.gateway.admission import Admission, Places
 from lesion_serve.gateway.keys import Principal
 from lesion_serve.gateway.metrics import Metrics
@@ -179,13 +179,18 @@ class Asking:
         return deployment
 
     async def _answer(self, question: Question, deadline: float) -> tuple[Choice, Prediction]:
-        """Ask the version whose turn it is; where that one cannot answer, the champion of the next moment."""
+        """Ask the version whose turn it is; where that one cannot answer, the champion of the next moment.
+
+        What is wrong with the question is told at once: no other version would take it. Nor is another asked once the
+        time is over.
+        """
         choice = self._choose(question.request_id)
         try:
             return choice, await self._ask_version(question, choice.answering, deadline)
-        except (UnknownVersionError, EngineDownError, BusyError) as error:
+        except EngineError as error:
             champion = self._deployed().champion.version
-            if champion == choice.answering:
+            is_questions_fault = isinstance(error, RefusedError) and error.status < 500
+            if champion == choice.answering or is_questions_fault or time.monotonic() >= deadline:
                 raise
             self._metrics.fallbacks.inc()
             log.warning(

@@ -8,13 +8,14 @@ from lesion_core.bundle import EVALUATION
 from lesion_core.errors import LesionError
 from lesion_core.service import Change, Version, Versions
 from lesion_serve.archive import read_archived_bundle, read_archived_file
-from lesion_serve.deploy import promote, roll_back, wait_until_served
+from lesion_serve.deploy import promote, roll_back
 from lesion_serve.deployment import Deployed, Deployment, DeploymentError
 from lesion_serve.deployment_store import DeploymentStore
-from lesion_serve.engine.engine import Engine, EngineDownError
+from lesion_serve.engine.engine import Engine, EngineDownError, ModelLoadError
 from lesion_serve.gateway.inputs import InputError
 from lesion_serve.gateway.keys import Principal
 from lesion_serve.gateway.messages import DeploymentBody, Promote, Rollback
+from lesion_serve.outcome import follow_change
 
 CHANGES = 100
 
@@ -77,14 +78,14 @@ class Deployments:
         return found
 
     def change(self, body: bytes, principal: Principal) -> Versions:
-        """Promote a deployed version, or roll back, and wait until the server follows.
+        """Promote a deployed version, or roll back, and wait until the server follows; undone where it cannot.
 
         Args:
             body: JSON of a ``DeploymentBody``.
             principal: whose key the history names.
         Raises:
-            InputError: the body is not such a message; the change is not possible now (409); it is made, but the
-                server has not followed yet (504).
+            InputError: the body is not such a message; the change is not possible now, or the server could not follow
+                and it is undone (409); it is made, but the server has not followed yet (504).
             NoSuchVersionError: no such version is deployed.
         """
         try:
@@ -97,14 +98,15 @@ class Deployments:
             ) from error
         by = f"key {principal.key_id}"
         try:
+            before = self._store.read()
             match wanted:
                 case Promote(version=version, why=why):
                     self._deployed(version)
                     after = promote(self._store, version, by=by, why=why)
                 case Rollback(why=why):
                     after = roll_back(self._store, by=by, why=why)
-            wait_until_served(self._store, after, {after.champion.version})
-        except DeploymentError as error:
+            follow_change(self._store, before, after, by=by)
+        except (DeploymentError, ModelLoadError) as error:
             status = 504 if error.code == "not_followed" else 409
             raise InputError(error.message, status=status, code=error.code) from error
         return self.versions()

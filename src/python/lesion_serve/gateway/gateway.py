@@ -16,6 +16,7 @@ from lesion_serve.gateway.history import History
 from lesion_serve.gateway.keys import LOCAL_PRINCIPAL, ApiKeys, Permission, Principal
 from lesion_serve.gateway.metrics import Metrics
 from lesion_serve.gateway.middleware import UPLOAD_S
+from lesion_serve.gateway.origin import require_this_machine
 from lesion_serve.gateway.reporting import Reporting
 
 
@@ -31,7 +32,7 @@ class Gateway:
         label: of the version that answers now.
         reporting: reports over many predictions.
         metrics: what is counted.
-        keys: who may ask; ``None`` lets everyone who can reach it, for loopback only.
+        keys: who may ask; ``None`` lets every program and page of this machine, for loopback only.
         max_body_bytes: of one request.
         max_images: of one form.
         upload_s: seconds that a request's body may take.
@@ -54,9 +55,10 @@ class Gateway:
 
         Raises:
             AccessError: no key, or one that is not valid.
-            ForbiddenError: its role does not allow this.
+            ForbiddenError: its role does not allow this; or there are no keys, and it is a page of another host's.
         """
         if self.keys is None:
+            require_this_machine(request)
             return LOCAL_PRINCIPAL
         principal = self.keys.authenticate(request.headers.get("authorization"))
         request.state.key_id = principal.key_id

@@ -13,12 +13,11 @@ from starlette.routing import Route
 
 from lesion_core.service import Caller, to_json
 from lesion_serve.gateway.gateway import Gateway
-from lesion_serve.gateway.inputs import InputError, short_body
+from lesion_serve.gateway.inputs import JSON, InputError, json_body
 from lesion_serve.gateway.keys import Permission
 from lesion_serve.gateway.messages import Model, Models
 from lesion_serve.gateway.problems import Problem, problem_response
 
-JSON = "application/json"
 LONGEST_DAYS = 366
 
 
@@ -120,7 +119,7 @@ def version_routes(gateway: Gateway) -> list[Route]:
 
     async def deployment(request: Request) -> Response:
         principal = gateway.authorise(request, Permission.DEPLOY)
-        body = await short_body(request)
+        body = await json_body(request)
         return json_response(await asyncio.to_thread(gateway.deployments.change, body, principal))
 
     return [

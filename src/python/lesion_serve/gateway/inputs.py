@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 import attrs
 from starlette.datastructures import FormData, QueryParams, UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from lesion_core.errors import LesionError
@@ -21,6 +22,7 @@ from lesion_serve.store import LONGEST_PAGE, UNREVIEWED, Search, Verdict
 
 IMAGE_TYPES = ("application/octet-stream", *MEDIA_TYPES.values())
 FORM = "multipart/form-data"
+JSON = "application/json"
 _FIELDS = ("images", "metadata", "heat_map", "subject")
 LONGEST_TEXT_BYTES = 64 * 1024
 LONGEST_FILTER = 64
@@ -56,12 +58,30 @@ class _Told:
     subject: str | None
 
 
-async def short_body(request: Request) -> bytes:
-    """The body of a request that holds no image.
+class _FormInMemory(MultiPartParser):
+    """Reads a form without a temporary file: an image that is not to be kept never touches the disk.
+
+    The middleware limits what a request may hold.
+    """
+
+    spool_max_size = 0  # for ``SpooledTemporaryFile``: no limit
+
+
+async def json_body(request: Request) -> bytes:
+    """The body of a request that holds JSON.
+
+    It has to say so: a browser sends other types to any address for a page of anybody's, but asks before it sends JSON.
 
     Raises:
+        InputError: it comes as something else (415).
         TooLargeError: it has more than ``LONGEST_TEXT_BYTES``.
     """
+    if (media_type := _media_type(request.headers.get("content-type"))) != JSON:
+        raise InputError(
+            f"Send JSON with the header 'Content-Type: {JSON}'. Got {media_type or 'no content type'}.",
+            status=415,
+            code="unsupported_request",
+        )
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -118,14 +138,13 @@ async def read_questions(request: Request, *, max_images: int) -> Questions:
         heat_map=request.headers.get(HEAT_MAP_HEADER),
         subject=request.headers.get(SUBJECT_HEADER),
     )
-    given = request.headers.get("content-type", "")
-    media_type = given.split(";")[0].strip().lower()
+    media_type = _media_type(request.headers.get("content-type"))
     if media_type == FORM:
+        form = await _read_form(request, max_images=max_images)
         try:
-            async with request.form(max_files=max_images, max_fields=len(_FIELDS), max_part_size=64 * 1024) as form:
-                return Questions(items=await _from_form(form, request, told), is_form=True)
-        except HTTPException as error:  # what Starlette makes of a form that it cannot read
-            raise InputError(f"The form cannot be read: {error.detail}", code="bad_form") from error
+            return Questions(items=await _from_form(form, request, told), is_form=True)
+        finally:
+            await form.close()
     if media_type not in IMAGE_TYPES:
         raise InputError(
             f"Send one image as the whole body, with one of the content types {', '.join(IMAGE_TYPES)}; or several as "
@@ -145,6 +164,21 @@ async def read_questions(request: Request, *, max_images: int) -> Questions:
         subject=_checked_subject(told.subject),
     )
     return Questions(items=(question,), is_form=False)
+
+
+async def _read_form(request: Request, *, max_images: int) -> FormData:
+    try:
+        async with aclosing(request.stream()) as stream:
+            parser = _FormInMemory(
+                request.headers,
+                stream,
+                max_files=max_images,
+                max_fields=len(_FIELDS),
+                max_part_size=LONGEST_TEXT_BYTES,
+            )
+            return await parser.parse()
+    except MultiPartException as error:
+        raise InputError(f"The form cannot be read: {error.message}", code="bad_form") from error
 
 
 async def _from_form(form: FormData, request: Request, told: _Told) -> tuple[Question, ...]:
@@ -223,5 +257,10 @@ def _checked_subject(text: str | None) -> str | None:
 
 def _image_type(given: str | None) -> str | None:
     """Browsers and programs name parts as they like; the bytes decide, so an unknown type is no reason to refuse."""
-    media_type = (given or "").split(";")[0].strip().lower()
+    media_type = _media_type(given)
     return media_type if media_type in IMAGE_TYPES else None
+
+
+def _media_type(given: str | None) -> str:
+    """What a ``Content-Type`` header names, without its parameters; empty where there is none."""
+    return (given or "").split(";")[0].strip().lower()

@@ -62,7 +62,7 @@ class AccessError(LesionError):
     """A key that cannot be made, found or accepted.
 
     Codes: ``no_key``, ``bad_key`` (malformed, unknown, revoked or expired: a caller is not told which),
-    ``bad_keys_file``, ``unknown_key`` and ``bad_name`` (of the commands).
+    ``bad_keys_file``, ``unknown_key``, ``bad_name`` and ``bad_validity`` (of the commands).
     """
 
     code = "bad_key"
@@ -126,12 +126,14 @@ class ApiKeys:
         """Make a key for a person or program, and return it: nobody can show it a second time.
 
         Raises:
-            AccessError: ``bad_name``: empty, or the name of another valid key.
+            AccessError: ``bad_name``: empty, or the name of another valid key; ``bad_validity``: longer than a calendar
+                goes.
         """
         name = name.strip()
         if not name:
             raise AccessError("A key needs the name of the person or program that it is for.", code="bad_name")
         now = datetime.now(UTC)
+        expires_at = _expiry(now, valid_days)
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         with self._changing() as keys:
             if any(key.name == name and key.is_valid(now) for key in keys.values()):
@@ -146,7 +148,7 @@ class ApiKeys:
                 role=role,
                 secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
                 created_at=now.isoformat(timespec="seconds"),
-                expires_at=(now + timedelta(days=valid_days)).isoformat(timespec="seconds") if valid_days else None,
+                expires_at=expires_at,
             )
         return f"lesion_{key_id}_{secret}"
 
@@ -226,3 +228,17 @@ class ApiKeys:
                 stream.flush()
                 os.fsync(stream.fileno())
             staging.replace(self._path)
+
+
+def _expiry(now: datetime, valid_days: int | None) -> str | None:
+    if not valid_days:
+        return None
+    try:
+        return (now + timedelta(days=valid_days)).isoformat(timespec="seconds")
+    except OverflowError as error:
+        longest = (datetime.max.replace(tzinfo=UTC) - now).days
+        raise AccessError(
+            f"A key cannot be valid for {valid_days} days: {longest} are possible, up to the year 9999. Without a "
+            "number of days it is valid until it is revoked.",
+            code="bad_validity",
+        ) from error

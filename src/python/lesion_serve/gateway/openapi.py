@@ -58,7 +58,7 @@ def describe(*, needs_key: bool, max_images: int) -> dict[str, Any]:
         ),
         ("/v1/predictions/{request_id}/feedback", "post"): feedback(),
         ("/v1/predictions", "get"): search(),
-        ("/v1/caller", "get"): operation_of("Who the key stands for, and what it may do", Caller, problems=(401,)),
+        ("/v1/caller", "get"): operation_of("Who the key stands for, and what it may do", Caller, problems=(401, 403)),
         ("/v1/versions", "get"): operation_of(
             "Deployed versions, the champion first, and how they came to be", Versions, problems=(401, 403, 503)
         ),

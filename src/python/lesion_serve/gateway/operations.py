@@ -16,12 +16,11 @@ from lesion_core.service import (
 )
 from lesion_core.wire import Prediction
 from lesion_serve.gateway.examples import EVALUATION, EXAMPLES, REQUEST_ID
-from lesion_serve.gateway.inputs import BANDS, FORM, IMAGE_TYPES, LONGEST_FILTER, REVIEWS
+from lesion_serve.gateway.inputs import BANDS, FORM, IMAGE_TYPES, JSON, LONGEST_FILTER, REVIEWS
 from lesion_serve.gateway.messages import Agree, Comment, Items, Other, ProblemDetails, Promote, Rollback, Status
 from lesion_serve.gateway.problems import MEDIA_TYPE
 from lesion_serve.store import LONGEST_PAGE
 
-JSON = "application/json"
 REFERENCE = "#/components/schemas/{name}"
 
 
@@ -110,7 +109,7 @@ def feedback() -> dict[str, Any]:
         operation_of(
             "Say what you think of an answer",
             Feedback,
-            problems=(400, 401, 403, 404, 408, 413, 422, 503),
+            problems=(400, 401, 403, 404, 408, 413, 415, 422, 503),
             status=201,
         )
     )
@@ -198,7 +197,7 @@ def change() -> dict[str, Any]:
     operation = operation_of(
         "Promote a deployed version, or go back to the champion before",
         Versions,
-        problems=(400, 401, 403, 404, 409, 413, 422, 503, 504),
+        problems=(400, 401, 403, 404, 409, 413, 415, 422, 503, 504),
     )
     examples = {
         "promote": {

@@ -1,4 +1,4 @@
-"""Kept images are forgotten by a running gateway, every day, without anybody who has to remember it."""
+"""Kept images and features are forgotten by a running gateway, every day, without anybody who has to remember it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,28 @@ log = structlog.get_logger()
 
 
 class Retention:
-    """A thread that erases images older than so many days: at the start, and then every day, until ``stop``."""
+    """A thread that erases what is older than so many days: at the start, and then every day, until ``stop``."""
 
-    def __init__(self, store: PredictionStore, *, days: float, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self,
+        store: PredictionStore,
+        *,
+        images_days: float | None = None,
+        features_days: float | None = None,
+        every_s: float = EVERY_S,
+    ) -> None:
+        """Begin at once.
+
+        Args:
+            store: of which something is erased.
+            images_days: after which an image and its features go; ``None`` keeps images.
+            features_days: after which features go, also those of shadows and of images that were not kept; ``None``
+                keeps them where there is no image to go with.
+            every_s: between the end of one run and the next.
+        """
         self._store = store
-        self._days = days
+        self._images_days = images_days
+        self._features_days = features_days
         self._every_s = every_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
@@ -36,10 +53,22 @@ class Retention:
         pause_s = 0.0
         while not self._stopping.wait(pause_s):
             try:
-                done = self._store.erase_old_images(older_than_days=self._days, principal=PRINCIPAL)
+                self._erase()
             except (LesionError, OSError) as error:
-                log.error("old_images_not_erased", days=self._days, reason=str(error))
+                log.error(
+                    "retention_failed",
+                    images_days=self._images_days,
+                    features_days=self._features_days,
+                    reason=str(error),
+                )
                 pause_s = min(AFTER_A_FAILURE_S, self._every_s)
             else:
-                log.info("old_images_erased", days=self._days, images=done.images, orphans=done.orphans)
                 pause_s = self._every_s
+
+    def _erase(self) -> None:
+        if self._images_days is not None:
+            done = self._store.erase_old_images(older_than_days=self._images_days, principal=PRINCIPAL)
+            log.info("old_images_erased", days=self._images_days, images=done.images, orphans=done.orphans)
+        if self._features_days is not None:
+            count = self._store.erase_old_features(older_than_days=self._features_days)
+            log.info("old_features_erased", days=self._features_days, features=count)

@@ -37,6 +37,7 @@ class GatewaySettings:
         atlases: folder of reference images, a file for each bundle.
         image_folder, image_key: where images are kept, encrypted, and the key file; both, or none to keep no image.
         keep_images_days: after which a kept image is erased, by the gateway itself; ``None`` keeps them.
+        keep_features_days: after which monitoring's features are erased likewise; those of images by default.
         max_images: of one request.
         max_request_mib: of one request.
         deadline_s: that the answer for one image may take, its record included.
@@ -58,6 +59,7 @@ class GatewaySettings:
     image_folder: Path | None = None
     image_key: Path | None = None
     keep_images_days: float | None = None
+    keep_features_days: float | None = None
     max_images: int = 16
     max_request_mib: int = 4 * DEFAULT_LIMITS.max_bytes // 2**20
     deadline_s: float = 20.0
@@ -97,6 +99,11 @@ class GatewaySettings:
         told.setdefault("keys_file", keys_file(workspace))
         told.setdefault("atlases", workspace.atlases)
         return cls(**told)  # type: ignore[arg-type]
+
+    @property
+    def features_days(self) -> float | None:
+        """Days after which features are erased: a fingerprint shall not outlive its image unless somebody says so."""
+        return self.keep_images_days if self.keep_features_days is None else self.keep_features_days
 
     @property
     def local_host(self) -> str:

@@ -98,7 +98,7 @@ class AnchorFile:
                         stream.truncate(whole)
                         raise
                 if is_new:
-                    _sync_folder(self.path.parent)
+                    sync_folder(self.path.parent)
         except (OSError, Timeout) as error:
             raise StoreError(
                 f"The anchor {self.path} could not be written: {error}. The record itself is safe; make the file's "
@@ -206,7 +206,8 @@ def _end_of_last_line(file: int) -> int:
     return size - len(tail) + tail.rfind(b"\n") + 1
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's own list of files to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

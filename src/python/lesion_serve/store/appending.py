@@ -90,6 +90,11 @@ def read_head(connection: sa.Connection) -> Receipt | None:
     return None if row is None else Receipt(position=row.position, digest=row.digest)
 
 
+def first_digest(connection: sa.Connection) -> str:
+    """Of the first event: names a log for good, also in its copies. There is one once a store was opened."""
+    return connection.scalars(sa.select(event.c.digest).order_by(event.c.position).limit(1)).one()
+
+
 @attrs.define(eq=False)
 class _Ticket:
     """An entry that waits, and what became of it."""

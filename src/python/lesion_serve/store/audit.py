@@ -78,6 +78,11 @@ def verify(database: Database, anchors: AnchorFile, images: ImageStore | None = 
         walk.run()
         findings = walk.findings
         findings += _check_guards(database, connection)
+    if images is not None and (unknown := images.count_unknown(walk.files)):
+        walk.remarks.append(
+            f"{unknown} images in {images.folder} belong to no record here: a crash left them, or they are younger "
+            "than this copy of the database. No command deletes them."
+        )
     findings += [
         Finding(code="anchor_damaged", position=None, message=f"Line {number} of {anchors.path} is no anchor.")
         for number in damaged
@@ -127,6 +132,7 @@ class _Walk:
         self.remarks: list[str] = []
         self.previous = START
         self.position = self.count = self.images_seen = 0
+        self.files = set[str]()
         self.erasures = _erasures(connection)
 
     def run(self) -> None:
@@ -197,6 +203,7 @@ class _Walk:
         assert self.images is not None
         self.images_seen += 1
         sealed, fingerprint = facts["image"]["value"], facts.get("image_sha256")
+        self.files.add(file_of(sealed))
         try:
             if self.images.key is not None and fingerprint is not None:
                 self.images.open(sealed, request_id=row["request_id"], image_sha256=fingerprint["value"])

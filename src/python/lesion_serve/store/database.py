@@ -7,6 +7,7 @@ advisory lock on PostgreSQL, which needs no more rights than to insert.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ class Database:
     """One database, and how transactions begin in it."""
 
     def __init__(self, url: str) -> None:
+        url = _with_driver(url)
         try:
             self.address = sa.make_url(url)
         except sa.exc.ArgumentError as error:
@@ -48,8 +50,15 @@ class Database:
             raise StoreError(
                 "The store needs a file: sqlite:///FILE. One in memory would keep nothing.", code="no_store"
             )
-        with named_errors(url):
-            self.engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+        try:
+            with named_errors(url):
+                self.engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+        except ImportError as error:
+            raise StoreError(
+                f"The driver of {self.address.drivername}:// is not installed ({error}). Use postgresql+pg8000://, "
+                "which is.",
+                code="no_store",
+            ) from error
 
     @property
     def path(self) -> Path | None:
@@ -82,7 +91,7 @@ class Database:
     def scrub(self) -> None:
         """Make the space of deleted rows forget them, as far as the database can: see the package's docstring."""
         with self._bare() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)" if self.is_sqlite else "VACUUM fact")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)" if self.is_sqlite else "VACUUM fact, feature")
 
     def require(self) -> str:
         """Revision of the tables, which are there and known; nothing is made or changed.
@@ -178,6 +187,11 @@ class Database:
             yield
 
 
+def _with_driver(url: str) -> str:
+    """With the driver that comes along, where the address of a PostgreSQL names none."""
+    return re.sub("^postgresql://", "postgresql+pg8000://", url)
+
+
 def _run_migrations(connection: sa.Connection, revision: str) -> None:
     from alembic import command
     from alembic.config import Config
@@ -209,6 +223,17 @@ def _sqlite_engine(url: str) -> sa.Engine:
 
 def _postgresql_engine(url: str) -> sa.Engine:
     engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: object, arguments: list[Any], parameters: dict[str, Any]) -> Any:
+        try:
+            return dialect.connect(*arguments, **parameters)
+        except TypeError as error:  # no user, or a parameter of another driver
+            raise StoreError(
+                f"The address {hidden(url)} has not what its driver needs: {error}. Use "
+                "postgresql+pg8000://USER:PASSWORD@HOST/NAME.",
+                code="store_unreachable",
+            ) from error
 
     @sa.event.listens_for(engine, "connect")
     def set_up(connection: Any, record: object) -> None:

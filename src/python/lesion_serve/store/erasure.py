@@ -1,12 +1,14 @@
 """Forgetting, without breaking the chain: a subject's personal facts, and images that are too old.
 
 An erasure is an event that names what it erases and not whom, in one transaction with the deletion itself. Files of
-images are deleted after it; a crash in between leaves files whose keys are gone, for the next run to remove.
+images are deleted before it ends; a crash in between leaves records whose file is gone, and the same erasure, repeated,
+finds them and finishes. The other way round it would leave files that no record names any more, and that older copies
+of the database can still open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,12 +28,15 @@ _GROUP = 200
 
 @attrs.frozen(kw_only=True)
 class Erasure:
-    """What was erased: facts, and the images among them; of how many events; and files that no record knew."""
+    """What was erased: facts, and the images among them; of how many events.
+
+    ``orphans`` are files that were left where an image could not be recorded; only ``erase_old_images`` looks for them.
+    """
 
     events: int
     facts: int
     images: int
-    orphans: int
+    orphans: int = 0
 
 
 def erase_subject(
@@ -62,9 +67,17 @@ def erase_subject(
 
 
 def erase_old_images(
-    database: Database, appender: Appender, images: ImageStore, older_than_days: float, principal: Principal
+    database: Database,
+    appender: Appender,
+    images: ImageStore,
+    older_than_days: float,
+    principal: Principal,
+    unsure: Collection[str] = (),
 ) -> Erasure:
-    """Forget the images of predictions that were asked longer ago than so many days, and their features."""
+    """Forget the images of predictions that were asked longer ago than so many days, and their features.
+
+    ``unsure`` are files of images that the caller has written, and does not know whether their record was.
+    """
     before = stamp(datetime.now(UTC) - timedelta(days=older_than_days))
 
     def choose(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
@@ -72,7 +85,9 @@ def erase_old_images(
         return connection.execute(query.order_by(fact.c.position).limit(_GROUP)).all()
 
     content = {"principal": attrs.asdict(principal), "before": before, "older_than_days": older_than_days}
-    return _erase(database, appender, images, Kind.RETENTION, content, choose)
+    done = _erase(database, appender, images, Kind.RETENTION, content, choose)
+    unrecorded = set(unsure) - known_files(database) if unsure else set()
+    return attrs.evolve(done, orphans=images.remove_leftovers(unrecorded))
 
 
 def erase_old_features(database: Database, appender: Appender, older_than_days: float) -> int:
@@ -110,17 +125,16 @@ def _erase(
                 )
             if rows:
                 _forget(chain, kind, content, [(row.position, row.name) for row in rows])
+            for fields in sealed:
+                assert images is not None
+                images.remove(file_of(fields))
         if not rows:
             break
-        for fields in sealed:
-            assert images is not None
-            images.remove(file_of(fields))
-            files += 1
+        files += len(sealed)
         done += [(row.position, row.name) for row in rows]
     if done:
         database.scrub()
-    orphans = 0 if images is None else images.remove_orphans(_known_files(database))
-    return Erasure(events=len({position for position, _ in done}), facts=len(done), images=files, orphans=orphans)
+    return Erasure(events=len({position for position, _ in done}), facts=len(done), images=files)
 
 
 def _forget(chain: Chain, kind: Kind, content: Mapping[str, Any], facts: list[tuple[int, str]]) -> None:
@@ -137,7 +151,8 @@ def _forget(chain: Chain, kind: Kind, content: Mapping[str, Any], facts: list[tu
     chain.connection.execute(feature.delete().where(feature.c.position.in_(forgotten)))
 
 
-def _known_files(database: Database) -> set[str]:
+def known_files(database: Database) -> set[str]:
+    """Names of the files of all images that are kept."""
     with database.reading() as connection:
         values = connection.scalars(sa.select(fact.c.value).where(fact.c.name == sa.literal_column("'image'")))
         return {file_of(value) for value in values}

@@ -9,30 +9,39 @@ in the database. Deleting that row makes the file unreadable for everybody, copi
 deleted right after. Both encryptions take request id, sha256 and file name as associated data: a file or a key that
 was put in another's place does not decrypt.
 
-The file is complete on the disk before the record is committed; a crash in between leaves a file that nobody has the
-key of, which the next retention run removes."""
+The file is complete on the disk before the record is committed; a crash in between leaves a file whose key was never
+written anywhere: nobody can read it, and all that it costs is its space.
+
+Such a file looks like an image of another database, or one that is younger than a database brought back from a backup.
+So what a database does not know is no reason to delete it: see ``ImageStore.remove_leftovers``. A folder belongs to one
+store, see ``image_owner``.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import attrs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from lesion_serve.store.anchors import sync_folder
 from lesion_serve.store.errors import StoreError
+from lesion_serve.store.image_owner import require_owner
 
 MAGIC = b"LSNIMG1\n"
 KEY_BYTES, NONCE_BYTES = 32, 12
 SUFFIX = ".lsnimg"
-# A younger file may belong to a record that is about to be committed.
-ORPHAN_AGE_S = 3600.0
+_UNFINISHED = f"{SUFFIX}.part"
+# A younger file is still being written, or belongs to a record that is about to be committed.
+LEFTOVER_AGE_S = 3600.0
 
 
 @attrs.frozen(kw_only=True)
@@ -172,17 +181,53 @@ class ImageStore:
             raise StoreError(f"{name!r} is no name of a kept image.", code="image_damaged")
         return self.folder / name[:2] / name
 
-    def remove(self, name: str) -> None:
-        """Delete a file, if it is there."""
-        self.path(name).unlink(missing_ok=True)
+    def require_owner(self, store: str, known: Callable[[], Collection[str]], *, claim: bool) -> None:
+        """Make sure that the folder is this store's, and not another's.
 
-    def remove_orphans(self, known: Collection[str]) -> int:
-        """Delete files that no record knows, except young ones; returns how many those were."""
-        oldest, count = time.time() - ORPHAN_AGE_S, 0
-        for path in self.folder.glob(f"*/*{SUFFIX}*"):
-            if path.name not in known and path.stat().st_mtime < oldest:
+        Args:
+            store: digest of the first event of the store's chain.
+            known: names of the images that the store knows; called only where the folder does not say whose it is.
+            claim: write down that it is this store's where that is not said yet.
+        Raises:
+            StoreError: ``foreign_images``: it is another's; ``store_read_only``: it cannot be read or written.
+        """
+        require_owner(self.folder, f"*/*{SUFFIX}", store, known, claim=claim)
+
+    def remove(self, name: str) -> None:
+        """Delete a file, if it is there.
+
+        Raises:
+            StoreError: ``store_read_only``: it is there, and stays.
+        """
+        try:
+            self.path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The image {name} cannot be deleted from {self.folder}: {error}. Let the user of this program write "
+                "there, and repeat.",
+                code="store_read_only",
+            ) from error
+
+    def remove_leftovers(self, unrecorded: Iterable[str]) -> int:
+        """Delete what cannot be an image of anybody's record; returns how many files that were. Young ones stay.
+
+        Those are files that were never written to their end, and ``unrecorded``: images that this program itself has
+        written, and then not found in its database. No other file is deleted for being unknown, so a database that was
+        brought back from a backup, or is the wrong one, does no harm to images that it does not know.
+        """
+        oldest, count = time.time() - LEFTOVER_AGE_S, 0
+        for path in (*self.folder.glob(f"*/*{_UNFINISHED}"), *map(self.path, unrecorded)):
+            if path.exists() and path.stat().st_mtime < oldest:
                 path.unlink(missing_ok=True)
                 count += 1
+        return count
+
+    def count_unknown(self, known: Collection[str]) -> int:
+        """How many images are not among the known ones, without young ones."""
+        oldest, count = time.time() - LEFTOVER_AGE_S, 0
+        for path in self.folder.glob(f"*/*{SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):  # erased meanwhile
+                count += path.name not in known and path.stat().st_mtime < oldest
         return count
 
     def _require_key(self) -> ImageKey:
@@ -202,7 +247,7 @@ def _bound(request_id: str, image_sha256: str, name: str) -> bytes:
 
 def _write_whole(path: Path, content: bytes) -> None:
     """Under its name only when all of it is on the disk."""
-    staging = path.with_suffix(f"{SUFFIX}.part")
+    staging = path.with_suffix(_UNFINISHED)
     try:
         with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
             stream.write(content)
@@ -213,8 +258,4 @@ def _write_whole(path: Path, content: bytes) -> None:
         staging.unlink(missing_ok=True)
         raise
     for folder in (path.parent, path.parent.parent):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(folder)

@@ -87,6 +87,8 @@ def list_predictions(database: Database, search: Search) -> Page:
         StoreError: ``bad_cursor``.
     """
     before, lines, read = _position(search.cursor), list[Line](), 0
+    if any("\0" in wanted for wanted in (search.version, search.subject) if wanted):
+        return Page(items=(), next=None)  # PostgreSQL takes it in no text, so that no record has it either
     with database.reading() as connection:
         while read < MOST_READ:
             query = sa.select(event).where(*search.conditions())

@@ -15,11 +15,17 @@ from lesion_core.service import Page
 from lesion_core.wire import Features
 from lesion_core.workspace import Workspace
 from lesion_serve.store.anchors import EVERY_RECORDS, EVERY_S, AnchorFile, Anchoring
-from lesion_serve.store.appending import Appender, require_new
+from lesion_serve.store.appending import Appender, first_digest, require_new
 from lesion_serve.store.audit import check_last_anchor
 from lesion_serve.store.chain import Entry, alert_entry, feedback_entry, prediction_entry
 from lesion_serve.store.database import WAIT_S, Database
-from lesion_serve.store.erasure import Erasure, erase_old_features, erase_old_images, erase_subject
+from lesion_serve.store.erasure import (
+    Erasure,
+    erase_old_features,
+    erase_old_images,
+    erase_subject,
+    known_files,
+)
 from lesion_serve.store.errors import StoreError, named_errors
 from lesion_serve.store.images import ImageStore, file_of
 from lesion_serve.store.listing import Search, list_predictions
@@ -67,6 +73,8 @@ class PredictionStore:
         self.images = images
         self._appender = appender
         self._anchoring = anchoring
+        # Files of images of which nobody knows whether their record was written.
+        self._unsure = set[str]()
 
     @classmethod
     def open(
@@ -84,13 +92,13 @@ class PredictionStore:
         Args:
             url: ``sqlite:///FILE`` or ``postgresql+pg8000://…``.
             anchors: file for the heads of the chain, away from the database; made where it is missing.
-            images: where images are kept; ``None`` keeps none.
+            images: where images are kept, in a folder that is this store's alone; ``None`` keeps none.
             create: make what is missing; otherwise that is an error.
             anchor_every_records: so many records at most are newer than the last anchor …
             anchor_every_s: … and so many seconds, while the program runs.
         Raises:
-            StoreError: ``behind_anchor``: records that were there once are missing; ``no_store``, ``newer_store``,
-                ``anchor_failed``, or the database refuses.
+            StoreError: ``behind_anchor``: records that were there once are missing; ``foreign_images``: the images
+                are another store's; ``no_store``, ``newer_store``, ``anchor_failed``, or the database refuses.
         """
         database, file = Database(url), AnchorFile(anchors)
         database.prepare(create=create)
@@ -99,6 +107,10 @@ class PredictionStore:
         store = cls(database, appender, anchoring, images)
         try:
             store._begin(file)
+            if images is not None:
+                with database.reading() as connection:
+                    origin = first_digest(connection)
+                images.require_owner(origin, lambda: known_files(database), claim=create)
         except BaseException:
             anchoring.abandon()
             database.close()
@@ -123,13 +135,11 @@ class PredictionStore:
         try:
             return self._append(prediction_entry(record, sealed))
         except StoreError as error:
-            # Where nobody knows whether the record was written, its image stays: an orphan is removed later.
-            if (
-                sealed is not None
-                and self.images is not None
-                and error.code not in ("store_failed", "store_unreachable")
-            ):
-                self.images.remove(file_of(sealed))
+            if sealed is not None and self.images is not None:
+                if error.code in ("store_failed", "store_unreachable"):
+                    self._unsure.add(file_of(sealed))  # the next retention run looks whether the record is there
+                else:
+                    self.images.remove(file_of(sealed))
             raise
 
     def append_feedback(self, record: FeedbackRecord) -> Receipt:
@@ -227,7 +237,8 @@ class PredictionStore:
         if self.images is None:
             raise StoreError("This store was opened without a folder of images.", code="no_image")
         try:
-            return erase_old_images(self.database, self._appender, self.images, older_than_days, principal)
+            unsure = frozenset(self._unsure)
+            return erase_old_images(self.database, self._appender, self.images, older_than_days, principal, unsure)
         finally:
             self._anchoring.note()
 

@@ -58,12 +58,13 @@ def find_prediction(database: Database, request_id: str, role: Role) -> StoredPr
     Raises:
         StoreError: ``no_prediction``.
     """
-    with database.reading() as connection:
-        query = sa.select(event).where(
-            event.c.request_id == request_id, event.c.kind == Kind.PREDICTION.value, event.c.role == role.value
-        )
-        rows = connection.execute(query).mappings().all()
-        found = _predictions(connection, rows)
+    found: list[StoredPrediction] = []
+    if "\0" not in request_id:  # which PostgreSQL takes in no text, so that no record has it either
+        with database.reading() as connection:
+            query = sa.select(event).where(
+                event.c.request_id == request_id, event.c.kind == Kind.PREDICTION.value, event.c.role == role.value
+            )
+            found = _predictions(connection, connection.execute(query).mappings().all())
     if not found:
         raise StoreError(f"There is no prediction {request_id!r} ({role.value}).", code="no_prediction")
     return found[0]

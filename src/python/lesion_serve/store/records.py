@@ -71,6 +71,11 @@ def _text(instance: Any, attribute: attrs.Attribute[Any], value: str) -> None:
         value.encode()
     except UnicodeEncodeError as error:
         raise StoreError(f"{attribute.name} is not text that can be stored: {error}.", code="bad_record") from error
+    if "\0" in value:
+        raise StoreError(
+            f"{attribute.name} has a NUL character (U+0000), which not every database can store. Leave it out.",
+            code="bad_record",
+        )
     if len(value) > LONGEST_COMMENT:
         raise StoreError(
             f"{attribute.name} has {len(value)} characters, of at most {LONGEST_COMMENT}.", code="bad_record"
