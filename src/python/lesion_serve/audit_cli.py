@@ -211,18 +211,20 @@ def retention(
 
 
 @audit.command(name="new-key")
-def new_key(path: Path) -> None:
+def new_key(path: Path, *, as_json: AsJson = False) -> None:
     """Make a key for kept images, readable by its owner only. Keep a copy elsewhere: without it all images are lost.
 
     Parameters
     ----------
     path
         The file to make, outside of the images' folder.
+    as_json
+        Print as JSON.
     """
     from lesion_serve.store import create_key
 
     create_key(path)
-    print(f"Key for images: {path}")
+    print(json.dumps({"key": str(path)}) if as_json else f"Key for images: {path}")
 
 
 def opened_store(url: str | None, anchors: Path | None, images: ImageStore | None = None) -> PredictionStore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from datetime import datetime
@@ -14,6 +15,7 @@ from cyclopts.validators import Number
 from lesion_core.workspace import GATEWAY_PORT, Workspace
 from lesion_serve.audit_cli import kept_images, opened_store, utc
 from lesion_serve.deployment_cli import Port
+from lesion_serve.keys_cli import AsJson
 
 if TYPE_CHECKING:
     from lesion_core.monitoring import MonitoringReport
@@ -39,7 +41,7 @@ def report(
     against_since: datetime | None = None,
     against_until: datetime | None = None,
     out: Path | None = None,
-    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    as_json: AsJson = False,
     port: Port = GATEWAY_PORT,
     store: str | None = None,
     anchors: Path | None = None,
@@ -105,6 +107,7 @@ def watch(
     port: Port = GATEWAY_PORT,
     store: str | None = None,
     anchors: Path | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Report again and again, and alarm where the rules say so; every alert is an event of the store's log.
 
@@ -132,8 +135,11 @@ def watch(
         Address of the database; predictions.db in .lesion by default.
     anchors
         File of the heads that were noted; beside the database by default.
+    as_json
+        Print each report as JSON, one line each.
     """
     from lesion_core.errors import LesionError
+    from lesion_core.service import to_json
     from lesion_serve.monitor.alerts import Alerting
     from lesion_serve.monitor.report import Wanted
     from lesion_serve.monitor.watch import watch_once
@@ -145,7 +151,7 @@ def watch(
         try:
             with opened_store(store, anchors) as opened:
                 made = watch_once(opened, wanted, _baseline(opened, bundle, port, version), alerting, out)
-            print(_summary(made), flush=True)
+            print(to_json(made) if as_json else _summary(made), flush=True)
         except LesionError as error:
             if once:
                 raise
@@ -168,6 +174,7 @@ def cases(
     image_key: Path | None = None,
     store: str | None = None,
     anchors: Path | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Export answers that were judged otherwise, as a data set for 'lesion-train fit --data OUT'.
 
@@ -195,6 +202,8 @@ def cases(
         Address of the database; predictions.db in .lesion by default.
     anchors
         File of the heads that were noted; beside the database by default.
+    as_json
+        Print as JSON.
     """
     from lesion_serve.monitor.cases import export_cases
     from lesion_serve.store import Window
@@ -202,6 +211,9 @@ def cases(
     window = Window(since=utc(since), until=utc(until), model_version=version)
     with opened_store(store, anchors, kept_images(images, image_key)) as opened:
         done = export_cases(opened, window, out, agreed=agreed, histology_only=histology_only)
+    if as_json:
+        print(json.dumps({"table": str(out / "cases.csv"), "cases": done.cases, "images": done.images}))
+        return
     print(f"{done.cases} cases in {out / 'cases.csv'}, {done.images} of them with their image.")
     if not done.images:
         print(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cyclopts import App
 
 from lesion_core.errors import LesionError
 from lesion_core.processes import child_environment, free_port
@@ -39,6 +42,26 @@ def test_help_names_every_command_and_says_research_use_only(tmp_path: Path) -> 
     for command in ("archive", "start", "ask", "predict", "inspect", "audit", "keys", "deploy"):
         assert command in shown
     assert "--port" in run(tmp_path, "start", "--help").stdout
+
+
+def commands(app: App) -> Iterator[tuple[str, inspect.Signature]]:
+    """Every command with its signature, those of groups too."""
+    for name in app:
+        if name.startswith("-"):
+            continue
+        below = app[name]
+        if below.default_command is not None:
+            yield " ".join((*app.name, name)), inspect.signature(below.default_command)
+        yield from commands(below)
+
+
+def test_every_command_that_prints_takes_json() -> None:
+    """For programs; 'start' writes its addresses into files, and the lines of 'audit export' are JSON."""
+    found = dict(commands(cli.app))
+
+    without = {name.removeprefix("lesion-serve ") for name, given in found.items() if "as_json" not in given.parameters}
+    assert without == {"start", "audit export"}
+    assert len(found) > 20
 
 
 @pytest.mark.parametrize(
