@@ -47,7 +47,6 @@ def config(data: Path) -> TrainConfig:
         cutmix=1.0,
         imbalance=Imbalance.LDAM_DRW,
         unfreeze_epochs=2,
-        patience=3,
         dropout=0.3,
         threads=1,
         device="cpu",

@@ -181,6 +181,7 @@ def test_a_run_that_replaces_a_table_goes_on_without_doing_so_again(
 
     monkeypatch.setattr("lesion_serve.batch.run.run_batch", stopped)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # of this process, which goes on
+    monkeypatch.setattr("lesion_serve.batch_cli.configure_logging", lambda **_: None)
     command = ["predict", str(images), "--out", str(tmp_path / "out.csv"), "--model", str(bundle.folder)]
     for more, sentence in (
         (["--overwrite"], "Repeat the command without --overwrite to go on"),
