@@ -153,9 +153,9 @@ def _written_folders(examined: Examined) -> dict[Path, tuple[str, float]]:
         _existing(examined.workspace.root): ("workspace", LEAST_FREE_GIB),
         Path(tempfile.gettempdir()): ("temporary folder", LEAST_FREE_GIB),
     }
-    with contextlib.suppress(StoreError):  # the check of the store names it
-        if (file := Database(url).path) is not None:
-            folders.setdefault(_existing(file.absolute().parent), ("prediction store", LEAST_FREE_GIB))
+    with contextlib.suppress(StoreError), contextlib.closing(Database(url)) as database:  # the store's check names it
+        if database.path is not None:
+            folders.setdefault(_existing(database.path.absolute().parent), ("prediction store", LEAST_FREE_GIB))
         anchors = examined.anchors or default_anchors(url, examined.workspace)
         folders.setdefault(_existing(anchors.absolute().parent), ("anchors", LEAST_FREE_FOR_ANCHORS_GIB))
     return folders

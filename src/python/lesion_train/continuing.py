@@ -28,6 +28,11 @@ WITHOUT_EFFECT = (
 )
 
 
+def deciding_settings(settings: Mapping[str, object]) -> dict[str, str]:
+    """Those of a run's settings that decide on its result, as text; ``config_file.without_paths`` gives them."""
+    return {key: str(value) for key, value in settings.items() if key not in WITHOUT_EFFECT}
+
+
 def run_identity(config: TrainConfig, facts: RunFacts, split: Split, *, processes: int, device: str) -> dict[str, str]:
     """All that decides on the weights that a run ends with: a checkpoint of another one is refused.
 
@@ -38,7 +43,7 @@ def run_identity(config: TrainConfig, facts: RunFacts, split: Split, *, processe
         processes: that share the work: dropout and mixing differ by process.
         device: ``cpu`` or ``cuda``, whose sums differ.
     """
-    settings = {key: str(value) for key, value in without_paths(config).items() if key not in WITHOUT_EFFECT}
+    settings = deciding_settings(without_paths(config))
     if config.taxonomy is not None:
         settings["taxonomy"] = hashlib.sha256(config.taxonomy.read_bytes()).hexdigest()
     told = [
@@ -67,7 +72,7 @@ def study_identity(
         split_digest: of the split that they share, where it is not made for the study.
         space: of the settings that are searched, where some are.
     """
-    settings = {key: str(value) for key, value in without_paths(config).items() if key not in WITHOUT_EFFECT}
+    settings = deciding_settings(without_paths(config))
     searched = {f"space of {name}": str(value) for name, value in (space or {}).items()}
     split = {} if split_digest is None else {"split_digest": split_digest}
     return {**settings, **searched, "data_digest": data_digest, **split}

@@ -22,7 +22,7 @@ from lesion_core.taxonomy_file import read_taxonomy
 from lesion_core.workspace import Workspace
 from lesion_train.config import Keep, TrainConfig
 from lesion_train.config_file import to_toml, without_paths
-from lesion_train.continuing import WITHOUT_EFFECT, require_same_study, study_identity
+from lesion_train.continuing import deciding_settings, require_same_study, study_identity
 from lesion_train.evaluation.headline import measure
 from lesion_train.fit import fit
 from lesion_train.label_quality import LabelIssue, find_label_issues, write_label_issues
@@ -151,16 +151,11 @@ def _frozen_folds(path: Path, dataset: Dataset) -> dict[str, tuple[ImageRecord, 
 def _require_same(config: TrainConfig, record: RunRecord, digest: str) -> None:
     """What was begun goes on as it was, or the folds would be of different models."""
     content = record.description
-    known = {key: str(value) for key, value in content["settings"].items() if key not in WITHOUT_EFFECT}
-    before = {**known, "data_digest": str(content["facts"].get("data_digest"))}
+    before = {**deciding_settings(content["settings"]), "data_digest": str(content["facts"].get("data_digest"))}
     now = study_identity(config, data_digest=digest)
-    ours = {"taxonomy"}  # a resumed study takes its own copy of the file
-    require_same_study(
-        record.folder.name,
-        {key: value for key, value in before.items() if key not in ours},
-        {key: value for key, value in now.items() if key not in ours},
-        instead="begin a new cross-validation",
-    )
+    for identity in (before, now):
+        identity.pop("taxonomy", None)  # a resumed study takes its own copy of the file
+    require_same_study(record.folder.name, before, now, instead="begin a new cross-validation")
 
 
 def _train_folds(

@@ -341,25 +341,6 @@ def test_the_database_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     assert refused.value.code == "newer_store"
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "nonsense",
-        "sqlite://",
-        "sqlite:///:memory:",
-        "mysql://someone:secret@host/x",
-        "postgresql+psycopg://someone:secret@host/x",
-    ],
-)
-def test_an_address_that_cannot_be_is_named_without_its_password(url: str) -> None:
-    """And says which can."""
-    with pytest.raises(StoreError) as refused:
-        Database(url)
-
-    assert refused.value.code == "no_store"
-    assert "secret" not in refused.value.message
-
-
 def test_an_id_with_a_nul_is_unknown_and_no_database_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL takes it in no text, and would fail."""
     with open_store(tmp_path) as store, monkeypatch.context() as patched:
@@ -369,23 +350,6 @@ def test_an_id_with_a_nul_is_unknown_and_no_database_is_asked(tmp_path: Path, mo
         assert store.list(Search(version="7\0")).items == ()
 
     assert unknown.value.code == "no_prediction"
-
-
-def test_an_address_without_a_driver_takes_the_one_that_comes_along() -> None:
-    """One that names a driver keeps it."""
-    for url in ("postgresql://someone:p%40ss@host/x", "postgresql+pg8000://someone:p%40ss@host/x"):
-        assert Database(url).engine.dialect.driver == "pg8000"
-        assert Database(url).engine.url.password == "p@ss"
-
-
-@pytest.mark.parametrize("url", ["postgresql://host/x", "postgresql://someone:secret@host/x?sslmode=require"])
-def test_an_address_that_the_driver_cannot_use_is_named(url: str) -> None:
-    """No user, a parameter of another driver; nobody is asked."""
-    with pytest.raises(StoreError, match="USER:PASSWORD@HOST") as refused:
-        Database(url).require()
-
-    assert refused.value.code == "store_unreachable"
-    assert "secret" not in refused.value.message
 
 
 def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:
