@@ -72,10 +72,14 @@ class Client:
 
     def ask(self) -> int:
         """The answer's status, once all of it is here."""
+        status, _ = self.ask_for_body()
+        return status
+
+    def ask_for_body(self) -> tuple[int, bytes]:
+        """The whole answer."""
         self._connection.request("POST", self._path, body=self._body, headers=self._headers)
         answer = self._connection.getresponse()
-        answer.read()
-        return answer.status
+        return answer.status, answer.read()
 
 
 def main() -> int:
@@ -195,10 +199,10 @@ def overload(endpoint: Endpoint, image: bytes, answers_a_second: float) -> list[
 
 def worker_restart(gateway: Endpoint) -> float:
     """Kill one worker; seconds until another process stands in its place and all are ready."""
-    workers = worker_processes()
+    workers = family_with("model_service_worker")
     workers[0].kill()
     began = time.monotonic()
-    while not (set(worker_processes()) - set(workers) and all_are_ready(gateway)):
+    while not (set(family_with("model_service_worker")) - set(workers) and all_are_ready(gateway)):
         time.sleep(0.05)
     return time.monotonic() - began
 
@@ -210,10 +214,10 @@ def all_are_ready(gateway: Endpoint) -> bool:
     return bool(answer.json()["models"][0]["ready_workers"] == WORKERS)
 
 
-def worker_processes() -> list[psutil.Process]:
-    """The processes that run models, of all that this one has started."""
+def family_with(word: str) -> list[psutil.Process]:
+    """The processes with a word in their command, of all that this one has started."""
     family = psutil.Process().children(recursive=True)
-    return [one for one in family if any("model_service_worker" in part for part in _command_line(one))]
+    return [one for one in family if any(word in part for part in _command_line(one))]
 
 
 def _command_line(process: psutil.Process) -> list[str]:

@@ -22,6 +22,15 @@ from lesion_serve.store.tables import event, fact, feature
 
 LARGEST_GROUP = 64
 
+# Built once: it takes longer to build a statement than to run it.
+_ADD_EVENT, _ADD_FACTS, _ADD_FEATURES = event.insert(), fact.insert(), feature.insert()
+_HEAD = sa.select(event.c.position, event.c.digest).order_by(event.c.position.desc()).limit(1)
+_PREDICTION = sa.select(event.c.position).where(
+    event.c.request_id == sa.bindparam("request_id"),
+    event.c.kind == Kind.PREDICTION.value,
+    event.c.role == sa.bindparam("role"),
+)
+
 
 class Chain:
     """The log, while its transaction is alone with it."""
@@ -43,13 +52,11 @@ class Chain:
             raise StoreError(f"The record is not JSON: {error}.", code="bad_record") from error
         position, previous = (self.head.position + 1, self.head.digest) if self.head else (1, START)
         digest = event_digest(previous, columns)
-        self.connection.execute(
-            event.insert(), {**columns, "position": position, "previous": previous, "digest": digest}
-        )
+        self.connection.execute(_ADD_EVENT, {**columns, "position": position, "previous": previous, "digest": digest})
         if facts:
-            self.connection.execute(fact.insert(), [{**row, "position": position} for row in facts])
+            self.connection.execute(_ADD_FACTS, [{**row, "position": position} for row in facts])
         if entry.features is not None:
-            self.connection.execute(feature.insert(), {"position": position, "value": entry.features})
+            self.connection.execute(_ADD_FEATURES, {"position": position, "value": entry.features})
         self.head = Receipt(position=position, digest=digest)
         return self.head
 
@@ -74,19 +81,12 @@ def require_new(connection: sa.Connection, request_id: str | None, role: str | N
 
 
 def _is_known(connection: sa.Connection, request_id: str | None, role: str | None) -> bool:
-    found = connection.scalar(
-        sa.select(event.c.position).where(
-            event.c.request_id == request_id, event.c.kind == Kind.PREDICTION.value, event.c.role == role
-        )
-    )
-    return found is not None
+    return connection.scalar(_PREDICTION, {"request_id": request_id, "role": role}) is not None
 
 
 def read_head(connection: sa.Connection) -> Receipt | None:
     """The end of the log; ``None`` where it is empty."""
-    row = connection.execute(
-        sa.select(event.c.position, event.c.digest).order_by(event.c.position.desc()).limit(1)
-    ).first()
+    row = connection.execute(_HEAD).first()
     return None if row is None else Receipt(position=row.position, digest=row.digest)
 
 
