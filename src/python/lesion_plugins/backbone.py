@@ -91,9 +91,9 @@ class BackboneSpec:
         input_multiple_px: sides have to be multiples of this.
         bundled: weights that install like a package.
         hub: weights that are downloaded.
-        read_published: reads weights in the form in which the network's authors publish them; gets the tensors of the
-            file by name and ``input_size_px``, and returns a state dict that fits. Without it a file has to fit as it
-            is.
+        read_published: reads a file of weights that does not fit as it is: as the network's authors publish it, or of
+            ours for another input size; gets its tensors by name (of a bundle those of the backbone, by its own names)
+            and ``input_size_px``, and returns a state dict that fits.
         ood_detector: tells strange images best on this backbone's embeddings; a run may choose another.
         exports_onnx: the network can be exported to ONNX, and answers the same there.
         compatible_since: oldest version of the plugin's distribution whose bundles this network still serves; by

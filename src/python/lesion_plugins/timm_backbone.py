@@ -203,21 +203,22 @@ def _download(repository: str, build: partial[nn.Module], input_size_px: int) ->
 def read_published(
     build: partial[nn.Module], published: Mapping[str, Tensor], input_size_px: int
 ) -> Mapping[str, Tensor]:
-    """Read weights as timm publishes them on the hub: with its classifier, which is left out, and for one input size.
+    """Read weights of another input size, as timm publishes them, with its classifier that is left out, or as ours.
 
     Args:
         build: of the backbone.
-        published: tensors by timm's names.
+        published: tensors by timm's names, or by those of the backbone.
         input_size_px: position embeddings are resampled to it, as timm does.
     """
     network = build(input_size_px=input_size_px)
     prefix = "network." if hasattr(network, "prefix_tokens") else ""
     wanted = network.state_dict()
     classifier = tuple(f"{name}." for name in _classifier_names(network))
+    renamed = {name if name in wanted else f"{prefix}{name}": tensor for name, tensor in published.items()}
     state = {
-        f"{prefix}{name}": tensor
-        for name, tensor in published.items()
-        if f"{prefix}{name}" in wanted or not name.startswith(classifier)
+        name: tensor
+        for name, tensor in renamed.items()
+        if name in wanted or not name.removeprefix(prefix).startswith(classifier)
     }
     name = f"{prefix}pos_embed"
     if name in state and name in wanted and state[name].shape != wanted[name].shape:

@@ -79,7 +79,7 @@ def _load_source(module: nn.Module, spec: BackboneSpec, pretrained: str, input_s
 
 
 def _load_file(module: nn.Module, spec: BackboneSpec, path: Path, input_size_px: int) -> str:
-    """Our own files fit as they are; others are read in the form in which the backbone's authors publish theirs."""
+    """Our own files of the same input size fit as they are; the backbone knows how to read others."""
     try:
         data = path.read_bytes()
         state: Mapping[str, Tensor] = safetensors.torch.load(data)
@@ -91,7 +91,7 @@ def _load_file(module: nn.Module, spec: BackboneSpec, path: Path, input_size_px:
             for name, tensor in state.items()
             if name.startswith(_BACKBONE_PREFIX)
         }
-    elif spec.read_published is not None and _mismatch(module, state):
+    if spec.read_published is not None and _mismatch(module, state):
         try:
             state = spec.read_published(state, input_size_px)
         except Exception as error:  # it meets tensors of any name and shape

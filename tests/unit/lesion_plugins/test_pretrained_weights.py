@@ -344,3 +344,21 @@ def test_weights_of_another_network_are_a_bundle_error():
         load_weights(module, weights_to_bytes(torch.nn.Linear(3, 2)))
 
     assert before == weights_to_bytes(module)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny", "timm:vit_tiny_patch16_224"])
+@pytest.mark.parametrize("whole", [False, True], ids=["backbone", "classifier"])
+def test_a_file_of_ones_own_fits_at_another_input_size(tmp_path, name, whole):
+    """A first run on small images, a second one on larger: only the positions are resampled."""
+
+    spec = BackboneRegistry.load(plugins=[backbones]).get(name)
+    source, module = spec.build(input_size_px=32), spec.build(input_size_px=64)
+    holder = torch.nn.ModuleDict({"backbone": source, "head": torch.nn.Linear(2, 2)}) if whole else source
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(weights_to_bytes(holder))
+
+    load_pretrained(module, spec, str(path), input_size_px=64)
+
+    before = source.state_dict()
+    changed = {key for key, value in module.state_dict().items() if not torch.equal(value, before[key])}
+    assert {key.removeprefix("network.") for key in changed} == {"pos_embed"}
