@@ -2,8 +2,8 @@
 
     ./pants run benchmarks/serving_downtime.py -- BUNDLE IMAGE
 
-1. A version is deployed and rolled back by ``POST /v1/deployment`` while clients ask without a pause: seconds until
-   the request for it is answered, until the first answer of the version before, and requests without an answer.
+1. A version is deployed, and rolled back by ``lesion-serve rollback``, back and forth, while clients ask without a
+   pause: seconds of the whole command, and until the first answer of the version before; requests without an answer.
 2. TorchServe's Java process is killed with SIGKILL: seconds until the service answers again, and processes of the
    killed one that are left then.
 
@@ -17,9 +17,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import httpx
 import psutil
 from serving import CLIENTS, START_S, WORKERS, Client, Limited, all_are_ready, asking, family_with
 
@@ -29,7 +30,7 @@ from lesion_core.workspace import Endpoint, Workspace
 from lesion_serve.archive import build_archive
 
 BEFORE, AFTER = "1", "2"
-TRIES = 5
+PAIRS = 3
 
 
 def main() -> int:
@@ -50,50 +51,48 @@ def main() -> int:
             server.wait_until(workspace.endpoint.is_file, timeout_s=START_S)
             gateway = Endpoint.load(workspace.endpoint)
             server.wait_until(lambda: all_are_ready(gateway), timeout_s=START_S)
-            deploy = [sys.executable, "-m", "lesion_serve", "deploy", str(archives[AFTER]), "--port", str(port)]
-            subprocess.run(deploy, env=child_environment(environment), check=True, stdout=subprocess.DEVNULL)
-            figures = [*rollbacks(gateway, image), *killed_frontend(gateway, image)]
+
+            def run(*arguments: str) -> None:
+                command = [sys.executable, "-m", "lesion_serve", *arguments, "--port", str(port)]
+                subprocess.run(command, env=child_environment(environment), check=True, stdout=subprocess.DEVNULL)
+
+            run("deploy", str(archives[AFTER]))
+            figures = [*rollbacks(partial(run, "rollback"), gateway, image), *killed_frontend(gateway, image)]
         finally:
             server.stop()
     print("\n".join(str(one) for one in figures))
     return sum(not one.holds for one in figures)
 
 
-def rollbacks(gateway: Endpoint, image: bytes) -> list[Limited]:
+def rollbacks(roll_back: Callable[[], None], gateway: Endpoint, image: bytes) -> list[Limited]:
     """Back and forth between two versions that are loaded, the slowest of some tries."""
-    asked = Asked(gateway, image)
-    with asked:
-        told, answered = zip(*(_rollback(gateway, asked) for _ in range(TRIES)), strict=True)
+    with Asked(gateway, image) as asked:
+        took = [_rollback(roll_back, asked, back_to) for back_to in (BEFORE, AFTER) * PAIRS]
+    whole, answered = (max(seconds) for seconds in zip(*took, strict=True))
     return [
-        Limited(f"rollback, slowest of {TRIES}: until it is confirmed", max(told), 2, "s"),
-        Limited(f"rollback, slowest of {TRIES}: until the other version answers", max(answered), 2, "s"),
+        Limited(f"rollback, slowest of {2 * PAIRS}: the whole command", whole, 2, "s"),
+        Limited(f"rollback, slowest of {2 * PAIRS}: until the other answers", answered, 2, "s"),
         Limited(f"of {len(asked.answers)} requests meanwhile without an answer", asked.failed, 0),
     ]
 
 
-def _rollback(gateway: Endpoint, asked: Asked) -> tuple[float, float]:
-    """Seconds until the request is answered, and until a client has an answer of the version before."""
-    champion = asked.latest()
+def _rollback(roll_back: Callable[[], None], asked: Asked, back_to: str) -> tuple[float, float]:
+    """Seconds that the command takes, and until a client has an answer of the version that it goes back to."""
     began = time.monotonic()
-    answer = httpx.post(
-        gateway.url.replace("/predictions", "/deployment"),
-        json={"action": "rollback", "why": "benchmark"},
-        headers={"Authorization": f"Bearer {gateway.token}"},
-        timeout=60,
-        trust_env=False,
-    )
-    told_s = time.monotonic() - began
-    answer.raise_for_status()
-    while asked.latest() == champion:
+    roll_back()
+    whole_s = time.monotonic() - began
+    while not (since := [at for at, answer in asked.answers if at > began and answer == back_to]):
         time.sleep(0.005)
-    return told_s, time.monotonic() - began
+    return whole_s, since[0] - began
 
 
 def killed_frontend(gateway: Endpoint, image: bytes) -> list[Limited]:
     """Kill the Java process; what was started for it has to go with it."""
     client = Client(asking(gateway, image))
-    old = family_with("org.pytorch.serve.ModelServer") + family_with("model_service_worker")
-    old[0].kill()
+    # The program that started Java, and goes with it, has its class in its command too.
+    (java,) = (one for one in family_with("org.pytorch.serve.ModelServer") if one.name() == "java")
+    old = [java, *family_with("model_service_worker")]
+    java.kill()
     began = time.monotonic()
     while client.ask() != 200:
         time.sleep(0.05)
@@ -109,7 +108,7 @@ class Asked:
     """Clients who ask without a pause, and what they were answered: a version, or a status."""
 
     def __init__(self, gateway: Endpoint, image: bytes) -> None:
-        self.answers: list[str] = []
+        self.answers: list[tuple[float, str]] = []  # with their times, monotonic
         self._question = asking(gateway, image)
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
@@ -126,20 +125,17 @@ class Asked:
         for thread in self._threads:
             thread.join()
 
-    def latest(self) -> str:
-        """What was answered last."""
-        return self.answers[-1]
-
     @property
     def failed(self) -> int:
         """How many requests got no prediction."""
-        return sum(one not in (BEFORE, AFTER) for one in self.answers)
+        return sum(answer not in (BEFORE, AFTER) for _, answer in self.answers)
 
     def _run(self) -> None:
         client = Client(self._question)
         while not self._stop.is_set():
             status, body = client.ask_for_body()
-            self.answers.append(from_json(body, Prediction).model.version if status == 200 else str(status))
+            answer = from_json(body, Prediction).model.version if status == 200 else str(status)
+            self.answers.append((time.monotonic(), answer))
 
 
 if __name__ == "__main__":
