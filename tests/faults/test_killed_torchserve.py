@@ -121,6 +121,18 @@ def test_a_frontend_that_is_killed_is_back_with_its_versions_and_leaves_no_proce
     assert old.status_code == 400
 
 
+def test_a_guard_that_is_killed_takes_its_torchserve_with_it_and_another_takes_over(engine: TorchServeEngine) -> None:
+    """As the kernel kills where memory runs out: the program that looks after Java, and not Java."""
+    wait_for(lambda: answering(engine) == "6")
+    restarts, old_processes = engine.restarts(), belonging_to(engine)
+
+    os.kill(engine.process._process.pid, signal.SIGKILL)
+
+    wait_for(lambda: engine.restarts()["torchserve"] > restarts["torchserve"])
+    wait_for(lambda: answering(engine) == "6")
+    assert old_processes & belonging_to(engine) == set()
+
+
 def test_a_worker_that_is_killed_is_back(engine: TorchServeEngine) -> None:
     """Whoever asks meanwhile gets an answer, or is told that the worker died."""
     wait_for(lambda: len(family(engine, "model_service_worker")) == 2)

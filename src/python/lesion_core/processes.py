@@ -2,12 +2,13 @@
 
 A started program runs under a small guard (this module as a script) in a session of its own. The guard holds the
 read end of a pipe whose write end only the starter has: when the starter dies, even by SIGKILL, the pipe closes and
-the guard ends the program with all its descendants.
+the guard ends the program with all its descendants. Where the guard itself is killed, Linux asks the program to end.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -22,6 +23,7 @@ from pathlib import Path
 from lesion_core.errors import LesionError, PortTakenError
 
 GRACE_S = 10.0
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 """For one of several programs that share the cores: a network, or its matrices, would take them all."""
 
@@ -172,6 +174,12 @@ def _end_group(group: int, program: subprocess.Popen[bytes]) -> None:
             time.sleep(0.05)
 
 
+def _end_with_parent() -> None:
+    """In the program, before it begins: it gets SIGTERM when the guard is gone, for whatever reason."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _guard(command: Sequence[str]) -> int:
     """Run ``command`` until it ends, or until our standard input closes or SIGTERM arrives; then end its group."""
     wake_read, wake_write = os.pipe()
@@ -179,7 +187,7 @@ def _guard(command: Sequence[str]) -> int:
     signal.set_wakeup_fd(wake_write)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
-    program = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    program = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_parent)
     while program.poll() is None:
         ready, _, _ = select.select([sys.stdin.fileno(), wake_read], [], [])
         if sys.stdin.fileno() in ready:

@@ -75,6 +75,20 @@ def test_a_killed_starter_leaves_no_process(tmp_path: Path) -> None:
     assert wait_until_gone(pids) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a program that its parent died")
+def test_a_killed_guard_leaves_no_program(tmp_path: Path) -> None:
+    """The program is asked to end; TorchServe's Java then ends its workers."""
+    child = ChildProcess.start("family", [sys.executable, "-c", FAMILY, str(tmp_path / "pids")])
+    program, grandchild = read_pids(tmp_path / "pids")
+    try:
+        os.kill(child._process.pid, signal.SIGKILL)
+
+        assert wait_until_gone([program]) == []
+        assert child.wait() == -signal.SIGKILL
+    finally:
+        os.kill(grandchild, signal.SIGKILL)
+
+
 def test_the_exit_code_of_a_program_is_passed_on() -> None:
     """The guard is transparent."""
 
