@@ -113,11 +113,8 @@ def main() -> int:
 def with_server(home: Path, bundle: Path, image: bytes, rates: dict[str, float]) -> list[Limited]:
     """Everything that is asked of our own server; ``rates`` gets its answers a second."""
     workspace = Workspace(home)
-    command = [sys.executable, "-m", "lesion_serve", "start", str(bundle), "--workers", str(WORKERS)]
-    command += ["--port", str(free_port()), "--torchserve-port", str(free_port())]
-    environment = {"LESION_HOME": str(home)}
     started = time.monotonic()
-    server = ChildProcess.start("server", command, log_path=home / "server.log", environment=environment)
+    server = start_server(home, bundle, port=free_port())
     try:
         server.wait_until(workspace.endpoint.is_file, timeout_s=START_S)
         gateway, torchserve = Endpoint.load(workspace.endpoint), Endpoint.load(workspace.torchserve_endpoint)
@@ -136,6 +133,13 @@ def with_server(home: Path, bundle: Path, image: bytes, rates: dict[str, float])
         ]
     finally:
         server.stop()
+
+
+def start_server(home: Path, source: Path, *, port: int) -> ChildProcess:
+    """The program that serves a bundle or an archive, with a workspace of its own; it need not answer yet."""
+    command = [sys.executable, "-m", "lesion_serve", "start", str(source), "--workers", str(WORKERS)]
+    command += ["--port", str(port), "--torchserve-port", str(free_port())]
+    return ChildProcess.start("server", command, log_path=home / "server.log", environment={"LESION_HOME": str(home)})
 
 
 def asking(endpoint: Endpoint, image: bytes) -> httpx.Request:

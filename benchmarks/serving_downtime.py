@@ -22,9 +22,9 @@ from functools import partial
 from pathlib import Path
 
 import psutil
-from serving import CLIENTS, START_S, WORKERS, Client, Limited, all_are_ready, asking, family_with
+from serving import CLIENTS, START_S, Client, Limited, all_are_ready, asking, family_with, start_server
 
-from lesion_core.processes import ChildProcess, child_environment, free_port
+from lesion_core.processes import child_environment, free_port
 from lesion_core.wire import Prediction, from_json
 from lesion_core.workspace import Endpoint, Workspace
 from lesion_serve.archive import build_archive
@@ -41,11 +41,8 @@ def main() -> int:
         archives = {version: home / f"{version}.mar" for version in (BEFORE, AFTER)}
         for version, archive in archives.items():
             build_archive(bundle, archive, version=version)
-        port = free_port()
-        command = [sys.executable, "-m", "lesion_serve", "start", str(archives[BEFORE]), "--port", str(port)]
-        command += ["--torchserve-port", str(free_port()), "--workers", str(WORKERS)]
-        environment = {"LESION_HOME": str(home)}
-        server = ChildProcess.start("server", command, log_path=home / "server.log", environment=environment)
+        port, environment = free_port(), child_environment({"LESION_HOME": str(home)})
+        server = start_server(home, archives[BEFORE], port=port)
         try:
             workspace = Workspace(home)
             server.wait_until(workspace.endpoint.is_file, timeout_s=START_S)
@@ -54,7 +51,7 @@ def main() -> int:
 
             def run(*arguments: str) -> None:
                 command = [sys.executable, "-m", "lesion_serve", *arguments, "--port", str(port)]
-                subprocess.run(command, env=child_environment(environment), check=True, stdout=subprocess.DEVNULL)
+                subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
             run("deploy", str(archives[AFTER]))
             figures = [*rollbacks(partial(run, "rollback"), gateway, image), *killed_frontend(gateway, image)]
