@@ -23,7 +23,7 @@ from lesion_serve.archive import (
     require_plugin,
 )
 from lesion_serve.deployment import Deployed, Deployment, DeploymentError, rolled_back, with_challenger, with_champion
-from lesion_serve.deployment_store import DeploymentStore
+from lesion_serve.deployment_store import DeploymentStore, Transition
 from lesion_serve.source import find_bundle
 
 
@@ -44,7 +44,7 @@ def deploy(
     serving_name: str | None = None,
     challenging: Challenging | None = None,
     afresh: bool = False,
-) -> Deployment:
+) -> Transition:
     """Make a source the champion, or the challenger.
 
     Args:
@@ -81,7 +81,7 @@ def deploy(
         return store.change("deploy" if challenging is None else "challenge", take_over)
 
 
-def promote(store: DeploymentStore, version: str, *, by: str | None = None, why: str = "") -> Deployment:
+def promote(store: DeploymentStore, version: str, *, by: str | None = None, why: str = "") -> Transition:
     """Make a version that is deployed already the champion.
 
     Args:
@@ -106,7 +106,7 @@ def promote(store: DeploymentStore, version: str, *, by: str | None = None, why:
     return store.change("promote", take_over, by=by, why=why)
 
 
-def roll_back(store: DeploymentStore, *, by: str | None = None, why: str = "") -> Deployment:
+def roll_back(store: DeploymentStore, *, by: str | None = None, why: str = "") -> Transition:
     """Make the previous champion the champion again; it is loaded already. For ``by`` and ``why`` see ``promote``.
 
     Raises:
@@ -115,7 +115,7 @@ def roll_back(store: DeploymentStore, *, by: str | None = None, why: str = "") -
     return store.change("rollback", lambda before: rolled_back(_require(before)), by=by, why=why)
 
 
-def withdraw(store: DeploymentStore) -> Deployment:
+def withdraw(store: DeploymentStore) -> Transition:
     """Take the challenger away.
 
     Raises:

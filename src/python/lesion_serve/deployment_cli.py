@@ -15,7 +15,7 @@ from lesion_serve.keys_cli import AsJson
 
 if TYPE_CHECKING:
     from lesion_serve.deployment import Deployed, Deployment
-    from lesion_serve.deployment_store import DeploymentStore
+    from lesion_serve.deployment_store import DeploymentStore, Transition
 
 CHAMPION = "models:/skin-lesion@champion"
 _SENTENCES = {
@@ -72,12 +72,11 @@ def deploy(
     if role == "champion" and (share or shadow):
         raise LesionError("--share and --shadow are for a challenger: add --as challenger.", code="not_a_challenger")
     store = _store(port)
-    before = store.read()
     challenging = Challenging(share_percent=share, shadow=shadow) if role == "challenger" else None
-    after = deploy_source(
+    change = deploy_source(
         store, source, workspace=Workspace.default(), tracking_uri=tracking_uri, challenging=challenging
     )
-    _follow(store, before, after, as_json=as_json)
+    _follow(store, change, as_json=as_json)
 
 
 def rollback(*, port: Port = GATEWAY_PORT, as_json: AsJson = False) -> None:
@@ -93,8 +92,7 @@ def rollback(*, port: Port = GATEWAY_PORT, as_json: AsJson = False) -> None:
     from lesion_serve.deploy import roll_back
 
     store = _store(port)
-    before = store.read()
-    _follow(store, before, roll_back(store), as_json=as_json)
+    _follow(store, roll_back(store), as_json=as_json)
 
 
 def withdraw(*, port: Port = GATEWAY_PORT, as_json: AsJson = False) -> None:
@@ -110,8 +108,7 @@ def withdraw(*, port: Port = GATEWAY_PORT, as_json: AsJson = False) -> None:
     from lesion_serve.deploy import withdraw as withdraw_challenger
 
     store = _store(port)
-    before = store.read()
-    _follow(store, before, withdraw_challenger(store), as_json=as_json)
+    _follow(store, withdraw_challenger(store), as_json=as_json)
 
 
 def deployments(*, port: Port = GATEWAY_PORT, as_json: AsJson = False) -> None:
@@ -139,7 +136,7 @@ def deployments(*, port: Port = GATEWAY_PORT, as_json: AsJson = False) -> None:
         )
 
 
-def _follow(store: DeploymentStore, before: Deployment | None, after: Deployment, *, as_json: bool) -> None:
+def _follow(store: DeploymentStore, change: Transition, *, as_json: bool) -> None:
     """Wait for the server, if one runs, and print what became of the change.
 
     Raises:
@@ -147,11 +144,11 @@ def _follow(store: DeploymentStore, before: Deployment | None, after: Deployment
     """
     from lesion_serve.outcome import follow_change
 
-    outcome = follow_change(store, before, after)
+    outcome = follow_change(store, change)
     if as_json:
-        _print_json(after, server=outcome.server, findings=dict(outcome.findings))
+        _print_json(change.after, server=outcome.server, findings=dict(outcome.findings))
         return
-    _print_deployment(after)
+    _print_deployment(change.after)
     for version, reason in sorted(outcome.findings.items()):
         print(f"Not loaded: version {version}: {reason}")
     print(_SENTENCES[outcome.server])

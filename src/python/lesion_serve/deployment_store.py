@@ -39,6 +39,14 @@ class Change:
 
 
 @attrs.frozen(kw_only=True)
+class Transition:
+    """What a change was made from and to, as the store saw both while nobody else changed them."""
+
+    before: Deployment | None
+    after: Deployment
+
+
+@attrs.frozen(kw_only=True)
 class Report:
     """How far a running server is: which change it follows, what is loaded, what could not be, and what is pending."""
 
@@ -81,7 +89,7 @@ class DeploymentStore:
 
     def change(
         self, action: str, to: Callable[[Deployment | None], Deployment], *, by: str | None = None, why: str = ""
-    ) -> Deployment:
+    ) -> Transition:
         """Change the deployment while nobody else does.
 
         Args:
@@ -89,18 +97,20 @@ class DeploymentStore:
             to: the deployment that shall be, from the one that is; the generation is filled in here.
             by: who changes it, as the history names them; the user of this process where it is ``None``.
             why: in words.
+        Returns:
+            Both deployments; the same twice, and no line of history, where nothing is to change.
         """
         with self._alone():
             before = self.read()
             wanted = to(before)
             if wanted == before:
-                return wanted
+                return Transition(before=before, after=wanted)
             generation = max([before.generation if before else 0, *(line.generation for line in self.history())]) + 1
             after = attrs.evolve(wanted, generation=generation)
             self._append(_describe(action, before, after, by=by or _user(), why=why))
             _replace(self._state, deployment_to_json(after))
             self._prune(before, after)
-            return after
+            return Transition(before=before, after=after)
 
     def history(self) -> tuple[Change, ...]:
         """All changes, the oldest first. A line that a crash cut off counts for nothing: its change did not happen."""

@@ -9,7 +9,7 @@ from typing import Literal
 import attrs
 
 from lesion_serve.deployment import Deployment, DeploymentError
-from lesion_serve.deployment_store import DeploymentStore, Report
+from lesion_serve.deployment_store import DeploymentStore, Report, Transition
 from lesion_serve.engine.engine import ModelLoadError
 
 FOLLOW_TIMEOUT_S = 300.0
@@ -28,20 +28,18 @@ class Outcome:
     findings: Mapping[str, str] = attrs.field(factory=dict)
 
 
-def follow_change(
-    store: DeploymentStore, before: Deployment | None, after: Deployment, *, by: str | None = None
-) -> Outcome:
+def follow_change(store: DeploymentStore, change: Transition, *, by: str | None = None) -> Outcome:
     """Wait until the running server follows a change; take the change back where it cannot.
 
     Args:
         store: of the server.
-        before: the deployment before the change.
-        after: the deployment after it.
+        change: as the store made it.
         by: whom the history names where it is taken back; the user of this process where it is ``None``.
     Raises:
         ModelLoadError: the server could not load what is new, or its champion does not answer; the change is undone.
         DeploymentError: ``not_followed``: it runs and says nothing.
     """
+    before, after = change.before, change.after
     needed = {after.champion.version} | (_versions(after) - _versions(before))
     report = wait_until_served(store, after, needed)
     if report is None:
@@ -50,7 +48,7 @@ def follow_change(
         return Outcome(server="superseded", findings=report.findings)
     failed = sorted(needed & report.findings.keys())
     if failed or report.default != after.champion.version:
-        take_back(store, after, before, by=by)
+        take_back(store, change, by=by)
         reasons = " ".join(f"Version {version}: {report.findings[version]}" for version in failed)
         undone = "" if before is None else " The change is undone: mend this, and make it again."
         raise ModelLoadError(
@@ -59,13 +57,13 @@ def follow_change(
     return Outcome(server="followed", findings=report.findings)
 
 
-def take_back(store: DeploymentStore, failed: Deployment, before: Deployment | None, *, by: str | None = None) -> None:
+def take_back(store: DeploymentStore, failed: Transition, *, by: str | None = None) -> None:
     """Undo a change that a server could not follow, unless another one came after it. For ``by`` see ``follow_change``.
 
     Without a deployment before there is nothing to go back to, and the change stays.
     """
-    if before is not None:
-        store.change("failed", lambda now: before if now is None or now == failed else now, by=by)
+    if (before := failed.before) is not None:
+        store.change("failed", lambda now: before if now is None or now == failed.after else now, by=by)
 
 
 def wait_until_served(

@@ -210,7 +210,7 @@ def _deployed(
         tracking_uri=tracking_uri,
         serving_name=name,
         afresh=True,
-    )
+    ).after
 
 
 def _start_engine(

@@ -12,7 +12,7 @@ from lesion_core.errors import BundleError
 from lesion_core.workspace import Workspace
 from lesion_serve.archive import ArchiveError, build_archive
 from lesion_serve.deploy import Challenging, deploy, roll_back, withdraw
-from lesion_serve.deployment import Deployment, DeploymentError
+from lesion_serve.deployment import DeploymentError
 from lesion_serve.deployment_store import DeploymentStore, Report
 from lesion_serve.outcome import take_back, wait_until_served
 from support.archives import altered
@@ -47,7 +47,7 @@ def test_a_folder_is_deployed_under_its_digest_and_needs_the_folder_no_more(
     """What is kept is whole."""
     folder = shutil.copytree(bundle.folder, tmp_path / "copy")
 
-    deployment = deploy(store, str(folder), workspace=workspace)
+    deployment = deploy(store, str(folder), workspace=workspace).after
     shutil.rmtree(folder)
 
     assert deployment.champion.version == f"unregistered-{bundle.digest[:8]}"
@@ -82,19 +82,19 @@ def test_a_challenger_comes_with_its_share_and_goes(
     deploy(store, archives["5"], workspace=workspace)
     deploy(store, archives["6"], workspace=workspace, challenging=Challenging(shadow=True))
 
-    shared = deploy(store, archives["6"], workspace=workspace, challenging=Challenging(share_percent=5))
+    shared = deploy(store, archives["6"], workspace=workspace, challenging=Challenging(share_percent=5)).after
 
     assert shared.challenger is not None
     assert (shared.challenger.version, shared.share_percent, shared.shadow) == ("6", 5, False)
     assert store.archive_of(shared.challenger).version == "6"
-    assert withdraw(store).all == (shared.champion,)
+    assert withdraw(store).after.all == (shared.champion,)
 
 
 def test_an_altered_bundle_is_not_deployed(
     archives: dict[str, str], bundle: Bundle, workspace: Workspace, store: DeploymentStore, tmp_path: Path
 ) -> None:
     """Neither from a folder nor from inside an archive; nothing changes."""
-    before = deploy(store, archives["5"], workspace=workspace)
+    before = deploy(store, archives["5"], workspace=workspace).after
     broken = altered(Path(archives["6"]), tmp_path / "broken.mar", "bundle/card.md", b"untrained", b"trained")
     folder = shutil.copytree(bundle.folder, tmp_path / "copy")
     (folder / "card.md").write_text("altered")
@@ -118,15 +118,15 @@ def test_what_a_server_could_not_load_is_taken_back_unless_something_newer_came(
     archives: dict[str, str], workspace: Workspace, store: DeploymentStore
 ) -> None:
     """With the archives of what was there."""
-    first = deploy(store, archives["5"], workspace=workspace)
+    first = deploy(store, archives["5"], workspace=workspace).after
     failed = deploy(store, archives["6"], workspace=workspace)
 
-    take_back(store, failed, first)
+    take_back(store, failed)
     back = store.read()
     assert back is not None
     assert (back.all, back.generation) == (first.all, 3)
 
-    take_back(store, failed, first)
+    take_back(store, failed)
     assert store.read() == back
 
 
@@ -134,7 +134,7 @@ def test_waiting_for_the_server_ends_with_what_it_found(
     archives: dict[str, str], workspace: Workspace, store: DeploymentStore
 ) -> None:
     """Or at once, where none runs."""
-    deployment: Deployment = deploy(store, archives["5"], workspace=workspace)
+    deployment = deploy(store, archives["5"], workspace=workspace).after
     assert wait_until_served(store, deployment) is None
 
     report = Report(generation=1, default=None, loaded=(), findings={"5": "It is broken."})

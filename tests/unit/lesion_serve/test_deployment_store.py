@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import attrs
@@ -11,11 +11,15 @@ import pytest
 
 from lesion_serve.archive import ArchiveError
 from lesion_serve.deployment import Deployment, DeploymentError, rolled_back, with_champion
-from lesion_serve.deployment_store import DeploymentStore, Report
+from lesion_serve.deployment_store import DeploymentStore, Report, Transition
 from support.deployments import deployed
 
 
 def champion(version: str, store: DeploymentStore) -> Deployment:
+    return change_champion(version, store).after
+
+
+def change_champion(version: str, store: DeploymentStore) -> Transition:
     return store.change("deploy", lambda before: with_champion(before, deployed(version)))
 
 
@@ -28,13 +32,10 @@ def test_nothing_is_there_before_something_is_deployed(tmp_path: Path) -> None:
 
 
 def test_changes_of_several_writers_come_one_after_another(tmp_path: Path) -> None:
-    """Each is in the history, and each began where the one before it ended."""
-    DeploymentStore(tmp_path).change("deploy", lambda _: with_champion(None, deployed("start")))
-    writers = [threading.Thread(target=champion, args=(name, DeploymentStore(tmp_path))) for name in "abcdefgh"]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
+    """Each is in the history, and begins where the one before it ended, which is what it goes back to if it fails."""
+    first = champion("start", DeploymentStore(tmp_path))
+    with ThreadPoolExecutor(8) as writers:
+        made = list(writers.map(lambda name: change_champion(name, DeploymentStore(tmp_path)), "abcdefgh"))
 
     store = DeploymentStore(tmp_path)
     history, deployment = store.history(), store.read()
@@ -42,6 +43,8 @@ def test_changes_of_several_writers_come_one_after_another(tmp_path: Path) -> No
     assert [line.before for line in history[1:]] == [line.after for line in history[:-1]]
     assert deployment is not None
     assert (deployment.generation, deployment.champion.version) == (9, history[-1].after)
+    made.sort(key=lambda change: change.after.generation)
+    assert [change.before for change in made] == [first, *(change.after for change in made[:-1])]
 
 
 def test_a_change_that_fails_leaves_all_as_it_was(tmp_path: Path) -> None:
@@ -130,6 +133,6 @@ def test_undoing_a_change_is_a_change(tmp_path: Path) -> None:
     first = champion("1", store)
     champion("2", store)
 
-    back = store.change("failed", lambda _: first)
+    back = store.change("failed", lambda _: first).after
 
     assert back == attrs.evolve(first, generation=3)

@@ -109,7 +109,7 @@ class Store(DeploymentStore):
         super().write_report(report)
 
     def take(self, deployment: Deployment) -> Deployment:
-        return self.change("test", lambda _: deployment)
+        return self.change("test", lambda _: deployment).after
 
 
 @pytest.fixture

@@ -98,14 +98,13 @@ class Deployments:
             ) from error
         by = f"key {principal.key_id}"
         try:
-            before = self._store.read()
             match wanted:
                 case Promote(version=version, why=why):
                     self._deployed(version)
-                    after = promote(self._store, version, by=by, why=why)
+                    change = promote(self._store, version, by=by, why=why)
                 case Rollback(why=why):
-                    after = roll_back(self._store, by=by, why=why)
-            follow_change(self._store, before, after, by=by)
+                    change = roll_back(self._store, by=by, why=why)
+            follow_change(self._store, change, by=by)
         except (DeploymentError, ModelLoadError) as error:
             status = 504 if error.code == "not_followed" else 409
             raise InputError(error.message, status=status, code=error.code) from error
