@@ -27,8 +27,9 @@ from lesion_serve.gateway.gateway import Gateway
 from lesion_serve.gateway.history import History
 from lesion_serve.gateway.keys import ApiKeys
 from lesion_serve.gateway.metrics import Metrics
-from lesion_serve.gateway.recording import StoreRecorder
+from lesion_serve.gateway.recording import Recording
 from lesion_serve.gateway.reporting import Reporting
+from lesion_serve.gateway.store_recorder import StoreRecorder
 from lesion_serve.store import PredictionStore, StoredPrediction
 from support.fake_service import make_prediction
 
@@ -173,7 +174,7 @@ class GatewayUnderTest:
         )
         self.asking = Asking(
             self.engine,
-            StoreRecorder(self.store),
+            Recording(StoreRecorder(self.store), self.metrics),
             Admission(at_once=at_once, longest_wait_s=longest_wait_s),
             self.metrics,
             deployment=lambda: self.deployment,

@@ -26,7 +26,7 @@ from lesion_serve.engine.engine import (
     RefusedError,
     WorkerDiedError,
 )
-from lesion_serve.gateway import asking
+from lesion_serve.gateway import recording
 from lesion_serve.gateway.keys import Role
 from lesion_serve.gateway.middleware import GOOD_ID
 from lesion_serve.store import PredictionRecord, Principal, Receipt, StoreError
@@ -145,7 +145,7 @@ def test_a_client_is_told_to_ask_again_only_where_that_is_safe(
 def test_the_deadline_holds_for_the_record_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that hangs must not keep clients for as long as it likes; the answer is withheld."""
     gateway = GatewayUnderTest(tmp_path, deadline_s=0.1)
-    monkeypatch.setattr(asking, "LEAST_RECORD_S", 0.1)
+    monkeypatch.setattr(recording, "LEAST_RECORD_S", 0.1)
     append, let_go = gateway.store.append, threading.Event()
 
     def hang(*given: Any) -> Receipt:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import attrs
 import structlog
@@ -20,66 +17,13 @@ from lesion_serve.engine.engine import Engine, EngineDownError, EngineError, Ref
 from lesion_serve.gateway.admission import Admission, Places
 from lesion_serve.gateway.keys import Principal
 from lesion_serve.gateway.metrics import Metrics
+from lesion_serve.gateway.question import Question
+from lesion_serve.gateway.recording import Recording
 from lesion_serve.request_headers import FEATURES
 
 SHADOWS_AT_ONCE = 4
-# Threads that wait for the disk; those that wait at the same time are written together.
-RECORDS_AT_ONCE = 16
-# An answer that is there is given so long to be recorded, also where the deadline is near.
-LEAST_RECORD_S = 1.0
 
 log = structlog.get_logger()
-
-
-@attrs.frozen(kw_only=True)
-class Question:
-    """One image and what is asked of it.
-
-    Attributes:
-        request_id: of this image; names it in answer, record and log.
-        is_named: whether the client chose that id, and may have used it before.
-        image: bytes of an image file.
-        content_type: of ``image``; ``None`` where it is not known.
-        headers: further ones for the handler, such as what is known of the patient.
-        subject: the caller's own pseudonym for the patient, or ``None``.
-    """
-
-    request_id: str
-    is_named: bool = False
-    image: bytes
-    content_type: str | None
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-    subject: str | None = None
-
-
-class Recorder(Protocol):
-    """Where an answer is recorded. Its methods block."""
-
-    def require_new(self, request_id: str) -> None:
-        """Make sure that nothing was recorded under this id.
-
-        Raises:
-            LesionError: ``duplicate_request``, or the record cannot be read.
-        """
-        ...
-
-    def record(self, question: Question, principal: Principal, prediction: Prediction, *, is_shadow: bool) -> None:
-        """Keep it; it lasts when this returns.
-
-        Raises:
-            LesionError: it could not be kept.
-        """
-        ...
-
-
-class NotRecordedError(LesionError):
-    """There is an answer, but it could not be recorded, so it must not leave.
-
-    Codes: ``not_recorded``: nothing was written; ``record_unknown``: nobody knows whether it was; ``bad_record``: it
-    never can be; ``duplicate_request``: the id was used before.
-    """
-
-    code = "not_recorded"
 
 
 class Asking:
@@ -88,7 +32,7 @@ class Asking:
     def __init__(
         self,
         engine: Engine,
-        recorder: Recorder,
+        recording: Recording,
         admission: Admission,
         metrics: Metrics,
         *,
@@ -99,20 +43,19 @@ class Asking:
 
         Args:
             engine: answers.
-            recorder: keeps what was answered.
+            recording: keeps what was answered.
             admission: says which questions are taken on.
             metrics: counts.
             deployment: what is loaded at this moment; ``None`` before the first version is.
             deadline_s: seconds that one question may take in all from its turn on, its record included.
         """
         self._engine = engine
-        self._recorder = recorder
+        self._recording = recording
         self._admission = admission
         self._metrics = metrics
         self._deployment = deployment
         self._deadline_s = deadline_s
         self._shadows: set[asyncio.Task[None]] = set()
-        self._records = _record_threads()
         metrics.in_progress.set_function(lambda: admission.taken)
         metrics.expected_wait.set_function(admission.expected_wait_s)
 
@@ -156,16 +99,15 @@ class Asking:
     async def close(self) -> None:
         """Wait for what is still to be recorded, and end the threads that do it; a later question starts others."""
         await self.settle()
-        ending, self._records = self._records, _record_threads()
-        await asyncio.to_thread(ending.shutdown)
+        await self._recording.close()
 
     async def _ask(self, question: Question, principal: Principal, places: Places) -> Prediction:
         async with places.turn():
             deadline = time.monotonic() + self._deadline_s
             if question.is_named:
-                await self._recorded(question, partial(self._recorder.require_new, question.request_id), deadline)
+                await self._recording.require_new(question, deadline)
             choice, prediction = await self._answer(question, deadline)
-        await self._record(question, principal, prediction, deadline, is_shadow=False)
+        await self._recording.record(question, principal, prediction, deadline, is_shadow=False)
         self._ask_shadows(question, principal, choice)
         # What monitoring compares is a fingerprint of the image, for the record's keeper only.
         return prediction.undescribed if isinstance(prediction, DescribedPrediction) else prediction
@@ -220,35 +162,6 @@ class Asking:
             headers={**question.headers, FEATURES: "true"},
         )
 
-    async def _record(
-        self, question: Question, principal: Principal, prediction: Prediction, deadline: float, *, is_shadow: bool
-    ) -> None:
-        started = time.perf_counter()
-        write = partial(self._recorder.record, question, principal, prediction, is_shadow=is_shadow)
-        try:
-            await self._recorded(question, write, deadline)
-        except LesionError:
-            self._metrics.unrecorded.inc()
-            raise
-        self._metrics.record_seconds.observe(time.perf_counter() - started)
-
-    async def _recorded(self, question: Question, work: Callable[[], None], deadline: float) -> None:
-        """Do something with the record in a thread of its own.
-
-        Raises:
-            NotRecordedError: it was not done, or nobody knows in time.
-        """
-        doing = self._records.submit(work)
-        waiting = asyncio.wrap_future(doing)
-        timeout_s = max(LEAST_RECORD_S, deadline - time.monotonic())
-        done, _ = await asyncio.wait({waiting}, timeout=timeout_s)
-        if not done:
-            raise _late(question.request_id, doing)
-        try:
-            waiting.result()
-        except LesionError as error:
-            raise _not_recorded(question.request_id, error) from error
-
     def _ask_shadows(self, question: Question, principal: Principal, choice: Choice) -> None:
         """Never at the cost of a client: left out where there is anything else to do."""
         for version in choice.shadows:
@@ -265,53 +178,9 @@ class Asking:
             headers = {name: value for name, value in question.headers.items() if name != HEAT_MAP_HEADER}
             deadline = time.monotonic() + self._deadline_s
             prediction = await self._ask_version(attrs.evolve(question, headers=headers), version, deadline)
-            await self._record(question, principal, prediction, deadline, is_shadow=True)
+            await self._recording.record(question, principal, prediction, deadline, is_shadow=True)
         except LesionError as error:
             self._metrics.shadows.labels(outcome="failed").inc()
             log.warning("shadow_failed", request_id=question.request_id, version=version, reason=error.message)
         else:
             self._metrics.shadows.labels(outcome="recorded").inc()
-
-
-def _record_threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(RECORDS_AT_ONCE, thread_name_prefix="records")
-
-
-def _not_recorded(request_id: str, error: LesionError) -> NotRecordedError:
-    """What a client is told of what the record says."""
-    match error.code:
-        case "duplicate_request":
-            return NotRecordedError(
-                f"The X-Request-ID {request_id!r} was used before. If it was for this image, get the answer by GET "
-                f"/v1/predictions/{request_id}; else send another id.",
-                code=error.code,
-            )
-        case "store_failed" | "store_unreachable":
-            return _unknown(request_id)
-        case "bad_record":
-            return NotRecordedError(
-                "An answer to this request cannot be recorded, now or later, so there is none. Tell your engineer.",
-                code=error.code,
-            )
-        case _:
-            return NotRecordedError(
-                "The answer could not be recorded, so it is withheld. Tell your engineer; asking again is safe."
-            )
-
-
-def _late(request_id: str, doing: Future[None]) -> NotRecordedError:
-    """What a client is told that cannot wait any longer for the record."""
-    if doing.cancel():  # no thread had begun
-        return NotRecordedError(
-            "The record of predictions is too slow, so the answer is withheld. Asking again is safe."
-        )
-    doing.add_done_callback(lambda late: log.warning("recorded_late", request_id=request_id, error=late.exception()))
-    return _unknown(request_id)
-
-
-def _unknown(request_id: str) -> NotRecordedError:
-    return NotRecordedError(
-        "It is not known whether the answer was recorded, so it is withheld. Look it up by GET "
-        f"/v1/predictions/{request_id} before you ask again, with another X-Request-ID.",
-        code="record_unknown",
-    )

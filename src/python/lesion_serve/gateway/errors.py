@@ -23,13 +23,13 @@ from lesion_serve.engine.engine import (
     WorkerDiedError,
 )
 from lesion_serve.gateway.admission import NotAdmittedError
-from lesion_serve.gateway.asking import NotRecordedError
 from lesion_serve.gateway.body import TooLargeError, UploadTooSlowError
 from lesion_serve.gateway.deployments import NoSuchVersionError
 from lesion_serve.gateway.inputs import InputError
 from lesion_serve.gateway.keys import AccessError
 from lesion_serve.gateway.metrics import Metrics
 from lesion_serve.gateway.problems import Problem, problem_response
+from lesion_serve.gateway.recording import NotRecordedError
 from lesion_serve.monitor.errors import MonitorError
 from lesion_serve.store import StoreError
 

@@ -14,7 +14,7 @@ from lesion_serve.atlas import AtlasError, Atlases
 from lesion_serve.gateway.inputs import InputError
 from lesion_serve.gateway.keys import Permission, Principal
 from lesion_serve.gateway.messages import Agree, Comment, FeedbackBody, Other
-from lesion_serve.gateway.recording import stored_principal
+from lesion_serve.gateway.store_recorder import stored_principal
 from lesion_serve.store import (
     FeedbackRecord,
     PredictionStore,

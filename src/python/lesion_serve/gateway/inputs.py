@@ -15,8 +15,8 @@ from starlette.requests import Request
 from lesion_core.errors import LesionError
 from lesion_core.imaging import MEDIA_TYPES
 from lesion_core.service import HEAT_MAP_HEADER, METADATA_HEADER, SUBJECT_HEADER, SUBJECT_PATTERN
-from lesion_serve.gateway.asking import Question
 from lesion_serve.gateway.body import TooLargeError
+from lesion_serve.gateway.question import Question
 from lesion_serve.request_headers import RequestHeaderError, metadata_of
 from lesion_serve.store import LONGEST_PAGE, UNREVIEWED, Search, Verdict
 

@@ -30,9 +30,10 @@ from lesion_serve.gateway.history import History
 from lesion_serve.gateway.keys import ApiKeys
 from lesion_serve.gateway.label import label_of
 from lesion_serve.gateway.metrics import Metrics
-from lesion_serve.gateway.recording import StoreRecorder
+from lesion_serve.gateway.recording import Recording
 from lesion_serve.gateway.reporting import Reporting
 from lesion_serve.gateway.settings import GatewaySettings
+from lesion_serve.gateway.store_recorder import StoreRecorder
 from lesion_serve.store import ImageKey, ImageStore, PredictionStore
 
 BACKLOG = 2048
@@ -74,7 +75,7 @@ def run_gateway(
     keys = ApiKeys(settings.keys_file, local_token=token) if settings.needs_key else None
     asking = Asking(
         engine,
-        StoreRecorder(store),
+        Recording(StoreRecorder(store), metrics),
         Admission(at_once=workers, longest_wait_s=settings.longest_wait_s),
         metrics,
         deployment=lambda: follower.current,
