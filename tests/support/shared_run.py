@@ -15,7 +15,7 @@ import torch
 
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.weights import weights_to_bytes
-from lesion_train.config import Imbalance, TrainConfig
+from lesion_train.config import Imbalance, Precision, TrainConfig
 from lesion_train.devices import make_fabric
 from lesion_train.loop import train_classifier
 from support.killed_run import part
@@ -23,7 +23,7 @@ from support.small_network import SIDE, SMALL_CNN_PER_IMAGE
 
 
 def main(folder: Path, accumulate: int) -> None:
-    """Without dropout, whose masks are each process's own."""
+    """Without dropout, whose masks are each process's own; in float32: a sum in bfloat16 depends on its parts."""
     settings = TrainConfig(
         data=folder,
         epochs=3,
@@ -33,6 +33,7 @@ def main(folder: Path, accumulate: int) -> None:
         dropout=0.0,
         threads=1,
         device="cpu",
+        precision=Precision.FP32,
     )
     fabric = make_fabric(settings)
     torch.manual_seed(0)

@@ -70,7 +70,7 @@ SETTINGS = {
     "seed": "Seed",
     "precision": "Precision",
 }
-WITHOUT_EPOCHS = ("linear_probe", "imbalance", "balance", "seed", "precision")  # what a linear probe takes of them
+WITHOUT_EPOCHS = ("linear_probe", "imbalance", "balance", "seed")  # what a linear probe takes of them
 
 
 @attrs.frozen(kw_only=True)

@@ -33,14 +33,12 @@ def make_fabric(config: TrainConfig) -> Fabric:
             f"{config.accumulate} slices each. Possible: --batch-size {processes * config.accumulate} or a multiple.",
             code="uneven_batch",
         )
-    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    precision = {Precision.AUTO: half, Precision.BF16: True, Precision.FP32: False}[config.precision]
     fabric = Fabric(
         accelerator=device.type,
         devices=here,
         num_nodes=processes // here,
         strategy="ddp" if processes > 1 else "auto",
-        precision="bf16-mixed" if precision else "32-true",
+        precision="bf16-mixed" if resolve_precision(config) is Precision.BF16 else "32-true",
         # A scheduler's variables (SLURM's, say) alone do not make a run of several processes.
         plugins=[TorchElasticEnvironment() if processes > 1 else LightningEnvironment()],
     )
@@ -69,3 +67,25 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and not has_gpu:
         raise LesionError("PyTorch finds no GPU here. Possible: --device auto or --device cpu.", code="no_gpu")
     return torch.device(("cuda" if has_gpu else "cpu") if name == "auto" else name)
+
+
+def resolve_precision(config: TrainConfig) -> Precision:
+    """``auto`` → bfloat16 where the device computes in it, rather than emulate it.
+
+    Of CPUs these are x86 ones with ``avx512_bf16`` or ``amx_bf16``, such as Zen 4, Cooper Lake and Sapphire Rapids:
+    steps of vision transformers and of convolutions at 128 px and more take two thirds of the time; those of a small
+    network at a small size as long as before. A linear probe is fitted on features in float32 in any case.
+
+    Raises:
+        LesionError: ``no_gpu``.
+    """
+    if config.linear_probe:
+        return Precision.FP32
+    if config.precision is not Precision.AUTO:
+        return config.precision
+    if resolve_device(config.device).type == "cuda":
+        gains = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = torch.cpu.get_capabilities()
+        gains = any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return Precision.BF16 if gains else Precision.FP32

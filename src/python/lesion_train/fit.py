@@ -35,7 +35,7 @@ from lesion_train.checkpoint import Checkpoints, has_checkpoints
 from lesion_train.config import TrainConfig, preprocess_of, with_backbone_defaults
 from lesion_train.config_file import to_toml, without_paths
 from lesion_train.continuing import run_identity
-from lesion_train.devices import make_fabric
+from lesion_train.devices import make_fabric, resolve_precision
 from lesion_train.disk import full_disk
 from lesion_train.finishing import finish_run
 from lesion_train.linear_probe import fit_linear_probe
@@ -107,6 +107,7 @@ def fit(
     backbone = registry.get(config.backbone)
     taxonomy = dataset.taxonomy
     config, spec = with_backbone_defaults(config, backbone), preprocess_of(config, backbone)
+    config = attrs.evolve(config, precision=resolve_precision(config))
     cache = cache or workspace.squares
     if resume is not None and resume.bundle.exists():
         if not fabric.is_global_zero:

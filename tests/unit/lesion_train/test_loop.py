@@ -15,9 +15,9 @@ from lesion_core.taxonomy import ISIC_2019
 from lesion_plugins.classifier import Classifier, build_classifier
 from lesion_plugins.registry import BackboneRegistry
 from lesion_plugins.weights import weights_to_bytes
-from lesion_train.config import Augmentation, Imbalance, TrainConfig
+from lesion_train.config import Augmentation, Imbalance, Precision, TrainConfig
 from lesion_train.data import plain_batches
-from lesion_train.devices import resolve_device, with_shared_statistics
+from lesion_train.devices import resolve_device, resolve_precision, with_shared_statistics
 from lesion_train.loop import Part, run_network, train_classifier
 from lesion_train.losses import DEFERRED_SHARE, ImbalanceLoss
 
@@ -206,3 +206,50 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert caught.value.code == "no_gpu"
     assert resolve_device("auto").type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("able", "settings", "expected"),
+    [
+        ({"avx512_bf16": True}, {}, Precision.BF16),
+        ({"amx_bf16": True, "avx512_bf16": False}, {}, Precision.BF16),
+        ({"avx2": True}, {}, Precision.FP32),
+        ({"avx2": True}, {"precision": Precision.BF16}, Precision.BF16),
+        ({"avx512_bf16": True}, {"precision": Precision.FP32}, Precision.FP32),
+        ({"avx512_bf16": True}, {"linear_probe": True}, Precision.FP32),
+    ],
+)
+def test_bfloat16_is_taken_where_the_processor_computes_in_it(
+    able: dict[str, bool],
+    settings: dict[str, object],
+    expected: Precision,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unless the settings say what to take."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+
+    assert resolve_precision(config(device="cpu", **settings)) is expected
+
+
+def test_in_bfloat16_the_network_learns_and_its_weights_stay_in_float32(spec: object) -> None:
+    """On any processor: one without it emulates it. The losses are near those of float32, and not the same."""
+
+    def train(precision: Precision) -> list[float]:
+        losses: list[float] = []
+        settings = config(epochs=2, pretrained="none", precision=precision)
+        model = train_classifier(
+            fresh_model(settings),
+            part(0, 4),
+            part(1000, 2),
+            spec,  # type: ignore[arg-type]
+            BackboneRegistry.load().get(settings.backbone),
+            settings,
+            on_step=lambda _, metrics: losses.append(metrics["loss"]),
+        )
+        assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+        return losses
+
+    whole, half = train(Precision.FP32), train(Precision.BF16)
+
+    assert half != whole
+    np.testing.assert_allclose(half, whole, rtol=0.1)
