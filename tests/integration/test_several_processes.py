@@ -91,8 +91,9 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(tmp_path: Path) -> None
     from lesion_core.errors import LesionError
     from lesion_train.config import TrainConfig
     from lesion_train.devices import make_fabric
+    from support.small_network import SMALL_CNN_PER_IMAGE
 
     with pytest.raises(LesionError, match="10 images cannot be shared evenly by 1 processes in 4 slices") as caught:
-        make_fabric(TrainConfig(data=tmp_path, batch_size=10, accumulate=4))
+        make_fabric(TrainConfig(data=tmp_path, batch_size=10, accumulate=4), SMALL_CNN_PER_IMAGE)
 
     assert caught.value.code == "uneven_batch"

@@ -35,7 +35,7 @@ def main(folder: Path, accumulate: int) -> None:
         device="cpu",
         precision=Precision.FP32,
     )
-    fabric = make_fabric(settings)
+    fabric = make_fabric(settings, SMALL_CNN_PER_IMAGE)
     torch.manual_seed(0)
     spec = SMALL_CNN_PER_IMAGE
     model, _ = build_classifier(spec, classes=8, input_size_px=SIDE, pretrained="none")

@@ -96,6 +96,7 @@ class BackboneSpec:
             and ``input_size_px``, and returns a state dict that fits.
         ood_detector: tells strange images best on this backbone's embeddings; a run may choose another.
         exports_onnx: the network can be exported to ONNX, and answers the same there.
+        bf16_on_cpu: training is faster in bfloat16 than in float32, on CPUs that compute in it.
         compatible_since: oldest version of the plugin's distribution whose bundles this network still serves; by
             default that of the installed release series (1.x, or 0.1.x).
     """
@@ -121,6 +122,7 @@ class BackboneSpec:
     read_published: Callable[[Mapping[str, Tensor], int], Mapping[str, Tensor]] | None = None
     ood_detector: OodDetector = attrs.field(default=OodDetector.MAHALANOBIS, converter=OodDetector)
     exports_onnx: bool = False
+    bf16_on_cpu: bool = False
     compatible_since: str | None = None
 
     def __attrs_post_init__(self) -> None:

@@ -46,6 +46,7 @@ def timm_backbone(
     bundled: WeightsSource | None = None,
     ood_detector: OodDetector = OodDetector.MAHALANOBIS,
     exports_onnx: bool = False,
+    bf16_on_cpu: bool = False,
     compatible_since: str | None = None,
 ) -> BackboneSpec:
     """Describe a timm model that takes any input size, and pools its last feature map.
@@ -75,6 +76,7 @@ def timm_backbone(
         read_published=partial(read_published, build),
         ood_detector=ood_detector,
         exports_onnx=exports_onnx,
+        bf16_on_cpu=bf16_on_cpu,
         compatible_since=compatible_since,
     )
 
@@ -136,6 +138,7 @@ def timm_transformer(
         read_published=partial(read_published, build),
         ood_detector=ood_detector,
         exports_onnx=True,
+        bf16_on_cpu=True,
         compatible_since=compatible_since,
     )
 

@@ -107,6 +107,7 @@ def card_of(found: RegisteredBackbone) -> Iterator[tuple[str, str]]:
     yield "layer groups", f"{len(spec.layer_groups)}, for layer-wise learning rates"
     yield "strange images", f"told by {spec.ood_detector}, unless a run chooses another detector"
     yield "ONNX export", "yes, with equal answers" if spec.exports_onnx else "not promised"
+    yield "bfloat16", "on GPUs, and on CPUs that compute in it" if spec.bf16_on_cpu else "on GPUs"
     since = f"and of those since {spec.compatible_since}" if spec.compatible_since else "only"
     yield "serves bundles of", f"{source.distribution} of the series of {source.version} {since}"
 

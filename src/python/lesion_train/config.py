@@ -100,7 +100,7 @@ class TrainConfig:
         threads: Threads of the network on the CPU; one for each core that this program may use if not given.
         workers: Threads that prepare images ahead of the network, half as many by default; 0 prepares them when needed.
         device: auto takes a GPU where there is one.
-        precision: bf16 is mixed precision; auto takes it where the GPU or the CPU computes in it.
+        precision: bf16 is mixed precision; auto takes it where the device computes in it and the backbone gains.
         checkpoint_minutes: Time between two checkpoints within an epoch; each epoch ends with one. 0: after every step.
     """
 

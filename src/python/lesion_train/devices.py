@@ -11,11 +11,12 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from lesion_core.errors import LesionError
+from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import Classifier
 from lesion_train.config import Precision, TrainConfig
 
 
-def make_fabric(config: TrainConfig) -> Fabric:
+def make_fabric(config: TrainConfig, backbone: BackboneSpec) -> Fabric:
     """Join the processes of this run; with several, each has one device.
 
     Start them with ``torchrun --nproc-per-node N -m lesion_train fit …``, which tells each of the others by the
@@ -38,7 +39,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
         devices=here,
         num_nodes=processes // here,
         strategy="ddp" if processes > 1 else "auto",
-        precision="bf16-mixed" if resolve_precision(config) is Precision.BF16 else "32-true",
+        precision="bf16-mixed" if resolve_precision(config, backbone) is Precision.BF16 else "32-true",
         # A scheduler's variables (SLURM's, say) alone do not make a run of several processes.
         plugins=[TorchElasticEnvironment() if processes > 1 else LightningEnvironment()],
     )
@@ -69,12 +70,11 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(("cuda" if has_gpu else "cpu") if name == "auto" else name)
 
 
-def resolve_precision(config: TrainConfig) -> Precision:
-    """``auto`` → bfloat16 where the device computes in it, rather than emulate it.
+def resolve_precision(config: TrainConfig, backbone: BackboneSpec) -> Precision:
+    """``auto`` → bfloat16 where the device computes in it, rather than emulate it, and the backbone gains from that.
 
-    Of CPUs these are x86 ones with ``avx512_bf16`` or ``amx_bf16``, such as Zen 4, Cooper Lake and Sapphire Rapids:
-    steps of vision transformers and of convolutions at 128 px and more take two thirds of the time; those of a small
-    network at a small size as long as before. A linear probe is fitted on features in float32 in any case.
+    Of CPUs these are x86 ones with ``avx512_bf16`` or ``amx_bf16``, such as Zen 4, Cooper Lake and Sapphire Rapids. A
+    linear probe is fitted on features in float32 in any case.
 
     Raises:
         LesionError: ``no_gpu``.
@@ -86,6 +86,6 @@ def resolve_precision(config: TrainConfig) -> Precision:
     if resolve_device(config.device).type == "cuda":
         gains = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        able = torch.cpu.get_capabilities()
+        able = torch.cpu.get_capabilities() if backbone.bf16_on_cpu else {}
         gains = any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
     return Precision.BF16 if gains else Precision.FP32

@@ -97,17 +97,17 @@ def fit(
         LesionError: a named problem with the data, the backbone or the settings, before any training; or, in the midst
             of it, one that a run can go on from. ``trained_on_before``: see ``require_unseen``; ``run_in_use``.
     """
-    fabric = make_fabric(config)
+    registry = BackboneRegistry.load()
+    backbone = registry.get(config.backbone)
+    fabric = make_fabric(config, backbone)
     dataset = read_dataset(config.data, read_taxonomy(config.taxonomy) if config.taxonomy else None)
     for note in dataset.notes:
         fabric.print(f"Note: {note}")
     split = make_split(dataset, config)
     require_disjoint(*split.parts.values())
-    registry = BackboneRegistry.load()
-    backbone = registry.get(config.backbone)
     taxonomy = dataset.taxonomy
     config, spec = with_backbone_defaults(config, backbone), preprocess_of(config, backbone)
-    config = attrs.evolve(config, precision=resolve_precision(config))
+    config = attrs.evolve(config, precision=resolve_precision(config, backbone))
     cache = cache or workspace.squares
     if resume is not None and resume.bundle.exists():
         if not fabric.is_global_zero:

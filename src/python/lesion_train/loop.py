@@ -81,7 +81,7 @@ def train_classifier(
         LesionError: ``diverged``: the loss is no number any more; ``too_few_images`` for one step.
         CheckpointError: see ``Checkpoints``.
     """
-    fabric = fabric or make_fabric(config)
+    fabric = fabric or make_fabric(config, backbone)
     classes, steps_an_epoch = model.head.out_features, len(train.labels) // config.batch_size
     if steps_an_epoch == 0:
         raise LesionError(

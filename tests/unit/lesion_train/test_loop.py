@@ -212,6 +212,7 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     ("able", "settings", "expected"),
     [
         ({"avx512_bf16": True}, {}, Precision.BF16),
+        ({"avx512_bf16": True}, {"backbone": "efficientnet_lite0"}, Precision.FP32),
         ({"amx_bf16": True, "avx512_bf16": False}, {}, Precision.BF16),
         ({"avx2": True}, {}, Precision.FP32),
         ({"avx2": True}, {"precision": Precision.BF16}, Precision.BF16),
@@ -225,10 +226,11 @@ def test_bfloat16_is_taken_where_the_processor_computes_in_it(
     expected: Precision,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Unless the settings say what to take."""
+    """And the backbone gains from it, unless the settings say what to take."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
 
-    assert resolve_precision(config(device="cpu", **settings)) is expected
+    wanted = config(**{"backbone": "vit_tiny", "device": "cpu", **settings})
+    assert resolve_precision(wanted, BackboneRegistry.load().get(wanted.backbone)) is expected
 
 
 def test_in_bfloat16_the_network_learns_and_its_weights_stay_in_float32(spec: object) -> None:

@@ -14,6 +14,7 @@ _convnext = partial(
     feature_map=FeatureMap(layer="stages", reshape=channels_first, norm="head.norm", is_pooled_by_mean=True),
     layer_groups=(r"stem\.", *(rf"stages\.{stage}\." for stage in range(4)), r"head\."),
     exports_onnx=True,
+    bf16_on_cpu=True,
     compatible_since="0.1.0",
 )
 _version_1 = partial(_convnext, code_origin="Liu et al. 2022, arXiv:2201.03545", weights_license="Apache-2.0")
