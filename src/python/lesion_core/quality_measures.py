@@ -141,7 +141,7 @@ def _hair(grey: _Grey, inside: _Grey) -> float:
     least = np.minimum.reduce([cv2.morphologyEx(grey, cv2.MORPH_CLOSE, line) for line in _LINES])
     along = (least - grey).astype(np.int16)  # a closing is never darker
     hair = (across > np.maximum(_HAIR_CONTRAST, 3 * along)) & (inside > 0)
-    return np.count_nonzero(hair) / np.count_nonzero(inside)
+    return float(np.count_nonzero(hair) / np.count_nonzero(inside))
 
 
 def _scale_bar(grey: _Grey, inside: _Grey) -> float:

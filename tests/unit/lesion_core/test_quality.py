@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import attrs
 import cv2
 import numpy as np
 import pytest
@@ -169,3 +170,9 @@ def test_no_real_dermoscopic_image_of_full_size_is_rejected() -> None:
     assert [
         path.name for path in paths if quality_grade(assess_quality(decode_image(path.read_bytes()))) == "reject"
     ] == []
+
+
+@pytest.mark.parametrize("image", [LESION, LARGE, LESION[:149]])
+def test_measures_are_numbers_that_json_has(image: Image) -> None:
+    """They go over the wire as they are: none is one of NumPy's."""
+    assert {type(value) for value in attrs.asdict(measure_quality(image)).values()} <= {int, float, type(None)}

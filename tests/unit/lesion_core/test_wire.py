@@ -96,7 +96,7 @@ def test_the_grade_of_the_photograph_is_the_worst_of_its_findings(grades: tuple[
 
 def test_a_finding_has_a_known_grade() -> None:
     """Neither "ok", which would be no finding, nor anything else."""
-    text = to_json(prediction([1.0] * 9)).replace('"grade": "warn"', '"grade": "ok"')
+    text = to_json(prediction([1.0] * 9)).replace('"grade":"warn"', '"grade":"ok"')
 
     with pytest.raises(WireError, match="grade"):
         from_json(text, Prediction)
@@ -111,11 +111,32 @@ def test_probabilities_that_do_not_sum_to_one_are_refused() -> None:
 
 
 def test_a_newer_server_may_add_a_key() -> None:
-    """Within one schema version."""
-    value = Problem(code="busy", message="Try again.")
-    data = {**json.loads(to_json(value)), "hint": "new"}
+    """Within one schema version, anywhere."""
+    problem, answer = Problem(code="busy", message="Try again."), prediction([1.0] * 9)
+    data = json.loads(to_json(answer))
+    data["model"]["size"] = "new"
 
-    assert from_json(json.dumps(data), Problem) == value
+    assert from_json(json.dumps({**json.loads(to_json(problem)), "hint": "new"}), Problem) == problem
+    assert from_json(json.dumps(data), Prediction) == answer
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_not_a_number_is_never_sent(number: float) -> None:
+    """JSON has no word for it, and a null in its place would say that nothing was measured."""
+    with pytest.raises(ValueError, match="finite"):
+        attrs.evolve(prediction([1.0] * 9).out_of_distribution, score=number)
+    with pytest.raises(ValueError, match="finite"):
+        attrs.evolve(finding("warn"), value=number)
+
+
+@pytest.mark.parametrize("value", ["0.1", None, True])
+def test_a_number_is_no_text(value: object) -> None:
+    """Nor is anything else taken for one."""
+    data = json.loads(to_json(prediction([1.0] * 9)))
+    data["probabilities"][0]["probability"] = value
+
+    with pytest.raises(WireError, match="probability"):
+        from_json(json.dumps(data), Prediction)
 
 
 def test_a_heat_map_survives_the_wire_and_an_answer_without_one_is_read() -> None:

@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import attrs
+import msgspec
 
 from lesion_serve.store.records import AlertRecord, FeedbackRecord, Kind, PredictionRecord
 
@@ -118,7 +119,7 @@ def prediction_entry(record: PredictionRecord, image: str | None = None) -> Entr
             "bundle_digest": record.model.bundle_digest,
             "image_bytes": record.image_bytes,
             "timings_ms": record.timings_ms,
-            "answer": json.loads(record.answer),
+            "answer": msgspec.json.decode(record.answer),
         },
         facts={name: value for name, value in facts.items() if value is not None},
         features=record.features,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import attrs
+import msgspec
 import sqlalchemy as sa
 
 from lesion_core.wire import Features, ModelIdentity, features_from_json
@@ -157,7 +158,7 @@ def _prediction(
         ),
         image_sha256=facts.get("image_sha256"),
         image_bytes=content["image_bytes"],
-        answer=json.dumps(content["answer"], ensure_ascii=False),
+        answer=msgspec.json.encode(content["answer"]).decode(),
         role=Role(row["role"]),
         subject=facts.get("subject"),
         file_name=facts.get("file_name"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import attrs
+import msgspec
 
 from lesion_core.wire import DescribedPrediction, ModelIdentity, Prediction, features_to_json, from_json, to_json
 from lesion_serve.store.errors import StoreError
@@ -94,9 +94,8 @@ def _natural(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None
 
 def _object(instance: Any, attribute: attrs.Attribute[Any], value: str) -> None:
     try:
-        is_object = isinstance(json.loads(value), dict)
-        value.encode()
-    except ValueError as error:
+        is_object = isinstance(msgspec.json.decode(value), dict)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise StoreError(f"{attribute.name} is not JSON: {error}.", code="bad_record") from error
     if not is_object:
         raise StoreError(f"{attribute.name} is not a JSON object: {value[:80]!r}.", code="bad_record")
