@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import attrs
 import pytest
 
 from lesion_core.bundle import load_bundle
@@ -13,6 +14,7 @@ from lesion_core.workspace import Workspace
 from lesion_plugins.registry import BackboneRegistry
 from lesion_train.config import preprocess_of, with_backbone_defaults
 from lesion_train.config_file import resolve_config
+from lesion_train.devices import resolve_precision
 from lesion_train.fit import fit
 
 FILES = sorted(Path.cwd().glob("configs/*.toml"))
@@ -84,5 +86,7 @@ def test_a_file_runs_and_its_run_can_be_repeated_from_its_record(file: Path, dat
     manifest = load_bundle(result.bundle.folder).manifest
     assert manifest.backbone.name == tomllib.loads(file.read_text(encoding="utf-8"))["backbone"]
     again = resolve_config(result.record.config, {"data": data}).config()
-    assert again == with_backbone_defaults(config, BackboneRegistry.load().get(config.backbone))
+    backbone = BackboneRegistry.load().get(config.backbone)
+    resolved = attrs.evolve(with_backbone_defaults(config, backbone), precision=resolve_precision(config, backbone))
+    assert again == resolved
     assert data.name not in result.record.config.read_text().replace("--data DIR", "")
