@@ -127,6 +127,12 @@ def test_what_is_not_a_number_is_never_sent(number: float) -> None:
         attrs.evolve(prediction([1.0] * 9).out_of_distribution, score=number)
     with pytest.raises(ValueError, match="finite"):
         attrs.evolve(finding("warn"), value=number)
+    with pytest.raises(ValueError, match="finite"):
+        attrs.evolve(prediction([1.0] * 9), timings_ms={"decode": number})
+    for kind in (OutOfDistribution, ConformalSet, MalignancyRisk, QualityFinding, HeatMap):
+        numbers = [field for field in attrs.fields(kind) if field.type == "float"]
+        assert numbers
+        assert all(field.validator is not None for field in numbers), kind
 
 
 @pytest.mark.parametrize("value", ["0.1", None, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from io import StringIO
 
 import numpy as np
@@ -42,6 +43,17 @@ def config(**changes: object) -> TrainConfig:
 
     defaults = {"data": Path("unused"), "epochs": 3, "batch_size": 16, "threads": 1, "input_size_px": SIDE}
     return TrainConfig(**{**defaults, **changes})  # type: ignore[arg-type]
+
+
+def trained(
+    settings: TrainConfig,
+    spec: object,
+    on_step: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+) -> Classifier:
+    """From fresh weights, on 32 images."""
+    backbone = BackboneRegistry.load().get(settings.backbone)
+    model = fresh_model(settings)
+    return train_classifier(model, part(0, 4), part(1000, 2), spec, backbone, settings, on_step=on_step)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +111,7 @@ def test_equal_seeds_give_equal_weights_and_others_do_not(spec: object) -> None:
 
     def train(seed: int) -> bytes:
         settings = config(epochs=1, pretrained="none", seed=seed)
-        model = train_classifier(
-            fresh_model(settings),
-            part(0, 4),
-            part(1000, 2),
-            spec,  # type: ignore[arg-type]
-            BackboneRegistry.load().get(settings.backbone),
-            settings,
-            on_epoch=lambda *_: None,
-        )
-        return weights_to_bytes(model)
+        return weights_to_bytes(trained(settings, spec))
 
     first = train(0)
 
@@ -239,15 +242,7 @@ def test_in_bfloat16_the_network_learns_and_its_weights_stay_in_float32(spec: ob
     def train(precision: Precision) -> list[float]:
         losses: list[float] = []
         settings = config(epochs=2, pretrained="none", precision=precision)
-        model = train_classifier(
-            fresh_model(settings),
-            part(0, 4),
-            part(1000, 2),
-            spec,  # type: ignore[arg-type]
-            BackboneRegistry.load().get(settings.backbone),
-            settings,
-            on_step=lambda _, metrics: losses.append(metrics["loss"]),
-        )
+        model = trained(settings, spec, on_step=lambda _, metrics: losses.append(metrics["loss"]))
         assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
         return losses
 
