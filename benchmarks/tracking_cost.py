@@ -31,7 +31,7 @@ from lesion_train.record import RunRecord
 from lesion_train.tracking import BackgroundMirror, Mirror, SystemSampler
 
 ROUNDS = 6
-IMAGES, EPOCHS, SIDE = 320, 2, 128
+IMAGES, EPOCHS, SIDE = 1_024, 2, 128
 
 
 def main() -> None:

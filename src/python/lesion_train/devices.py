@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 from typing import cast
 
 import torch
@@ -14,6 +16,8 @@ from lesion_core.errors import LesionError
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import Classifier
 from lesion_train.config import Precision, TrainConfig
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def make_fabric(config: TrainConfig, backbone: BackboneSpec) -> Fabric:
@@ -45,7 +49,23 @@ def make_fabric(config: TrainConfig, backbone: BackboneSpec) -> Fabric:
     )
     fabric.launch()
     torch.set_num_threads(config.threads)
+    if device.type == "cpu":
+        keep_freed_memory()
     return fabric
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep the memory that one training step frees for the next one, where the C library is glibc.
+
+    By default glibc asks the system anew for each block of more than 32 MB, as large activations are, and gives it back
+    when it is freed; the system then zeroes every page of every step. The highest use of memory stays what it was:
+    that of one step. See mallopt(3).
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1)):
+        mallopt(option, value)
 
 
 def with_shared_statistics(model: Classifier) -> Classifier:

@@ -11,14 +11,13 @@ import pytest
 import torch
 
 from lesion_core.datasets.synthetic import draw_lesion
-from lesion_core.errors import LesionError
 from lesion_core.taxonomy import ISIC_2019
 from lesion_plugins.classifier import Classifier, build_classifier
 from lesion_plugins.registry import BackboneRegistry
 from lesion_plugins.weights import weights_to_bytes
 from lesion_train.config import Augmentation, Imbalance, Precision, TrainConfig
 from lesion_train.data import plain_batches
-from lesion_train.devices import resolve_device, resolve_precision, with_shared_statistics
+from lesion_train.devices import with_shared_statistics
 from lesion_train.loop import Part, run_network, train_classifier
 from lesion_train.losses import DEFERRED_SHARE, ImbalanceLoss
 
@@ -198,42 +197,6 @@ def test_statistics_shared_by_gpus_change_nothing_else(spec: object) -> None:
     assert torch.equal(before, after)
     assert list(shared.state_dict()) == list(model.state_dict())
     assert any(isinstance(layer, torch.nn.SyncBatchNorm) for layer in shared.modules())
-
-
-def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to say instead; ``auto`` takes what there is."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-
-    with pytest.raises(LesionError, match="--device auto or --device cpu") as caught:
-        resolve_device("cuda")
-
-    assert caught.value.code == "no_gpu"
-    assert resolve_device("auto").type == "cpu"
-
-
-@pytest.mark.parametrize(
-    ("able", "settings", "expected"),
-    [
-        ({"avx512_bf16": True}, {}, Precision.BF16),
-        ({"avx512_bf16": True}, {"backbone": "efficientnet_lite0"}, Precision.FP32),
-        ({"amx_bf16": True, "avx512_bf16": False}, {}, Precision.BF16),
-        ({"avx2": True}, {}, Precision.FP32),
-        ({"avx2": True}, {"precision": Precision.BF16}, Precision.BF16),
-        ({"avx512_bf16": True}, {"precision": Precision.FP32}, Precision.FP32),
-        ({"avx512_bf16": True}, {"linear_probe": True}, Precision.FP32),
-    ],
-)
-def test_bfloat16_is_taken_where_the_processor_computes_in_it(
-    able: dict[str, bool],
-    settings: dict[str, object],
-    expected: Precision,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """And the backbone gains from it, unless the settings say what to take."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-
-    wanted = config(**{"backbone": "vit_tiny", "device": "cpu", **settings})
-    assert resolve_precision(wanted, BackboneRegistry.load().get(wanted.backbone)) is expected
 
 
 def test_in_bfloat16_the_network_learns_and_its_weights_stay_in_float32(spec: object) -> None:
