@@ -38,10 +38,10 @@ def main() -> None:
     """Print the ratio of each pair of runs, and their median."""
     with tempfile.TemporaryDirectory() as scratch:
         workspace, port = Workspace(Path(scratch)), free_port()
-        server = start_mlflow(workspace, port)
+        server, address = start_mlflow(workspace, port), f"http://127.0.0.1:{port}"
         try:
-            train(None, workspace)  # warms up
-            pairs = [(train(None, workspace), train(f"http://127.0.0.1:{port}", workspace)) for _ in range(ROUNDS)]
+            train(address, workspace)  # warms up
+            pairs = [(train(None, workspace), train(address, workspace)) for _ in range(ROUNDS)]
         finally:
             server.stop()
     for name, index in (("processor seconds", 0), ("seconds", 1)):
