@@ -69,7 +69,7 @@ def make_bundle(
     known: Mapping[str, NetworkOutput],
     export: bool,
     record: RunRecord,
-) -> tuple[Bundle, dict[str, Interval]]:
+) -> Bundle:
     """Fit the decision layer on the validation part, measure, and write bundle, predictions and report into the record.
 
     The report is of the test part, and of the validation part where there is no other.
@@ -82,8 +82,6 @@ def make_bundle(
         source: where the images come from, for the card.
         known: what the network says of parts, where it has been asked already.
         export: also write the network as ONNX, where it then answers the same.
-    Returns:
-        The bundle, and the scores of the validation and the test part.
     """
     outputs = {name: known.get(name) or run_network(model, part.squares, spec) for name, part in parts.items()}
     told = (
@@ -114,7 +112,6 @@ def make_bundle(
     exported = None
     if export:
         exported = export_checked(model.cpu(), parts[VALIDATION].squares, outputs[VALIDATION].logits, spec)
-    metrics = _measure(outputs, parts, split, decision, reference, taxonomy, record)
     manifest = BundleManifest(
         name=REGISTERED_NAME,
         backbone=backbone,
@@ -131,7 +128,7 @@ def make_bundle(
             created_at=now(),
             train_images=len(split.train),
             validation_images=len(split.validation),
-            metrics=metrics,
+            metrics=_measure(outputs, parts, split, decision, reference, taxonomy, record),
             data_licenses=tuple(license.name for license in source.licenses),
         ),
         decision_with_metadata=with_metadata,
@@ -174,7 +171,7 @@ def make_bundle(
         files[ONNX] = exported.data
     bundle = write_bundle(record.bundle, manifest, files)
     write_report(bundle, reported, answers, record)
-    return bundle, metrics
+    return bundle
 
 
 def choice_of(part: str, split: Split, facts: TrainingFacts) -> Choice:

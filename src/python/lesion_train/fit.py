@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
@@ -65,8 +65,12 @@ class FitResult:
 
     record: RunRecord
     bundle: Bundle
-    metrics: dict[str, Interval]
     registered: RegisteredVersion | None
+
+    @property
+    def metrics(self) -> Mapping[str, Interval]:
+        """Scores of the validation and, where it was measured, the test part."""
+        return self.bundle.manifest.training.metrics
 
 
 def fit(
@@ -112,18 +116,11 @@ def fit(
     if resume is not None and resume.bundle.exists():
         if not fabric.is_global_zero:
             raise SystemExit(0)
-        alone = resume.lock()
-        try:
+        with ExitStack() as run:
+            run.callback(resume.lock().release)
             bundle = finish_run(resume, dataset, split, registry=registry, cache=cache, threads=config.threads)
-        finally:
-            alone.release()
         mirror = BackgroundMirror(Mirror(resume, tracking_uri or workspace.mlflow_database, workspace))
-        return FitResult(
-            record=resume,
-            bundle=bundle,
-            metrics=bundle.manifest.training.metrics,
-            registered=_published(mirror, register),
-        )
+        return FitResult(record=resume, bundle=bundle, registered=_published(mirror, register))
     sites = sites_of(split.train) if config.metadata_fusion else None
     earlier = splits_behind(config.pretrained)
     require_unseen(earlier, split)
@@ -143,27 +140,29 @@ def fit(
     identity = run_identity(config, facts, split, processes=fabric.world_size, device=fabric.device.type)
     checkpoints = Checkpoints(record.checkpoints, identity, every_s=60 * config.checkpoint_minutes)
     found = checkpoints.latest()
-    lock = record.lock() if fabric.is_global_zero else None
-    mirror = BackgroundMirror(Mirror(record, tracking_uri or workspace.mlflow_database, workspace))
-    log.info(
-        "run_started" if found is None else "run_resumed",
-        folder=str(record.folder),
-        weights=weights.origin,
-        step=0 if found is None else found[1].step,
-        **{f"{name}_images": len(records) for name, records in split.parts.items()},
-    )
-    progress = ProgressRecorder(record, mirror, epochs=config.epochs) if fabric.is_global_zero else None
+    with ExitStack() as run:
+        if fabric.is_global_zero:
+            run.callback(record.lock().release)
+        mirror = BackgroundMirror(Mirror(record, tracking_uri or workspace.mlflow_database, workspace))
+        log.info(
+            "run_started" if found is None else "run_resumed",
+            folder=str(record.folder),
+            weights=weights.origin,
+            step=0 if found is None else found[1].step,
+            **{f"{name}_images": len(records) for name, records in split.parts.items()},
+        )
+        progress = ProgressRecorder(record, mirror, epochs=config.epochs) if fabric.is_global_zero else None
 
-    def on_step(step: int, metrics: dict[str, float]) -> None:
-        if progress is not None:
-            progress.add_step(step, metrics)
+        def on_step(step: int, metrics: dict[str, float]) -> None:
+            if progress is not None:
+                progress.add_step(step, metrics)
 
-    def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
-        if progress is not None:
-            progress.add_epoch(epoch, metrics)
-            watch(epoch, metrics)
+        def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
+            if progress is not None:
+                progress.add_epoch(epoch, metrics)
+                watch(epoch, metrics)
 
-    try:
+        run.enter_context(_ending(record, mirror, checkpoints, data=config.data))
         records = measured_parts(split, record)
         parts = _decoded(fabric, dataset, records, spec, cache, facts.data_digest, config.threads)
         if sites is not None:
@@ -190,7 +189,7 @@ def fit(
                 )
         if not fabric.is_global_zero:
             raise SystemExit(0)
-        bundle, metrics = make_bundle(
+        bundle = make_bundle(
             model,
             parts,
             split,
@@ -206,12 +205,22 @@ def fit(
             export=config.onnx and backbone.exports_onnx,
             record=record,
         )
+    record.finish("FINISHED")
+    checkpoints.remove()
+    return FitResult(record=record, bundle=bundle, registered=_published(mirror, register))
+
+
+@contextmanager
+def _ending(record: RunRecord, mirror: BackgroundMirror, checkpoints: Checkpoints, *, data: Path) -> Iterator[None]:
+    """Write down how a run ended that made no bundle; a full disk gets its name, and the way on from there."""
+    try:
+        yield
     except RunStoppedError:
         checkpoints.remove()
         _end(record, mirror, "KILLED")
         raise
     except KeyboardInterrupt:
-        log.warning("run_interrupted", resume=f"lesion-train fit --data {config.data} --resume {record.folder}")
+        log.warning("run_interrupted", resume=f"lesion-train fit --data {data} --resume {record.folder}")
         _end(record, mirror, "KILLED")
         raise
     except Exception as error:
@@ -219,12 +228,6 @@ def fit(
         if named := full_disk(error, record.folder, RESUME_HINT.format(run=record.folder)):
             raise named from error
         raise
-    finally:
-        if lock is not None:
-            lock.release()
-    record.finish("FINISHED")
-    checkpoints.remove()
-    return FitResult(record=record, bundle=bundle, metrics=metrics, registered=_published(mirror, register))
 
 
 def _published(mirror: BackgroundMirror, register: bool) -> RegisteredVersion | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -63,7 +63,7 @@ def sensitivity_of(index: int) -> Callable[[Probabilities, Labels], float]:
     return lambda probabilities, labels: recall_per_class(probabilities, labels).get(index, float("nan"))
 
 
-def summary(scores: dict[str, Interval], prefix: str, part: str) -> str:
+def summary(scores: Mapping[str, Interval], prefix: str, part: str) -> str:
     """The scores of one part as lines for a terminal."""
     names = {"bma": "BMA", "bma_with_none": "  with none", "macro_auroc": "macro AUROC", "ece": "ECE"}
     shown = {label: scores.get(f"{prefix}_{name}") for name, label in names.items()}
