@@ -26,6 +26,7 @@ from lesion_serve.archive import build_archive
 from lesion_serve.engine.engine import EngineError
 from lesion_serve.engine.torchserve import TorchServeEngine
 from lesion_serve.engine.torchserve_layout import TorchServeSettings
+from lesion_serve.handler import NICENESS
 from support.archives import altered
 from support.bundles import make_tiny_bundle
 from support.images import encoded_lesion
@@ -173,6 +174,11 @@ def test_secrets_of_the_shell_are_not_in_a_worker(engine: TorchServeEngine) -> N
         assert b"OMP_NUM_THREADS=1" in environment
         assert b"hunter2" not in environment
         assert b"DATABASE_URL" not in environment
+
+
+def test_a_worker_goes_last_where_cores_are_few(engine: TorchServeEngine) -> None:
+    """What takes requests on, and what records answers, does not wait for a network."""
+    assert {psutil.Process(pid).nice() for pid in worker_pids(engine)} == {os.nice(0) + NICENESS}
 
 
 def test_every_address_is_on_loopback(engine: TorchServeEngine) -> None:
