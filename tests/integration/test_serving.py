@@ -22,11 +22,10 @@ from lesion_core.errors import LesionError
 from lesion_core.processes import child_environment, free_port
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import Prediction, Problem, from_json
-from lesion_serve.archive import build_archive
+from lesion_serve.archive import NICENESS, build_archive
 from lesion_serve.engine.engine import EngineError
 from lesion_serve.engine.torchserve import TorchServeEngine
 from lesion_serve.engine.torchserve_layout import TorchServeSettings
-from lesion_serve.handler import NICENESS
 from support.archives import altered
 from support.bundles import make_tiny_bundle
 from support.images import encoded_lesion

@@ -43,9 +43,10 @@ ARCHIVED_FACTS = "lesion.json"
 MANIFEST = "MAR-INF/MANIFEST.json"
 SUFFIX = ".mar"
 
-_HANDLER = '''"""What TorchServe imports: one class, defined here."""
+NICENESS = 5
+_HANDLER = f'''"""What TorchServe imports: one class, defined here."""
 
-import os.path
+import os
 import sys
 
 # The archive's own packages go before those of the environment.
@@ -55,6 +56,7 @@ from lesion_core.logs import configure_logging
 from lesion_serve.handler import Handler
 
 configure_logging()  # a worker is a program of its own
+os.nice({NICENESS})  # where cores are few, what takes requests on and records answers does not wait for a network
 
 
 class LesionHandler(Handler):

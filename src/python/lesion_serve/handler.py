@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ STATUS = {
     "unsupported_request": (415, "Unsupported Media Type"),
 }
 UNPROCESSABLE = (422, "Unprocessable Entity")
-NICENESS = 5
 ACCEPTED = ("application/octet-stream", *MEDIA_TYPES.values())
 
 
@@ -40,7 +38,6 @@ class Handler:
 
     def initialize(self, context: Any) -> None:
         """Load the archive's bundle; an exception here makes the worker fail to start, with the reason in the log."""
-        os.nice(NICENESS)  # where cores are few, what takes requests on and records answers must not wait for a network
         folder = Path(context.system_properties["model_dir"])
         facts = json.loads((folder / ARCHIVED_FACTS).read_text())
         try:

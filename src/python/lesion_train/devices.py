@@ -58,8 +58,8 @@ def keep_freed_memory() -> None:
     """Have this process keep the memory that one training step frees for the next one, where the C library is glibc.
 
     By default glibc asks the system anew for each block of more than 32 MB, as large activations are, and gives it back
-    when it is freed; the system then zeroes every page of every step. The highest use of memory stays what it was:
-    that of one step. See mallopt(3).
+    when it is freed; the system then zeroes every page of every step. The highest use of memory is still that of one
+    step, and at most a tenth more (``benchmarks/kept_memory.py``). See mallopt(3).
     """
     if platform.libc_ver()[0] != "glibc":
         return
