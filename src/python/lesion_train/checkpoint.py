@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lesion_core.errors import LesionError
-from lesion_train.disk import FULL_DISK
+from lesion_train.disk import FULL_DISK, system_error
 
 log = structlog.get_logger()
 
@@ -82,23 +82,26 @@ class Checkpoints:
             CheckpointError: ``disk_full``, or ``checkpoint`` for another reason of the system; those before are whole.
         """
         metadata = {"progress": json.dumps(attrs.asdict(progress)), "identity": json.dumps(self._identity)}
-        data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
-        path = self._folder / f"step-{progress.step:08d}-{_digest(data)}.safetensors"
-        staging = path.with_suffix(".tmp")
+        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        name = f"step-{progress.step:08d}"
+        staging = self._folder / f"{name}.tmp"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with staging.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
+            # Straight from the tensors' own memory: the file is several times as large as the weights.
+            safetensors.torch.save_file(contiguous, staging, metadata)
+            with staging.open("rb") as stream:
                 os.fsync(stream.fileno())
-            staging.replace(path)
-        except OSError as error:
+            staging.replace(self._folder / f"{name}-{_digest(staging)}.safetensors")
+        except (OSError, safetensors.SafetensorError) as error:
             staging.unlink(missing_ok=True)
+            reason = system_error(error)
+            megabytes = sum(tensor.nbytes for tensor in contiguous.values()) / 1e6
             raise CheckpointError(
-                f"A checkpoint of {len(data) / 1e6:.0f} MB cannot be written to {self._folder} ({error.strerror}). "
+                f"A checkpoint of {megabytes:.0f} MB cannot be written to {self._folder} "
+                f"({error if reason is None else os.strerror(reason)}). "
                 f"The run up to the last one is safe: free some room, then\n"
                 f"  lesion-train fit --data DIR --resume {self._folder.parent}",
-                code="disk_full" if error.errno in FULL_DISK else None,
+                code="disk_full" if reason in FULL_DISK else None,
             ) from error
         for old in self._files()[KEPT:]:
             old.unlink()
@@ -112,15 +115,14 @@ class Checkpoints:
         """
         damaged = []
         for path in self._files():
-            data = path.read_bytes()
-            if not path.stem.endswith(_digest(data)):
+            if not path.stem.endswith(_digest(path)):
                 log.warning("checkpoint_damaged", file=str(path))
                 damaged.append(path.name)
                 continue
             with safetensors.safe_open(path, framework="pt") as stream:
                 metadata = stream.metadata()
             self._require_identity(json.loads(metadata["identity"]), path)
-            return safetensors.torch.load(data), Progress(**json.loads(metadata["progress"]))
+            return safetensors.torch.load_file(path), Progress(**json.loads(metadata["progress"]))
         if damaged:
             raise CheckpointError(
                 f"All checkpoints in {self._folder} are damaged ({', '.join(damaged)}): their content does not have "
@@ -180,5 +182,6 @@ def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

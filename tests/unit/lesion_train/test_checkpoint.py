@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from lesion_core.processes import child_environment
 from lesion_train.checkpoint import CheckpointError, Checkpoints, Progress, optimiser_tensors, restore_optimiser
 from support.full_disk import full_disk
 
 IDENTITY = {"epochs": "10", "data_digest": "abc"}
+
+
+SAVES_400_MB = """
+import resource, sys
+from pathlib import Path
+import torch
+from lesion_train.checkpoint import Checkpoints, Progress
+
+def peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+tensors = {str(number): torch.ones(10_000_000) for number in range(10)}
+checkpoints = Checkpoints(Path(sys.argv[1]) / "checkpoints", {}, every_s=0)
+before = peak_mb()
+checkpoints.save(tensors, Progress(step=1))
+print(peak_mb() - before)
+"""
 
 
 def checkpoints(folder: Path, **changes: str) -> Checkpoints:
@@ -103,6 +123,20 @@ def test_a_full_disk_is_named_and_those_before_are_whole(tmp_path: Path) -> None
 
     assert latest_step(tmp_path) == 1
     assert len(files(tmp_path)) == 1
+
+
+def test_writing_one_takes_no_memory_to_speak_of(tmp_path: Path) -> None:
+    """It has five times the weights' size, and so would have a copy of it."""
+    run = subprocess.run(
+        [sys.executable, "-c", SAVES_400_MB, str(tmp_path)],
+        env=child_environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert float(run.stdout) < 100
+    assert files(tmp_path)[0].stat().st_size > 400e6
 
 
 def test_other_settings_or_data_are_refused_and_named(tmp_path: Path) -> None:
