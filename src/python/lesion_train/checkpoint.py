@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from lesion_train.disk import FULL_DISK, system_error
 log = structlog.get_logger()
 
 KEPT = 2
+STAGING = "being-written"  # a folder, since safetensors writes to a file of a name of its own first
 _PATTERN = "step-*.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -83,17 +85,21 @@ class Checkpoints:
         """
         metadata = {"progress": json.dumps(attrs.asdict(progress)), "identity": json.dumps(self._identity)}
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        name = f"step-{progress.step:08d}"
-        staging = self._folder / f"{name}.tmp"
+        staging = self._folder / STAGING
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            if staging.exists():  # a kill left it half written
+                shutil.rmtree(staging)
+            staging.mkdir(parents=True)
+            written = staging / "checkpoint.safetensors"
             # Straight from the tensors' own memory: the file is several times as large as the weights.
-            safetensors.torch.save_file(contiguous, staging, metadata)
-            with staging.open("rb") as stream:
+            safetensors.torch.save_file(contiguous, written, metadata)
+            written.chmod(0o644)
+            with written.open("rb") as stream:
                 os.fsync(stream.fileno())
-            staging.replace(self._folder / f"{name}-{_digest(staging)}.safetensors")
+            written.replace(self._folder / f"step-{progress.step:08d}-{_digest(written)}.safetensors")
+            staging.rmdir()
         except (OSError, safetensors.SafetensorError) as error:
-            staging.unlink(missing_ok=True)
+            shutil.rmtree(staging, ignore_errors=True)
             reason = system_error(error)
             megabytes = sum(tensor.nbytes for tensor in contiguous.values()) / 1e6
             raise CheckpointError(
@@ -132,10 +138,8 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Remove all of them: the run is complete."""
-        for path in (*self._files(), *self._folder.glob("*.tmp")):  # those that a kill left half written too
-            path.unlink()
         if self._folder.is_dir():
-            self._folder.rmdir()
+            shutil.rmtree(self._folder)
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob(_PATTERN), reverse=True)

@@ -11,7 +11,14 @@ import torch
 from torch import nn
 
 from lesion_core.processes import child_environment
-from lesion_train.checkpoint import CheckpointError, Checkpoints, Progress, optimiser_tensors, restore_optimiser
+from lesion_train.checkpoint import (
+    STAGING,
+    CheckpointError,
+    Checkpoints,
+    Progress,
+    optimiser_tensors,
+    restore_optimiser,
+)
 from support.full_disk import full_disk
 
 IDENTITY = {"epochs": "10", "data_digest": "abc"}
@@ -107,11 +114,21 @@ def test_where_all_are_damaged_that_is_said_and_none_is_touched(tmp_path: Path) 
 
 
 def test_a_kill_while_writing_leaves_those_before(tmp_path: Path) -> None:
-    """What is half written has another name."""
+    """What is half written lies elsewhere, and goes with the next one, or with all of them."""
     save(tmp_path, 1)
-    (tmp_path / "checkpoints" / "step-00000002-0123456789abcdef.tmp").write_bytes(b"half")
+    left = tmp_path / "checkpoints" / STAGING / ".tmpQx1Y2z"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
 
     assert latest_step(tmp_path) == 1
+    save(tmp_path, 2)
+    assert latest_step(tmp_path) == 2
+    assert not left.parent.exists()
+
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    checkpoints(tmp_path).remove()
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_a_full_disk_is_named_and_those_before_are_whole(tmp_path: Path) -> None:
