@@ -10,6 +10,7 @@ from typing import Literal
 
 import attrs
 
+from lesion_core.durable import FOR_OWNER, write_whole
 from lesion_core.errors import LesionError
 
 SERVING_NAME = "skin_vit"
@@ -39,11 +40,8 @@ class Endpoint:
     def save(self, path: Path) -> None:
         """Write for our user's eyes only, atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging = path.with_suffix(".tmp")
-        staging.unlink(missing_ok=True)
-        with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            json.dump({name: value for name, value in attrs.asdict(self).items() if value is not None}, stream)
-        staging.replace(path)
+        content = {name: value for name, value in attrs.asdict(self).items() if value is not None}
+        write_whole(path, json.dumps(content), mode=FOR_OWNER)
 
     def trust(self) -> ssl.SSLContext | Literal[True]:
         """What an HTTP client trusts (httpx's ``verify``): the certificate, or ``True`` for the usual authorities.

@@ -8,8 +8,6 @@ kept for each prediction anyway; so a prediction is looked up without its image,
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from lesion_core.durable import FOR_OWNER, write_whole
 from lesion_core.errors import LesionError
 
 # N images · P projected features of the network
@@ -94,14 +93,7 @@ class Atlas:
         }
         data = safetensors.numpy.save(tensors, metadata={_ABOUT: json.dumps(about)})
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=".atlas-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(scratch).replace(path)
-        except BaseException:
-            Path(scratch).unlink(missing_ok=True)
-            raise
+        write_whole(path, data, mode=FOR_OWNER)
 
     @classmethod
     def load(cls, path: Path) -> Atlas:

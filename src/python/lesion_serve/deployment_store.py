@@ -17,6 +17,7 @@ from typing import IO
 import attrs
 import cattrs
 
+from lesion_core.durable import write_whole
 from lesion_core.workspace import Workspace
 from lesion_serve.archive import ArchiveError, ArchiveInfo, read_archive
 from lesion_serve.deployment import Deployed, Deployment, DeploymentError, deployment_from_json, deployment_to_json
@@ -108,7 +109,7 @@ class DeploymentStore:
             generation = max([before.generation if before else 0, *(line.generation for line in self.history())]) + 1
             after = attrs.evolve(wanted, generation=generation)
             self._append(_describe(action, before, after, by=by or _user(), why=why))
-            _replace(self._state, deployment_to_json(after))
+            write_whole(self._state, deployment_to_json(after))
             self._prune(before, after)
             return Transition(before=before, after=after)
 
@@ -175,7 +176,7 @@ class DeploymentStore:
 
     def write_report(self, report: Report) -> None:
         """Tell how far the server is."""
-        _replace(self._report, json.dumps(cattrs.unstructure(report), indent=2))
+        write_whole(self._report, json.dumps(cattrs.unstructure(report), indent=2))
 
     def report(self) -> Report | None:
         """What the server told last; ``None`` before it has."""
@@ -244,18 +245,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return str(os.getuid())
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file at once: after a crash there is the old one or the new one."""
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    with staging.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    staging.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -9,6 +9,7 @@ ISIC_0024306,HAM_0000550,NV,0.012,0.951,…
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from lesion_core.durable import write_whole
 from lesion_core.errors import LesionError
 from lesion_core.records import ImageRecord
 
@@ -58,15 +60,14 @@ class Predictions:
 
 def write_predictions(predictions: Predictions, path: Path) -> Path:
     """Write to a CSV file, exactly: reading gives the same numbers. Atomic."""
-    staging = path.with_suffix(".tmp")
-    with staging.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*_KEYS, *predictions.codes])
-        for image, lesion, label, row in zip(
-            predictions.isic_ids, predictions.lesions, predictions.labels, predictions.probabilities, strict=True
-        ):
-            writer.writerow([image, lesion, predictions.codes[label], *(repr(float(value)) for value in row)])
-    staging.replace(path)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow([*_KEYS, *predictions.codes])
+    for image, lesion, label, row in zip(
+        predictions.isic_ids, predictions.lesions, predictions.labels, predictions.probabilities, strict=True
+    ):
+        writer.writerow([image, lesion, predictions.codes[label], *(repr(float(value)) for value in row)])
+    write_whole(path, table.getvalue())
     return path
 
 
@@ -89,5 +90,5 @@ def read_predictions(path: Path) -> Predictions:
             probabilities=np.array([row[3:] for row in rows], dtype=np.float64).reshape(len(rows), len(codes)),
             codes=codes,
         )
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, csv.Error) as error:
         raise LesionError(f"{path} is not a file of predictions: {error}.", code="bad_predictions") from error

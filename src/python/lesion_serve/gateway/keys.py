@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ import attrs
 import cattrs
 from filelock import FileLock
 
+from lesion_core.durable import FOR_OWNER, write_whole
 from lesion_core.errors import LesionError
 
 _KEY = re.compile(r"lesion_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
@@ -221,13 +221,7 @@ class ApiKeys:
         with FileLock(self._path.with_suffix(".lock"), mode=0o600):
             keys = self._read()
             yield keys
-            staging = self._path.with_suffix(".tmp")
-            staging.unlink(missing_ok=True)
-            with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-                json.dump(cattrs.unstructure(list(keys.values())), stream, indent=1)
-                stream.flush()
-                os.fsync(stream.fileno())
-            staging.replace(self._path)
+            write_whole(self._path, json.dumps(cattrs.unstructure(list(keys.values())), indent=1), mode=FOR_OWNER)
 
 
 def _expiry(now: datetime, valid_days: int | None) -> str | None:

@@ -9,7 +9,6 @@ Which rule fires is read from the store, where its last alert says so; a lost ``
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import attrs
 import cattrs
 import structlog
 
+from lesion_core.durable import FOR_OWNER, write_whole
 from lesion_core.monitoring import MonitoringReport
 from lesion_core.service import to_json
 from lesion_serve.monitor.alerts import Alerting, judge_rules
@@ -94,18 +94,9 @@ def watch_once(
 
 def write_report(report: MonitoringReport, out: Path) -> None:
     """Write ``report.json`` and ``report.html``, for our user's eyes only, each whole or not at all."""
-    replace(out / "report.json", to_json(report) + "\n")
-    replace(out / "report.html", render_page(report))
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file at once."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    staging = path.with_name(f"{path.name}.tmp")
-    staging.unlink(missing_ok=True)
-    with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-        stream.write(text)
-    staging.replace(path)
+    out.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_whole(out / "report.json", to_json(report) + "\n", mode=FOR_OWNER)
+    write_whole(out / "report.html", render_page(report), mode=FOR_OWNER)
 
 
 def _read_state(path: Path) -> _State:
@@ -119,4 +110,5 @@ def _read_state(path: Path) -> _State:
 
 
 def _write_state(path: Path, state: _State) -> None:
-    replace(path, json.dumps(attrs.asdict(state), ensure_ascii=False))
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_whole(path, json.dumps(attrs.asdict(state), ensure_ascii=False), mode=FOR_OWNER)

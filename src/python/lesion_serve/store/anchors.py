@@ -18,6 +18,7 @@ import attrs
 import structlog
 from filelock import FileLock, Timeout
 
+from lesion_core.durable import sync_folder
 from lesion_serve.store.chain import stamp
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.records import Receipt
@@ -204,12 +205,3 @@ def _end_of_last_line(file: int) -> int:
     size = os.fstat(file).st_size
     tail = os.pread(file, 4096, max(0, size - 4096))
     return size - len(tail) + tail.rfind(b"\n") + 1
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's own list of files to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,13 +7,12 @@ what they were made of, so what was restored goes on with its own images.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from filelock import FileLock
 
-from lesion_serve.store.anchors import sync_folder
+from lesion_core.durable import FOR_OWNER, write_whole
 from lesion_serve.store.errors import StoreError
 
 OWNER = "store.json"
@@ -75,14 +74,7 @@ def _claimed(path: Path, store: str) -> str:
     with FileLock(path.with_name(f"{path.name}.lock"), timeout=WAIT_S, mode=0o600):
         if (owner := _owner_in(path)) is not None:
             return owner
-        staging = path.with_suffix(".part")
-        staging.unlink(missing_ok=True)
-        with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            json.dump({"store": store}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        staging.replace(path)
-        sync_folder(path.parent)
+        write_whole(path, json.dumps({"store": store}), mode=FOR_OWNER)
     return store
 
 

@@ -32,7 +32,7 @@ import attrs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lesion_serve.store.anchors import sync_folder
+from lesion_core.durable import sync_folder
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.image_owner import require_owner
 
