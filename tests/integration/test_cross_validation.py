@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 
 from lesion_core.datasets import read_dataset
@@ -17,6 +18,9 @@ from lesion_core.frozen_split import read_parts, write_parts
 from lesion_core.processes import child_environment
 from lesion_core.splits import TEST, folds_as_parts, k_folds, split_by_lesion
 from lesion_core.workspace import Workspace
+from lesion_plugins.classifier import build_classifier
+from lesion_plugins.registry import BackboneRegistry
+from lesion_plugins.weights import weights_to_bytes
 from lesion_train.config import Keep, TrainConfig
 from lesion_train.cross_validation import LABEL_ISSUES, CrossValidation, chosen_on_held_out, cross_validate
 from lesion_train.fit import FitResult, fit
@@ -155,6 +159,37 @@ def test_other_settings_are_refused(done: CrossValidation, workspace: Workspace,
     again = cross_validate(settings(data, workers=0), workspace, folds=2, resume=done.record)
 
     assert again.scores == done.scores
+
+
+def test_one_is_gone_on_with_by_one_program_only(done: CrossValidation, workspace: Workspace, data: Path) -> None:
+    """Two would train the same fold."""
+    other = done.record.lock()
+    try:
+        with pytest.raises(LesionError) as caught:
+            cross_validate(settings(data), workspace, folds=2, resume=done.record)
+    finally:
+        other.release()
+
+    assert caught.value.code == "run_in_use"
+
+
+def test_other_starting_weights_under_the_same_name_are_refused(data: Path, tmp_path: Path) -> None:
+    """The folds would be of different models."""
+    weights = tmp_path / "start.safetensors"
+    model, _ = build_classifier(
+        BackboneRegistry.load().get("efficientnet_lite0"), classes=2, input_size_px=64, pretrained="bundled"
+    )
+    weights.write_bytes(weights_to_bytes(model))
+    begun = settings(data, pretrained=str(weights))
+    made = cross_validate(begun, Workspace(tmp_path / "home"), folds=2)
+    with torch.no_grad():
+        model.head.bias.add_(1)
+    weights.write_bytes(weights_to_bytes(model))
+
+    with pytest.raises(LesionError, match="other settings: pretrained_digest: ") as caught:
+        cross_validate(begun, Workspace(tmp_path / "home"), folds=2, resume=made.record)
+
+    assert caught.value.code == "other_settings"
 
 
 @pytest.mark.parametrize(

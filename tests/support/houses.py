@@ -15,9 +15,9 @@ from support.runs import make_contender
 class House:
     """A workspace with a registry, and short words for what the tests do there."""
 
-    def __init__(self, workspace: Workspace, tiny: Bundle) -> None:
+    def __init__(self, workspace: Workspace, tiny: Bundle, uri: str | None = None) -> None:
         self.workspace = workspace
-        self.uri = workspace.mlflow_database
+        self.uri = uri or workspace.mlflow_database
         self.tiny = tiny
         self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         self.log = PromotionLog(workspace.promotions)

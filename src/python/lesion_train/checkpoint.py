@@ -78,7 +78,7 @@ class Checkpoints:
         return time.monotonic() - self._written_at >= self._every_s
 
     def save(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
-        """Write one, and remove those before the last two.
+        """Write one, and remove all but the last two.
 
         Raises:
             CheckpointError: ``disk_full``, or ``checkpoint`` for another reason of the system; those before are whole.
@@ -96,7 +96,7 @@ class Checkpoints:
             written.chmod(0o644)
             with written.open("rb") as stream:
                 os.fsync(stream.fileno())
-            written.replace(self._folder / f"step-{progress.step:08d}-{_digest(written)}.safetensors")
+            path = written.replace(self._folder / f"step-{progress.step:08d}-{_digest(written)}.safetensors")
             staging.rmdir()
         except (OSError, safetensors.SafetensorError) as error:
             shutil.rmtree(staging, ignore_errors=True)
@@ -109,16 +109,27 @@ class Checkpoints:
                 f"  lesion-train fit --data DIR --resume {self._folder.parent}",
                 code="disk_full" if reason in FULL_DISK else None,
             ) from error
-        for old in self._files()[KEPT:]:
-            old.unlink()
+        earlier = [file for file in self._files() if _step(file) < progress.step]
+        for file in self._files():  # one of a later step was damaged, and passed over for one before
+            if file != path and file not in earlier[: KEPT - 1]:
+                file.unlink()
         self._written_at = time.monotonic()
 
-    def latest(self) -> tuple[dict[str, Tensor], Progress] | None:
-        """The newest whole one; ``None`` where there is none at all.
+    def reached(self) -> Progress | None:
+        """How far the newest whole one is; ``None`` where there is none at all.
 
         Raises:
             CheckpointError: there are some, and all are damaged; or it is of other settings or data.
         """
+        newest = self._newest()
+        return None if newest is None else newest[1]
+
+    def latest(self) -> tuple[dict[str, Tensor], Progress] | None:
+        """The newest whole one, its tensors mapped from the file; ``None`` and errors as for ``reached``."""
+        newest = self._newest()
+        return None if newest is None else (safetensors.torch.load_file(newest[0]), newest[1])
+
+    def _newest(self) -> tuple[Path, Progress] | None:
         damaged = []
         for path in self._files():
             if not path.stem.endswith(_digest(path)):
@@ -128,7 +139,7 @@ class Checkpoints:
             with safetensors.safe_open(path, framework="pt") as stream:
                 metadata = stream.metadata()
             self._require_identity(json.loads(metadata["identity"]), path)
-            return safetensors.torch.load_file(path), Progress(**json.loads(metadata["progress"]))
+            return path, Progress(**json.loads(metadata["progress"]))
         if damaged:
             raise CheckpointError(
                 f"All checkpoints in {self._folder} are damaged ({', '.join(damaged)}): their content does not have "
@@ -184,6 +195,10 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.split("-")[1])
 
 
 def _digest(path: Path) -> str:

@@ -153,14 +153,14 @@ def sync(
     if not folders:
         raise LesionError("No run to send: name folders of runs, or give --all for those in .lesion/runs.")
     records = [RunRecord.open(folder) for folder in folders]
-    from lesion_train.tracking import Mirror, TrackingError
+    from lesion_train.tracking import Mirror
 
     failed = []
     for record in records:
         try:
             _, sent = Mirror(record, tracking_uri or workspace.mlflow_database, workspace).sync()
             print(f"{record.folder.name}: {sent}")
-        except TrackingError as error:
+        except LesionError as error:  # also where a record is damaged: the others are sent all the same
             failed.append(record.folder.name)
             print(f"{record.folder.name}: not sent. {error}", file=sys.stderr)
     if failed:

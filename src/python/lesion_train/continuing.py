@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from lesion_core.errors import LesionError
 from lesion_core.splits import Split
+from lesion_plugins.weights import FILE_SUFFIX
 from lesion_train.config import TrainConfig
 from lesion_train.config_file import without_paths
 from lesion_train.provenance import RunFacts
@@ -61,6 +63,12 @@ def run_identity(config: TrainConfig, facts: RunFacts, split: Split, *, processe
     }
 
 
+def pretrained_digest(config: TrainConfig) -> str:
+    """sha256 of the file of weights that training starts from, whose name says little; empty where it is none."""
+    path = Path(config.pretrained)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.suffix == FILE_SUFFIX and path.is_file() else ""
+
+
 def study_identity(
     config: TrainConfig, *, data_digest: str, split_digest: str | None = None, space: Mapping[str, object] | None = None
 ) -> dict[str, str]:
@@ -75,7 +83,8 @@ def study_identity(
     settings = deciding_settings(without_paths(config))
     searched = {f"space of {name}": str(value) for name, value in (space or {}).items()}
     split = {} if split_digest is None else {"split_digest": split_digest}
-    return {**settings, **searched, "data_digest": data_digest, **split}
+    weights = {"pretrained_digest": pretrained_digest(config)}
+    return {**settings, **searched, **weights, "data_digest": data_digest, **split}
 
 
 def require_same_study(name: str, before: Mapping[str, str], now: Mapping[str, str], *, instead: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from lesion_core.taxonomy_file import read_taxonomy
 from lesion_core.workspace import Workspace
 from lesion_train.config import Keep, TrainConfig
 from lesion_train.config_file import to_toml, without_paths
-from lesion_train.continuing import deciding_settings, require_same_study, study_identity
+from lesion_train.continuing import deciding_settings, pretrained_digest, require_same_study, study_identity
 from lesion_train.evaluation.headline import measure
 from lesion_train.fit import fit
 from lesion_train.label_quality import LabelIssue, find_label_issues, write_label_issues
@@ -82,7 +83,8 @@ def cross_validate(
         run: trains; a parameter for tests.
     Raises:
         SplitError: a class has fewer lesions than there are folds; the frozen split has no folds, or is for other data.
-        LesionError: ``other_data``, ``other_settings``: not those of the interrupted cross-validation.
+        LesionError: ``other_data``, ``other_settings``: not those of the interrupted cross-validation; ``run_in_use``:
+            another program goes on with it.
     """
     if config.fold is not None:
         raise SplitError("A cross-validation trains on every fold: leave --fold out, or take 'lesion-train fit'.")
@@ -92,15 +94,18 @@ def cross_validate(
     if resume is not None:
         _require_same(config, resume, digest)
     status = "FAILED"
-    try:
-        made = _train_folds(config, workspace, record, dataset, tracking_uri=tracking_uri, cache=cache, run=run)
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        record.finish(status)
-        send(Mirror(record, tracking_uri or workspace.mlflow_database, workspace))
+    with ExitStack() as alone:
+        alone.callback(record.lock().release)
+        record.go_on()
+        try:
+            made = _train_folds(config, workspace, record, dataset, tracking_uri=tracking_uri, cache=cache, run=run)
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            record.finish(status)
+            send(Mirror(record, tracking_uri or workspace.mlflow_database, workspace))
     return made
 
 
@@ -125,6 +130,7 @@ def _begin(config: TrainConfig, workspace: Workspace, dataset: Dataset, digest: 
     facts = {
         "dataset": dataset.name,
         "data_digest": digest,
+        "pretrained_digest": pretrained_digest(config),
         "split_digest": parts_digest(parts),
         "chosen_on_held_out": "; ".join(chosen_on_held_out(config)),
     }
@@ -151,7 +157,8 @@ def _frozen_folds(path: Path, dataset: Dataset) -> dict[str, tuple[ImageRecord, 
 def _require_same(config: TrainConfig, record: RunRecord, digest: str) -> None:
     """What was begun goes on as it was, or the folds would be of different models."""
     content = record.description
-    before = {**deciding_settings(content["settings"]), "data_digest": str(content["facts"].get("data_digest"))}
+    noted = {name: str(content["facts"].get(name, "")) for name in ("data_digest", "pretrained_digest")}
+    before = {**deciding_settings(content["settings"]), **noted}
     now = study_identity(config, data_digest=digest)
     for identity in (before, now):
         identity.pop("taxonomy", None)  # a resumed study takes its own copy of the file

@@ -54,7 +54,8 @@ class EpochPlan:
         classes: K.
         balance: see ``epoch_order``. An epoch has ``N // B`` steps in any case.
         mixing: of the images of a slice.
-        slices: equal parts of a step, for several processes, or for less memory; b = B / slices.
+        slices: equal parts of a step, for several processes, or for less memory; b = B / slices. Each has images from
+            all over the step, so that its batch statistics and what is mixed in it are like the step's.
         workers: threads that make slices ahead; with 0 each is made when it is asked for.
     """
 
@@ -100,7 +101,7 @@ def epoch_batches(
     def make(step: int, part: int) -> Batch:
         places = np.arange(step * plan.batch_size, (step + 1) * plan.batch_size)
         rows = np.sort(order[places])  # a file is read forwards
-        own = np.array_split(np.arange(plan.batch_size), plan.slices)[part]
+        own = np.arange(part, plan.batch_size, plan.slices)  # neighbours by id are often of one diagnosis or source
         pixels = np.stack(
             [
                 augment(

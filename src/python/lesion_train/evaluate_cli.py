@@ -36,7 +36,8 @@ def evaluate(
 
     Without --split, the split of the bundle's own run is taken where it is for this data: its part 'test', or else
     'validation', which set the decision parameters, as the report then says. Other data is foreign: all its images are
-    taken, but for those that the run's split knows. Nothing is measured on images that were trained on.
+    taken, but for those that the run's split knows; a bundle that was fetched has none beside it, and --split with the
+    split.csv of its run serves. Nothing is measured on images that were trained on, as far as is known.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ from lesion_train.devices import make_fabric, resolve_precision
 from lesion_train.disk import full_disk
 from lesion_train.finishing import finish_run
 from lesion_train.linear_probe import fit_linear_probe
-from lesion_train.loop import Part, train_classifier
+from lesion_train.loop import DivergedError, Part, train_classifier
 from lesion_train.parts import make_split, measured_parts
 from lesion_train.progress import ProgressRecorder
 from lesion_train.provenance import RunFacts
@@ -99,7 +99,8 @@ def fit(
     Raises:
         SystemExit: with 0, in all processes of a run but the first, when the training is over.
         LesionError: a named problem with the data, the backbone or the settings, before any training; or, in the midst
-            of it, one that a run can go on from. ``trained_on_before``: see ``require_unseen``; ``run_in_use``.
+            of it, one that a run can go on from. ``trained_on_before``: see ``require_unseen``; ``run_in_use``;
+            ``other_settings``: an interrupted run started from other weights.
     """
     registry = BackboneRegistry.load()
     backbone = registry.get(config.backbone)
@@ -135,20 +136,24 @@ def fit(
         dropout=config.dropout,
     )
     weights = begun or describe_weights(backbone, config.pretrained, weights_origin, stated=config.weights_license)
+    if resume is not None:
+        _require_same_weights(resume, weights)
     facts = RunFacts.of(dataset, split, weights=weights)
     record = resume or _new_record(fabric, config, workspace, facts, split, parent, earlier)
     identity = run_identity(config, facts, split, processes=fabric.world_size, device=fabric.device.type)
     checkpoints = Checkpoints(record.checkpoints, identity, every_s=60 * config.checkpoint_minutes)
-    found = checkpoints.latest()
     with ExitStack() as run:
         if fabric.is_global_zero:
             run.callback(record.lock().release)
+        reached = checkpoints.reached()
+        if fabric.is_global_zero:
+            record.go_on()
         mirror = BackgroundMirror(Mirror(record, tracking_uri or workspace.mlflow_database, workspace))
         log.info(
-            "run_started" if found is None else "run_resumed",
+            "run_started" if reached is None else "run_resumed",
             folder=str(record.folder),
             weights=weights.origin,
-            step=0 if found is None else found[1].step,
+            step=0 if reached is None else reached.step,
             **{f"{name}_images": len(records) for name, records in split.parts.items()},
         )
         progress = ProgressRecorder(record, mirror, epochs=config.epochs) if fabric.is_global_zero else None
@@ -162,7 +167,8 @@ def fit(
                 progress.add_epoch(epoch, metrics)
                 watch(epoch, metrics)
 
-        run.enter_context(_ending(record, mirror, checkpoints, data=config.data))
+        if fabric.is_global_zero:
+            run.enter_context(_ending(record, mirror, checkpoints, data=config.data))
         records = measured_parts(split, record)
         parts = _decoded(fabric, dataset, records, spec, cache, facts.data_digest, config.threads)
         if sites is not None:
@@ -218,6 +224,10 @@ def _ending(record: RunRecord, mirror: BackgroundMirror, checkpoints: Checkpoint
     except RunStoppedError:
         checkpoints.remove()
         _end(record, mirror, "KILLED")
+        raise
+    except DivergedError:
+        checkpoints.remove()  # it would diverge again
+        _end(record, mirror, "FAILED")
         raise
     except KeyboardInterrupt:
         log.warning("run_interrupted", resume=f"lesion-train fit --data {data} --resume {record.folder}")
@@ -279,6 +289,17 @@ def _weights_of(record: RunRecord, backbone: BackboneSpec) -> StartingWeights:
     facts = record.description["facts"]
     origin = facts["weights_origin"]
     return StartingWeights(origin=origin, license=facts.get("weights_license") or backbone.license_of(origin))
+
+
+def _require_same_weights(record: RunRecord, weights: StartingWeights) -> None:
+    """A run without a checkpoint starts again, from the weights that its record names; others may have their path."""
+    noted = record.description["facts"]["weights_origin"]
+    if weights.origin != noted:
+        raise LesionError(
+            f"{record.folder.name} started from other weights: {noted}; these are {weights.origin}. Give those, or "
+            "begin a new run without --resume.",
+            code="other_settings",
+        )
 
 
 def _encoded(records: Sequence[ImageRecord], sites: Sequence[str]) -> NDArray[np.float32]:

@@ -41,6 +41,12 @@ CLIP_NORM = 2.0
 BATCH_SIZE = 64  # where nothing is trained
 
 
+class DivergedError(LesionError):
+    """The loss, or its gradient, is no number any more; the weights still are."""
+
+    code = "diverged"
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Part:
     """One part of the data: stored squares uint8 ``(N, P, P, 3)`` and labels int64 ``(N,)``.
@@ -78,7 +84,8 @@ def train_classifier(
         on_step: called with the step, counted from 1, and its ``loss`` and ``learning_rate``.
         on_epoch: called with the epoch, counted from 1, and its metrics; after an interruption perhaps again.
     Raises:
-        LesionError: ``diverged``: the loss is no number any more; ``too_few_images`` for one step.
+        DivergedError: the loss or its gradient is no number any more.
+        LesionError: ``too_few_images`` for one step.
         CheckpointError: see ``Checkpoints``.
     """
     fabric = fabric or make_fabric(config, backbone)
@@ -116,12 +123,7 @@ def train_classifier(
     best = copy.deepcopy(averaged.state_dict())
     network, optimiser = fabric.setup(model, make_optimiser(model, backbone, config))
     state = {"model": model.state_dict(), "averaged": averaged.state_dict(), "best": best}  # the live tensors
-    progress = Progress()
-    if checkpoints is not None and (found := checkpoints.latest()) is not None:
-        tensors, progress = found
-        for part, live in state.items():
-            copy_tensors(live, _part(tensors, part))
-        restore_optimiser(optimiser, _part(tensors, "optimiser"))
+    progress = Progress() if checkpoints is None else _restored(checkpoints, state, optimiser)
 
     def save() -> None:
         if checkpoints is not None and fabric.is_global_zero:
@@ -168,15 +170,12 @@ def train_classifier(
                     )
                     fabric.backward(share * fabric.world_size)  # whose gradients are averaged over the processes
                 loss += share.detach()
-            fabric.clip_gradients(network, optimiser, max_norm=CLIP_NORM, error_if_nonfinite=False)
+            norm = fabric.clip_gradients(network, optimiser, max_norm=CLIP_NORM, error_if_nonfinite=False)
+            step_loss = float(cast(Tensor, fabric.all_reduce(loss, reduce_op="sum")))
+            _require_finite(step_loss, float(cast(Tensor, norm)), step=progress.step + 1)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             move_average(averaged, model, decay=ema_decay)
-            step_loss = float(cast(Tensor, fabric.all_reduce(loss, reduce_op="sum")))
-            if not math.isfinite(step_loss):
-                raise LesionError(
-                    f"The loss became {step_loss} in step {progress.step + 1}: lower --learning-rate.", code="diverged"
-                )
             progress = attrs.evolve(progress, step=progress.step + 1, epoch_loss=progress.epoch_loss + step_loss)
             on_step(progress.step, {"loss": step_loss, "learning_rate": learning_rate})
             bar.set_postfix(loss=f"{step_loss:.3f}", lr=f"{learning_rate:.1e}", refresh=False)
@@ -259,6 +258,27 @@ def copy_tensors(target: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> 
     """Overwrite each tensor of ``target`` by that of the same name."""
     for name, tensor in target.items():
         tensor.copy_(source[name])
+
+
+def _restored(
+    checkpoints: Checkpoints, state: Mapping[str, Mapping[str, Tensor]], optimiser: torch.optim.Optimizer
+) -> Progress:
+    """Put the latest checkpoint, where there is one, into the live tensors; none of its own stay in memory."""
+    found = checkpoints.latest()
+    if found is None:
+        return Progress()
+    tensors, progress = found
+    for part, live in state.items():
+        copy_tensors(live, _part(tensors, part))
+    restore_optimiser(optimiser, _part(tensors, "optimiser"))
+    return progress
+
+
+def _require_finite(loss: float, gradient_norm: float, *, step: int) -> None:
+    """Before the step is taken: a checkpoint of weights that are no numbers would be one that no run can go on from."""
+    for what, value in (("loss", loss), ("gradient", gradient_norm)):
+        if not math.isfinite(value):
+            raise DivergedError(f"The {what} became {value} in step {step}: lower --learning-rate.")
 
 
 def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

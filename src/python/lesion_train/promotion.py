@@ -17,6 +17,7 @@ from lesion_core.taxonomy import Malignancy, Taxonomy
 from lesion_core.workspace import Workspace
 from lesion_plugins.backbone import RANDOM_ORIGIN
 from lesion_train.card import missing_sections
+from lesion_train.card_tables import plain
 from lesion_train.contender import Contender, NotComparableError, Pair, pair
 from lesion_train.promotion_log import Action, champions_before
 from lesion_train.tracking import CHAMPION
@@ -114,11 +115,7 @@ def promote(
             )
         with registry_lock(registry.workspace):
             registry.settle()
-            if registry.aliases().get(CHAMPION) != current:
-                raise LesionError(
-                    f"The champion of {name} was changed by another program meanwhile. Repeat the command.",
-                    code="champion_changed",
-                )
+            _require_champion(registry, current)
             change = registry.change(
                 Action.PROMOTE, current, str(candidate.version), candidate.digest, why=why or "all gates passed"
             )
@@ -135,7 +132,7 @@ def rollback(*, name: str, tracking_uri: str, workspace: Workspace, why: str = "
 
     Raises:
         PromotionRefusedError: its bundle is not intact.
-        LesionError: ``no_earlier_champion``.
+        LesionError: ``no_earlier_champion``; ``champion_changed`` (by another program, meanwhile).
         TrackingError: MLflow is out of reach, or does not have that version any more.
     """
     with tempfile.TemporaryDirectory(prefix="lesion-rollback-") as scratch, named_errors(tracking_uri, _HINT):
@@ -143,25 +140,37 @@ def rollback(*, name: str, tracking_uri: str, workspace: Workspace, why: str = "
         with registry_lock(registry.workspace):
             registry.settle()
             current = registry.aliases().get(CHAMPION)
-            earlier = champions_before(registry.log.changes(name), current)
+            earlier = champions_before(registry.changes(), current)
             if not earlier:
                 raise LesionError(
                     f"The log knows no champion of {name} before {f'version {current}' if current else 'now'}. "
                     "See 'lesion-train promotions'; any version can be promoted with 'lesion-train promote VERSION'.",
                     code="no_earlier_champion",
                 )
-            target = fetch_version(registry, earlier[0].to_version, Path(scratch))
-            gate = _bundle_gate(target, expected=earlier[0].to_digest)
-            if not gate.has_passed:
-                raise PromotionRefusedError(
-                    f"{target.label} of {name} cannot be champion again: {gate.sentence} Promote another version.",
-                    gates=(gate,),
-                )
+        target = fetch_version(registry, earlier[0].to_version, Path(scratch))
+        gate = _bundle_gate(target, expected=earlier[0].to_digest)
+        if not gate.has_passed:
+            raise PromotionRefusedError(
+                f"{target.label} of {name} cannot be champion again: {gate.sentence} Promote another version.",
+                gates=(gate,),
+            )
+        with registry_lock(registry.workspace):
+            registry.settle()
+            _require_champion(registry, current)
             change = registry.change(
                 Action.ROLLBACK, current, earlier[0].to_version, target.digest, why=why or "no reason given"
             )
             registry.move_champion(attrs.evolve(change, gates=[attrs.asdict(gate)]))
     return Moved(model=name, from_version=current, to_version=earlier[0].to_version, gates=(gate,))
+
+
+def _require_champion(registry: Registry, expected: str | None) -> None:
+    """The one that the gates were asked about; the lock is held, which the downloads before were too long for."""
+    if registry.aliases().get(CHAMPION) != expected:
+        raise LesionError(
+            f"The champion of {registry.name} was changed by another program meanwhile. Repeat the command.",
+            code="champion_changed",
+        )
 
 
 def _bundle_gate(candidate: Contender, expected: str = "") -> Gate:
@@ -192,7 +201,7 @@ def _card_gate(candidate: Contender) -> Gate:
         del licences["weights"]  # training started from nobody's weights
     for what, licence in licences.items():
         names = {name.strip().lower() for name in licence.split(SEVERAL_LICENSES)}
-        is_named = not names & {"", "unknown", "none", NOT_STATED.name} and licence in text
+        is_named = not names & {"", "unknown", "none", NOT_STATED.name} and plain(licence) in text
         faults += [] if is_named else [f"the licence of the {what} is not named"]
     return Gate(
         name="card",

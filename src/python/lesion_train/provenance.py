@@ -51,7 +51,7 @@ def _git_revision() -> str:
         root = _git(folder, "rev-parse", "--show-toplevel")
         copy = Path(root, "src", "python", *__name__.split(".")).with_suffix(".py")
         if root and copy.is_file() and copy.read_bytes() == own:
-            return _git(folder, "describe", "--always", "--dirty", "--abbrev=40") or "unknown"
+            return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or "unknown"
     return "unknown"
 
 

@@ -14,6 +14,7 @@ predictions/*.csv   probabilities of the held-out images; see ``predictions``
 checkpoints/        what an interrupted run goes on from
 report/             page, numbers and figures of the evaluation on the test part
 bundle/             the model
+run.lock            held by the program that trains it
 end.json            how the run ended, and when
 """
 
@@ -32,11 +33,13 @@ import attrs
 import cattrs
 from filelock import BaseFileLock, FileLock, Timeout
 
+from lesion_core.durable import write_whole
 from lesion_core.errors import LesionError
 from lesion_core.interval import Interval
 from lesion_train.predictions import Predictions, read_predictions, write_predictions
 
 STATUSES = ("FINISHED", "FAILED", "KILLED")
+LOCK = "run.lock"
 
 
 @attrs.frozen
@@ -84,7 +87,7 @@ class RunRecord:
             "settings": settings,
             "facts": facts,
         }
-        (folder / "run.json").write_text(json.dumps(content, indent=2, sort_keys=True))
+        write_whole(folder / "run.json", json.dumps(content, indent=2, sort_keys=True))
         return record
 
     @classmethod
@@ -152,16 +155,29 @@ class RunRecord:
 
     @property
     def description(self) -> dict[str, Any]:
-        """Content of ``run.json``: ``name``, ``settings``, ``facts`` and what ``create`` adds."""
-        content: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
+        """Content of ``run.json``: ``name``, ``settings``, ``facts`` and what ``create`` adds.
+
+        Raises:
+            LesionError: ``bad_record``: it cannot be read.
+        """
+        try:
+            content: dict[str, Any] = json.loads(self._description)
+        except ValueError as error:
+            raise LesionError(
+                f"{self.folder / 'run.json'} is damaged ({error}). Bring it back from a backup, or remove the folder.",
+                code="bad_record",
+            ) from error
         return content
+
+    @property
+    def _description(self) -> bytes:
+        return (self.folder / "run.json").read_bytes()
 
     @property
     def id(self) -> str:
         """Names this run at every server, whoever sends it: 32 hexadecimal digits."""
-        text = (self.folder / "run.json").read_bytes()
         # Records of earlier releases have no id; their content never changes either.
-        return str(json.loads(text).get("id") or hashlib.sha256(text).hexdigest()[:32])
+        return str(self.description.get("id") or hashlib.sha256(self._description).hexdigest()[:32])
 
     @property
     def parent(self) -> RunRecord | None:
@@ -175,7 +191,7 @@ class RunRecord:
         Raises:
             LesionError: ``run_in_use``.
         """
-        lock = FileLock(self.folder / "run.lock")
+        lock = FileLock(self.folder / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
@@ -184,6 +200,17 @@ class RunRecord:
                 code="run_in_use",
             ) from error
         return lock
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether the program that trained it is gone and could not say so."""
+        if self.end is not None or not (self.folder / LOCK).is_file():
+            return False
+        try:
+            self.lock().release()
+        except LesionError:
+            return False
+        return True
 
     def add_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Append one epoch, with the time in milliseconds."""
@@ -215,7 +242,7 @@ class RunRecord:
     def write_scores(self, scores: Mapping[str, Interval]) -> None:
         """Keep the final scores of a run that has no bundle to keep them in."""
         text = json.dumps(cattrs.unstructure(dict(scores)), indent=2, sort_keys=True)
-        (self.folder / "scores.json").write_text(text + "\n")
+        write_whole(self.folder / "scores.json", text + "\n")
 
     @property
     def scores(self) -> dict[str, Interval]:
@@ -241,7 +268,11 @@ class RunRecord:
         """Note that the run ended now: ``FINISHED``, ``FAILED`` or ``KILLED``."""
         if status not in STATUSES:
             raise ValueError(f"status {status!r} is none of {', '.join(STATUSES)}")
-        (self.folder / "end.json").write_text(json.dumps({"status": status, "time_ms": _now_ms()}))
+        write_whole(self.folder / "end.json", json.dumps({"status": status, "time_ms": _now_ms()}))
+
+    def go_on(self) -> None:
+        """Note that an interrupted run goes on: it has not ended yet."""
+        (self.folder / "end.json").unlink(missing_ok=True)
 
     @property
     def end(self) -> tuple[str, int] | None:

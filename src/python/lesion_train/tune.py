@@ -36,7 +36,17 @@ HEARTBEAT_S = 60
 IDENTITY, PARENT, FAILURE = "identity", "parent_run", "failure"
 GOAL = "val_bma"
 # Errors that settings of one trial cause, so that others may do better.
-FAULTS_OF_SETTINGS = ("bad_config", "diverged", "imbalance", "too_few_images", "bad_input_size")
+FAULTS_OF_SETTINGS = (
+    "bad_config",
+    "diverged",
+    "imbalance",
+    "too_few_images",
+    "uneven_batch",
+    "bad_input_size",
+    "no_such_weights",
+)
+# Settings that decide which images a trial is measured on: the best of several would be the luckiest.
+MEASURED_ON = ("data", "taxonomy", "split", "fold", "validation_fraction", "test_fraction")
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +72,8 @@ def read_space(path: Path, base: TrainConfig) -> dict[str, optuna.distributions.
         path: TOML file of the space.
         base: settings that every trial shares; those in the space replace them.
     Raises:
-        ConfigError: lists everything that is wrong: unknown settings, empty ranges, values that a setting cannot have.
+        ConfigError: lists everything that is wrong: unknown settings, empty ranges, values that a setting cannot have,
+            and settings that decide what a trial is measured on.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -71,6 +82,12 @@ def read_space(path: Path, base: TrainConfig) -> dict[str, optuna.distributions.
     problems: list[str] = []
     space: dict[str, optuna.distributions.BaseDistribution] = {}
     for name, wanted in content.items():
+        if name in MEASURED_ON or (name == "seed" and base.split is None):
+            problems.append(
+                f"{path}: {name} decides which images a trial is measured on, so trials could not be compared"
+                + (": freeze a split ('lesion-train data split') and give --split" if name == "seed" else "")
+            )
+            continue
         try:
             ends = [wanted["low"], wanted["high"]] if isinstance(wanted, Mapping) else list(wanted)
             if not ends:

@@ -100,6 +100,17 @@ def test_a_damaged_one_is_passed_over_for_the_one_before(tmp_path: Path, damage:
     assert latest_step(tmp_path) == 1
 
 
+def test_a_damaged_one_is_none_of_the_last_two(tmp_path: Path) -> None:
+    """What was gone on from stays until two whole ones are there."""
+    save(tmp_path, 100, 120)
+    harm(files(tmp_path)[-1], "flipped")
+
+    save(tmp_path, 110)
+    assert [file.name[:13] for file in files(tmp_path)] == ["step-00000100", "step-00000110"]
+    save(tmp_path, 120)
+    assert [file.name[:13] for file in files(tmp_path)] == ["step-00000110", "step-00000120"]
+
+
 def test_where_all_are_damaged_that_is_said_and_none_is_touched(tmp_path: Path) -> None:
     """A person decides."""
     save(tmp_path, 1, 2)

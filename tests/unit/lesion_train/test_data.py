@@ -142,16 +142,26 @@ def test_full_balance_shows_every_class_equally_often() -> None:
 @settings(max_examples=15, deadline=None)
 @given(slices=st.sampled_from([1, 2, 4]), workers=st.integers(0, 3), balance=BALANCES)
 def test_slices_and_workers_change_nothing_but_the_time(slices: int, workers: int, balance: float) -> None:
-    """The slices of a step are the step, in order; whoever makes them, and however far ahead."""
+    """The slices of a step, put together again, are the step; whoever makes them, and however far ahead."""
     whole = list(batches(balance=balance))
     sliced = list(batches(balance=balance, slices=slices, workers=workers))
 
     assert len(sliced) == slices * len(whole)
     for step, batch in enumerate(whole):
         own = sliced[step * slices : (step + 1) * slices]
-        assert torch.equal(torch.cat([one.images for one in own]), batch.images)
-        assert torch.equal(torch.cat([one.targets for one in own]), batch.targets)
+        assert torch.equal(torch.stack([one.images for one in own], dim=1).flatten(0, 1), batch.images)
+        assert torch.equal(torch.stack([one.targets for one in own], dim=1).flatten(), batch.targets)
         assert all(torch.equal(one.step_labels, batch.targets) for one in own)
+
+
+def test_each_slice_has_images_from_all_over_the_step() -> None:
+    """Class folders sort their images by diagnosis: a slice of neighbours would have one, and mix it with itself."""
+    by_class = np.array([0] * 11 + [1] * 11)
+    plan = EpochPlan(spec=SPEC, augmentation=Augmentation.LIGHT, batch_size=22, seed=0, classes=2, slices=2)
+
+    shown = [Counter(one.targets.tolist()) for one in epoch_batches(SQUARES, by_class, plan, epoch=1)]
+
+    assert shown == [{0: 6, 1: 5}, {0: 5, 1: 6}]
 
 
 def test_processes_that_take_their_own_slices_take_all_of_them() -> None:

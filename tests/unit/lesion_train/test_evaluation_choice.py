@@ -247,11 +247,25 @@ def test_a_part_that_does_not_exist_is_named(trained: Trained) -> None:
 
 
 def test_a_split_for_other_data_is_refused(trained: Trained, tmp_path: Path) -> None:
-    """When it was asked for by name."""
+    """When it was asked for by name, and is not the run's own."""
     write_isic_2019(tmp_path / "other", images("other"))
+    other = split_by_lesion(trained.dataset.records, ISIC_2019, validation_fraction=0.33, seed=5)
+    write_parts(other.parts, tmp_path / "other.csv")
 
     with pytest.raises(SplitError, match="was frozen for other data"):
-        choose(trained.bundle, read_dataset(tmp_path / "other"), split=trained.split)
+        choose(trained.bundle, read_dataset(tmp_path / "other"), split=tmp_path / "other.csv")
+
+
+def test_a_bundle_without_its_split_does_not_know_what_it_was_trained_on(trained: Trained, tmp_path: Path) -> None:
+    """One that was fetched. A larger collection often holds the smaller one: the run's split leaves its images out."""
+    write_isic_2019(tmp_path / "more", [*images("own"), *images("new")])
+    dataset, fetched = read_dataset(tmp_path / "more"), moved(trained, tmp_path)
+
+    alone, told = choose(fetched, dataset), choose(fetched, dataset, split=trained.split)
+
+    assert (alone.is_history_known, alone.left_out, len(alone.records)) == (False, 0, len(dataset.records))
+    assert (told.is_history_known, told.left_out) == (True, len(images("own")))
+    assert {record.isic_id for record in told.records} == {image.name for image in images("new")}
 
 
 def test_an_altered_split_beside_the_bundle_is_refused(trained: Trained) -> None:

@@ -7,7 +7,9 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 from lesion_core.bundle import WEIGHTS
 from lesion_core.datasets import read_dataset
@@ -21,6 +23,7 @@ from lesion_train.config import TrainConfig
 from lesion_train.config_cli import resolve_resumed
 from lesion_train.evaluation.values import REPORT
 from lesion_train.fit import FitResult, fit
+from lesion_train.loop import DivergedError
 from lesion_train.record import RunRecord
 from lesion_train.squares import SquareCache
 from support.runs import fast_settings
@@ -74,6 +77,31 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     assert not record.checkpoints.exists()
 
 
+def test_a_run_that_goes_on_has_not_ended(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks in the meantime is not told of the interruption before."""
+    record = interrupted(fast_settings(data), tmp_path, monkeypatch)
+    ends = [record.end]
+
+    fit(
+        fast_settings(data),
+        Workspace(tmp_path),
+        resume=record,
+        register=False,
+        watch=lambda epoch, metrics: ends.append(record.end),
+    )
+
+    assert [end and end[0] for end in [*ends, record.end]] == ["KILLED", None, "FINISHED"]
+
+
+def test_a_run_that_diverges_leaves_no_checkpoint(data: Path, tmp_path: Path) -> None:
+    """It would diverge again, and a search for settings makes many of them."""
+    with pytest.raises(DivergedError):
+        fit(fast_settings(data, learning_rate=1e30, head_learning_rate=1e30), Workspace(tmp_path), register=False)
+
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert not RunRecord(folder).checkpoints.exists()
+
+
 def test_an_interrupted_run_goes_on_with_its_own_settings_and_data_only(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +115,8 @@ def test_an_interrupted_run_goes_on_with_its_own_settings_and_data_only(
         fit(fast_settings(other), Workspace(tmp_path), resume=record)
 
     assert len(list(record.checkpoints.iterdir())) == 1
+    assert record.end is not None
+    assert record.end[0] == "KILLED"
 
 
 def test_an_interrupted_run_goes_on_with_the_same_metadata_only(
@@ -101,6 +131,26 @@ def test_an_interrupted_run_goes_on_with_the_same_metadata_only(
 
     with pytest.raises(CheckpointError, match="metadata_digest: "):
         fit(fast_settings(copy), Workspace(tmp_path / "home"), resume=record)
+
+
+def test_a_run_without_a_checkpoint_goes_on_from_its_own_weights_only(
+    data: Path, result: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other ones may lie under the same path by now, and its record would name the wrong ones."""
+    weights = tmp_path / "start.safetensors"
+    shutil.copy(result.bundle.folder / WEIGHTS, weights)
+    begun = fast_settings(data, pretrained=str(weights))
+    record = interrupted(begun, tmp_path / "home", monkeypatch)
+    shutil.rmtree(record.checkpoints)
+    tensors = safetensors.numpy.load_file(weights)
+    safetensors.numpy.save_file({name: np.zeros_like(tensor) for name, tensor in tensors.items()}, weights)
+
+    with pytest.raises(LesionError, match="started from other weights: file start") as caught:
+        fit(begun, Workspace(tmp_path / "home"), resume=record)
+    assert caught.value.code == "other_settings"
+
+    shutil.copy(result.bundle.folder / WEIGHTS, weights)
+    assert fit(begun, Workspace(tmp_path / "home"), resume=record, register=False).record == record
 
 
 def test_a_run_that_is_being_trained_is_not_trained_twice(

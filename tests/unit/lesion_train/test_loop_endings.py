@@ -14,6 +14,7 @@ from torch import Tensor
 from lesion_core.errors import LesionError
 from lesion_plugins.classifier import Classifier, build_classifier
 from lesion_train import loop
+from lesion_train.checkpoint import Checkpoints
 from lesion_train.config import Augmentation, Keep, TrainConfig
 from lesion_train.loop import CLIP_NORM, Part, train_classifier
 from support.small_network import SIDE, SMALL_CNN
@@ -147,6 +148,20 @@ def test_a_loss_that_is_no_number_ends_the_run_by_name() -> None:
         train(config(), model)
 
     assert caught.value.code == "diverged"
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_before_its_step(tmp_path: Path) -> None:
+    """The loss may be one all the same; a checkpoint of the weights after that step could not be gone on from."""
+    model = model_of_three_classes()
+    model.head.bias.register_hook(lambda gradient: torch.full_like(gradient, torch.inf))
+    checkpoints = Checkpoints(tmp_path, {}, every_s=0)
+
+    with pytest.raises(LesionError, match=r"The gradient became (nan|inf) in step 1: lower --learning-rate") as caught:
+        train(config(), model, checkpoints=checkpoints)
+
+    assert caught.value.code == "diverged"
+    assert checkpoints.latest() is None
+    assert all(torch.isfinite(weights).all() for weights in model.parameters())
 
 
 def test_fewer_images_than_a_batch_are_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -12,12 +13,14 @@ from mlflow.tracking import MlflowClient
 from lesion_core.bundle import Bundle
 from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
+from lesion_train import promotion
 from lesion_train.card import REQUIRED_SECTIONS
 from lesion_train.cli import main
 from lesion_train.contender import Contender, NotComparableError, pair
 from lesion_train.promotion import PromotionRefusedError, examine
 from lesion_train.promotion_log import Action
 from lesion_train.tracking import TrackingError
+from lesion_train.tracking.fetch import fetch_version
 from lesion_train.tracking.registry import Registry, registry_lock
 from support.bundles import make_tiny_bundle
 from support.houses import House
@@ -237,6 +240,22 @@ def test_a_champion_that_was_moved_by_other_means_is_not_lost(house: House, mode
     assert house.champion(model) == "1"
 
 
+def test_versions_of_another_server_are_no_way_back(
+    house: House, model: str, tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A workspace has one log, and its commands may be told of several servers: the same number is another bundle."""
+    monkeypatch.chdir(tmp_path)  # where MLflow keeps the files of a database that is not the workspace's own
+    elsewhere = House(house.workspace, tiny, f"sqlite:///{tmp_path / 'elsewhere.db'}")
+    house.promote(house.add(model, 0.9, seed=20), model)
+    elsewhere.add(model, 0.6, seed=21)
+    elsewhere.promote(elsewhere.add(model, 0.9, seed=22), model)
+
+    house.rollback(model)
+    elsewhere.rollback(model)
+
+    assert (house.champion(model), elsewhere.champion(model)) == ("1", "1")
+
+
 def test_a_rollback_to_a_bundle_that_was_exchanged_is_refused(house: House, model: str) -> None:
     """The log keeps the digest of each champion."""
     house.promote(house.add(model, 0.9, seed=15), model)
@@ -247,6 +266,26 @@ def test_a_rollback_to_a_bundle_that_was_exchanged_is_refused(house: House, mode
         house.rollback(model)
 
     assert house.champion(model) == "2"
+
+
+def test_a_champion_that_changes_while_the_old_one_is_fetched_stops_a_rollback(
+    house: House, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fetching takes long from a server far away; others may register and promote meanwhile."""
+    house.promote(house.add(model, 0.8, seed=23), model)
+    third = house.add(model, 0.9, seed=24)
+
+    def meanwhile(*arguments: Any) -> Contender:
+        house.client.set_registered_model_alias(model, "champion", third)
+        return fetch_version(*arguments)
+
+    monkeypatch.setattr(promotion, "fetch_version", meanwhile)
+
+    with pytest.raises(LesionError) as caught:
+        house.rollback(model)
+
+    assert caught.value.code == "champion_changed"
+    assert house.champion(model) == third
 
 
 @pytest.mark.parametrize(("has_moved", "outcome"), [(True, "done"), (False, "abandoned")])

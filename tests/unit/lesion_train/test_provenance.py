@@ -50,6 +50,9 @@ def test_the_revision_is_that_of_the_checkout_whose_code_runs(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path / "checkout")
 
     assert revision_recorded(tmp_path) == ours
+    tag = ["-c", "user.name=x", "-c", "user.email=x@example.org", "tag", "-a", "v1.0", "-m", "a release"]
+    subprocess.run(["git", "-C", str(tmp_path / "checkout"), *tag], check=True)
+    assert revision_recorded(tmp_path / "tagged") == ours
     (copy.parent / "other.py").write_text("x = 1\n")
     commit(tmp_path / "checkout")
     (copy.parent / "other.py").write_text("x = 2\n")

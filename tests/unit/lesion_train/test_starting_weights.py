@@ -75,6 +75,18 @@ def test_a_model_of_two_stages_passes_the_gate_of_its_card(first: FitResult, dat
     assert second.bundle.manifest.training.data_licenses == ("CC BY 4.0",)
 
 
+def test_a_licence_with_signs_that_mean_something_to_markdown_is_found_in_the_card(
+    first: FitResult, data: Path, tmp_path: Path
+) -> None:
+    """The card escapes them; the gate looks for what it shows."""
+    weights = str(first.bundle.folder / WEIGHTS)
+    second = fit(settings(data, pretrained=weights, weights_license="Ours [v2]"), Workspace(tmp_path), register=False)
+
+    gates = {gate.name: gate for gate in examine(Contender.from_run(second.record.folder), None)}
+
+    assert gates["card"].has_passed, gates["card"].sentence
+
+
 def test_a_run_on_what_its_starting_weights_learnt_from_is_refused(
     first: FitResult, data: Path, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from lesion_core.bundle import Bundle
 from lesion_core.workspace import Workspace
 from lesion_train.address import without_password
+from lesion_train.cli import main
 from lesion_train.record import RunRecord
 from lesion_train.tracking import BackgroundMirror, Mirror, SystemSampler, TrackingError, register
 from support.bundles import make_tiny_bundle
@@ -39,6 +40,49 @@ def rows_at_server(client: MlflowClient, run_id: str) -> list[tuple[str, int, in
     names = client.get_run(run_id).data.metrics
     history = [row for name in names for row in client.get_metric_history(run_id, name)]
     return sorted((row.key, row.timestamp, row.step, repr(row.value)) for row in history)
+
+
+def test_the_server_says_whether_a_run_goes_on(workspace: Workspace) -> None:
+    """Interrupted, gone on with, killed without a word, and finished."""
+    record = make_run(workspace.runs, epochs=1)
+    statuses = []
+
+    def note() -> None:
+        run_id, _ = mirror(record, workspace).sync()
+        statuses.append(mirror(record, workspace).client.get_run(run_id).info.status)
+
+    note()
+    record.finish("KILLED")
+    note()
+    trainer = record.lock()
+    record.go_on()
+    note()
+    trainer.release()
+    note()
+    record.finish("FINISHED")
+    note()
+
+    assert statuses == ["RUNNING", "KILLED", "RUNNING", "KILLED", "FINISHED"]
+
+
+def test_a_damaged_run_does_not_keep_the_others_from_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named, with what to do, and the exit code says that something is left."""
+    workspace = Workspace(tmp_path)
+    damaged, whole = (make_run(workspace.runs, epochs=1) for _ in range(2))
+    (damaged.folder / "run.json").write_text("")
+    monkeypatch.setenv("LESION_HOME", str(tmp_path))
+
+    monkeypatch.setattr("sys.argv", ["lesion-train", "sync", "--all"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    shown = capsys.readouterr()
+    assert ended.value.code == 2
+    assert f"{damaged.folder.name}: not sent. " in shown.err
+    assert "run.json is damaged" in shown.err
+    assert shown.out.startswith(f"{whole.folder.name}: ")
 
 
 def test_mlflow_holds_what_its_users_look_for(workspace: Workspace, tiny: Bundle) -> None:

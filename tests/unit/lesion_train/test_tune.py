@@ -61,12 +61,23 @@ def test_a_space_holds_choices_and_ranges(tmp_path: Path) -> None:
         ("balance = 0.1", "list of choices"),
         ("", "names no setting"),
         ("balance =", "not a TOML file"),
+        ("validation_fraction = [0.1, 0.2]", "validation_fraction decides which images a trial is measured on"),
+        ('split = ["one.csv", "two.csv"]', "split decides which images a trial is measured on"),
+        ("seed = [1, 2]", "seed decides which images a trial is measured on.*give --split"),
     ],
 )
 def test_a_space_that_cannot_be_searched_is_refused_by_name(tmp_path: Path, text: str, words: str) -> None:
-    """Unknown settings, values that a setting cannot have, and half a range."""
+    """Unknown settings, values that a setting cannot have, half a range, and what would make trials incomparable."""
     with pytest.raises(ConfigError, match=words):
         space_of(tmp_path, text)
+
+
+def test_the_seed_may_be_searched_where_the_split_is_frozen(tmp_path: Path) -> None:
+    """It decides nothing then that trials are compared by."""
+    path = tmp_path / "space.toml"
+    path.write_text("seed = [1, 2]")
+
+    assert list(read_space(path, attrs.evolve(BASE, split=tmp_path / "split.csv"))) == ["seed"]
 
 
 def interval(value: float) -> Interval:

@@ -39,7 +39,8 @@ class Role(StrEnum):
 class Choice:
     """The images to measure on, of the data set of this name.
 
-    ``left_out`` counts those that the model's run knows, among foreign ones.
+    ``left_out`` counts those that the model's run knows, among foreign ones; ``is_history_known``: there was its split
+    to know them by.
     """
 
     dataset: str
@@ -49,6 +50,7 @@ class Choice:
     data_digest: str | None
     split_digest: str | None
     left_out: int = 0
+    is_history_known: bool = True
 
 
 def read_dataset_of(bundle: Bundle, data: Path) -> Dataset:
@@ -68,7 +70,8 @@ def choose_images(bundle: Bundle, dataset: Dataset, *, split: Path | None, part:
     """Choose the part that is measured.
 
     With ``split``, its ``part``. Without, the split that the bundle's own run recorded beside it, if it is for this
-    data. Otherwise all images are foreign; those that the run's split knows are left out.
+    data. Otherwise all images are foreign; those that the run's split knows are left out. A bundle that was fetched has
+    no split beside it: ``split`` may be that one too, also for other data.
 
     Args:
         bundle: that is measured.
@@ -84,11 +87,11 @@ def choose_images(bundle: Bundle, dataset: Dataset, *, split: Path | None, part:
     everything = (*dataset.records, *dataset.test)
     require_known_labels(everything, bundle.manifest.taxonomy)
     digest = data_digest(everything)
-    own = _own_split(bundle)
-    if split is not None:
-        return _part_of(split, dataset, bundle, digest, part)
+    own = _own_split(bundle, split)
+    if split is not None and (not _is_of(split, bundle) or _is_for(split, dataset)):
+        return _part_of(split, dataset, bundle, digest, part, own)
     if own is not None and _is_for(own, dataset):
-        return _part_of(own, dataset, bundle, digest, part)
+        return _part_of(own, dataset, bundle, digest, part, own)
     if digest == bundle.manifest.training.data_digest:
         raise EvaluationError(
             "This is the data that the bundle was trained on, and no split says which images were held out: give "
@@ -97,7 +100,7 @@ def choose_images(bundle: Bundle, dataset: Dataset, *, split: Path | None, part:
         )
     if part is not None:
         raise EvaluationError(f"A part ({part!r}) needs the split that it is a part of: give --split FILE too.")
-    records = _unseen(bundle, everything)
+    records = _unseen(bundle, everything, own)
     return Choice(
         dataset=dataset.name,
         records=records,
@@ -106,6 +109,7 @@ def choose_images(bundle: Bundle, dataset: Dataset, *, split: Path | None, part:
         data_digest=digest,
         split_digest=None,
         left_out=len(everything) - len(records),
+        is_history_known=own is not None,
     )
 
 
@@ -125,14 +129,18 @@ def require_known_labels(records: Sequence[ImageRecord], taxonomy: Taxonomy) -> 
         )
 
 
-def _own_split(bundle: Bundle) -> Path | None:
-    """The split that the bundle's run recorded beside it, where it is there and has the bundle's digest."""
-    path = bundle.folder.resolve().parent / "split.csv"
-    if not path.is_file():
-        return None
-    read_parts(path)  # it is what its first line says
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
-    return path if first.endswith(bundle.manifest.training.split_digest) else None
+def _own_split(bundle: Bundle, given: Path | None) -> Path | None:
+    """The split of the bundle's own run: the one that it recorded beside the bundle, or the one that is given."""
+    beside = bundle.folder.resolve().parent / "split.csv"
+    possible = (*((beside,) if beside.is_file() else ()), *(() if given is None else (given,)))
+    return next((path for path in possible if _is_of(path, bundle)), None)
+
+
+def _is_of(split: Path, bundle: Bundle) -> bool:
+    """Whether the bundle was trained on it, by its digest."""
+    read_parts(split)  # it is what its first line says
+    first = split.read_text(encoding="utf-8").partition("\n")[0]
+    return first.endswith(bundle.manifest.training.split_digest)
 
 
 def _is_for(split: Path, dataset: Dataset) -> bool:
@@ -152,7 +160,7 @@ def _parts(split: Path, dataset: Dataset) -> dict[str, tuple[ImageRecord, ...]]:
     return {**({TEST: dataset.test} if dataset.test else {}), **parts}
 
 
-def _part_of(split: Path, dataset: Dataset, bundle: Bundle, digest: str, part: str | None) -> Choice:
+def _part_of(split: Path, dataset: Dataset, bundle: Bundle, digest: str, part: str | None, own: Path | None) -> Choice:
     parts = _parts(split, dataset)
     name = part or (TEST if TEST in parts else VALIDATION)
     if name not in parts:
@@ -161,7 +169,7 @@ def _part_of(split: Path, dataset: Dataset, bundle: Bundle, digest: str, part: s
             code="no_such_part",
         )
     role = _role(parts, name, bundle, digest)
-    records = _unseen(bundle, parts[name]) if role is Role.FOREIGN else parts[name]
+    records = _unseen(bundle, parts[name], own) if role is Role.FOREIGN else parts[name]
     return Choice(
         dataset=dataset.name,
         records=records,
@@ -170,12 +178,13 @@ def _part_of(split: Path, dataset: Dataset, bundle: Bundle, digest: str, part: s
         data_digest=digest,
         split_digest=parts_digest(parts),
         left_out=len(parts[name]) - len(records),
+        is_history_known=role is not Role.FOREIGN or own is not None,
     )
 
 
-def _unseen(bundle: Bundle, records: tuple[ImageRecord, ...]) -> tuple[ImageRecord, ...]:
+def _unseen(bundle: Bundle, records: tuple[ImageRecord, ...], own: Path | None) -> tuple[ImageRecord, ...]:
     """Foreign images without those that the bundle's run knows, and those that its starting weights learnt from."""
-    own, run = _own_split(bundle), RunRecord(bundle.folder.resolve().parent)
+    run = RunRecord(bundle.folder.resolve().parent)
     seen = set[str]() if own is None else {record.isic_id for record in seen_in_split(own, records)}
     for path in run.earlier_splits:
         seen |= {record.isic_id for record in seen_in_split(path, records, parts=(TRAIN, VALIDATION))}

@@ -132,4 +132,5 @@ def _data_facts(choice: Choice, taxonomy: Taxonomy) -> DataFacts:
         lesions=len(np.unique(lesions_of(records))),
         none_of_the_above=sum(record.diagnosis == taxonomy.none_of_the_above.code for record in records),
         left_out=choice.left_out,
+        is_history_known=choice.is_history_known,
     )

@@ -27,6 +27,8 @@ def _lines(e: Evaluation) -> Iterator[str]:
     yield f"  images        {data.images:,} of {data.lesions:,} lesions" + (
         f"; {data.left_out:,} left out, since the model's run knows them" if data.left_out else ""
     )
+    if not data.is_history_known:
+        yield "  ! the model may have been trained on some of them: give --split FILE, the split.csv of its run"
     yield f"  BMA           {_shown(e.headline.bma)}"
     yield f"    with none   {_shown(e.headline.bma_with_none)}"
     if e.with_metadata is not None:

@@ -49,6 +49,7 @@ class DataFacts:
         images: that were measured; of ``lesions`` lesions.
         none_of_the_above: images among them that are labelled so.
         left_out: images that the model's run had in its split, by image, lesion or patient.
+        is_history_known: whether there was that split to look them up in; a bundle that was fetched has none beside it.
     """
 
     dataset: str
@@ -60,6 +61,7 @@ class DataFacts:
     lesions: int
     none_of_the_above: int
     left_out: int
+    is_history_known: bool = True  # in evaluations of earlier releases nobody asked
 
 
 @attrs.frozen(kw_only=True)

@@ -133,6 +133,8 @@ class Mirror:
         client, record = self.client, self.record
         run_id = self._find() or self._create()
         run = client.get_run(run_id)
+        if run.info.status != "RUNNING" and record.end is None and not record.was_killed:
+            client.update_run(run_id, status="RUNNING")  # it was interrupted, and goes on
         params = [param for param in params_of(record) if param.key not in run.data.params]
         wanted = {**tags_of(record), **self._parent_tag()}
         tags = [RunTag(key, value) for key, value in wanted.items() if run.data.tags.get(key) != value]
@@ -195,11 +197,12 @@ class Mirror:
             return {"mlflow.parentRunId": above._find() or above._create()}
 
     def _end(self, run_id: str) -> None:
-        end = self.record.end
-        if end is None:
-            return
-        status, time_ms = end
         info = self.client.get_run(run_id).info
+        if self.record.end is None:
+            if self.record.was_killed and info.status != "KILLED":
+                self.client.set_terminated(run_id, "KILLED")
+            return
+        status, time_ms = self.record.end
         if (info.status, info.end_time) != (status, time_ms):
             self.client.set_terminated(run_id, status, time_ms)
 

@@ -161,6 +161,19 @@ class Registry:
             why=why,
         )
 
+    def changes(self) -> list[Promotion]:
+        """The log's changes of this registry's champion, oldest first.
+
+        The log is the workspace's, and the same number at another server is another bundle. The address does not tell
+        them apart: one registry has several.
+        """
+        digests = {str(version.version): version.tags.get(DIGEST_TAG) for version in self.versions()}
+        return [
+            change
+            for change in self.log.changes(self.name)
+            if digests.get(change.to_version, change.to_digest) == change.to_digest
+        ]
+
     def move_champion(self, change: Promotion) -> None:
         """Log the plan, move the alias, log the outcome. The lock is held."""
         row = self.log.plan(change)

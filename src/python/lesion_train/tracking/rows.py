@@ -96,8 +96,9 @@ def inputs_of(record: RunRecord) -> list[DatasetInput]:
     if not record.split.is_file():
         return []
     facts = record.description["facts"]
-    lines = record.split.read_text(encoding="utf-8").splitlines()[1:]  # the first holds the digest of the split
-    rows = list(csv.DictReader(lines))
+    with record.split.open(newline="", encoding="utf-8") as stream:
+        stream.readline()  # the digest of the split
+        rows = list(csv.DictReader(stream))
     inputs = []
     for part in sorted({row["part"] for row in rows}):
         mine = sorted((row for row in rows if row["part"] == part), key=lambda row: row["image"])
