@@ -72,6 +72,25 @@ def test_an_export_that_answers_otherwise_is_not_kept() -> None:
     assert found.parity.max_logit_gap == pytest.approx(0.01, rel=1e-2)
 
 
+@pytest.mark.parametrize(("gap", "is_kept"), [(0.0, True), (0.01, False)])
+def test_what_is_said_with_metadata_is_compared_too(gap: float, is_kept: bool) -> None:
+    """Servers tell the network what is known of a patient."""
+    model, spec = classifier(7), PreprocessSpec(input_size_px=SIDE)
+    assert model.metadata_branch is not None
+    for weights in model.metadata_branch.parameters():
+        torch.nn.init.normal_(weights)
+    metadata = np.random.default_rng(0).normal(size=(len(SQUARES), 7)).astype(np.float32)
+    alone, told = (run_network(model, SQUARES, spec, given).logits for given in (None, metadata))
+    told[-1] += gap
+
+    found = export_checked(model, SQUARES, alone, spec, told=(metadata, told))
+
+    assert not np.allclose(alone, told)
+    assert found is not None
+    assert found.parity.images == len(SQUARES)
+    assert (found.data is not None) is is_kept
+
+
 class Frozen(torch.nn.Module):
     """Takes batches of one size only, once it is exported."""
 

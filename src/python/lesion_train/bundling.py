@@ -107,11 +107,18 @@ def make_bundle(
     with_metadata = None
     if told:
         with_metadata = fit_on_validation(told[VALIDATION])
-    elif any(r.age_approx or r.sex or r.anatom_site_general for r in split.validation):
+    elif any(r.age_approx is not None or r.sex or r.anatom_site_general for r in split.validation):
         with_metadata = fit_on_validation(outputs[VALIDATION], metadata=split.validation)
     exported = None
     if export:
-        exported = export_checked(model.cpu(), parts[VALIDATION].squares, outputs[VALIDATION].logits, spec)
+        held_out = parts[VALIDATION]
+        exported = export_checked(
+            model.cpu(),
+            held_out.squares,
+            outputs[VALIDATION].logits,
+            spec,
+            told=None if held_out.metadata is None else (held_out.metadata, told[VALIDATION].logits),
+        )
     manifest = BundleManifest(
         name=REGISTERED_NAME,
         backbone=backbone,

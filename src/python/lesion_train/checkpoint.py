@@ -2,7 +2,7 @@
 
 A checkpoint is one safetensors file, ``step-00000120-<start of its sha256>.safetensors``, with weights, their average,
 the best average so far, and AdamW's moments. It holds no random state: each step seeds its own (see ``loop``). So a run
-that goes on from any checkpoint, an old one too, ends with the same weights as one that was never stopped.
+that goes on from any checkpoint, an old one too, ends on a CPU with the same weights as one that was never stopped.
 """
 
 from __future__ import annotations

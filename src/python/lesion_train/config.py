@@ -6,6 +6,7 @@ follow from them. See ``config_file``.
 
 from __future__ import annotations
 
+import math
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,19 @@ from lesion_core.decision.parameters import OodDetector
 from lesion_core.preprocess_spec import SHADES_OF_GREY, PreprocessSpec, Views
 from lesion_plugins.backbone import BackboneSpec
 
-USABLE_CORES = len(os.sched_getaffinity(0))
+
+def usable_cores() -> int:
+    """Cores that this process of a run may use: of those that it is let run on, or has a quota of, its share.
+
+    A container's quota is in ``cpu.max`` of its control group (version 2); ``torchrun`` says how many processes share.
+    """
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        pass
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 class Imbalance(StrEnum):
@@ -57,7 +70,7 @@ class Precision(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class TrainConfig:
-    """Settings of one run. All of them are logged, and a run with equal settings and data gives equal weights.
+    """Settings of one run. All of them are logged, and on a CPU a run with equal settings and data gives equal weights.
 
     Attributes:
         data: Folder of a data set; 'lesion-train data check DIR' says whether and how it can be read.
@@ -141,8 +154,8 @@ class TrainConfig:
     split: Path | None = None
     fold: int | None = attrs.field(default=None, validator=optional(ge(1)))
     seed: int = attrs.field(default=0, validator=ge(0))
-    threads: int = attrs.field(default=USABLE_CORES, validator=ge(1))
-    workers: int = attrs.field(default=max(1, USABLE_CORES // 2), validator=ge(0))
+    threads: int = attrs.field(default=usable_cores(), validator=ge(1))
+    workers: int = attrs.field(default=max(1, usable_cores() // 2), validator=ge(0))
     device: str = attrs.field(default="auto", validator=in_(("auto", "cpu", "cuda")))
     precision: Precision = Precision.AUTO
     checkpoint_minutes: float = attrs.field(default=5.0, validator=ge(0))

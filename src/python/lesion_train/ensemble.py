@@ -76,7 +76,7 @@ def select_ensemble(
 def keep_ensemble(
     chosen: Ensemble, models: Sequence[Predictions], studies: Sequence[RunRecord], workspace: Workspace
 ) -> tuple[RunRecord, PairedDifference]:
-    """Record what was chosen, in a run of its own, so that it can be used, compared, and sent to MLflow.
+    """Record what was chosen, in a run of its own, so that it can be used, and sent to MLflow.
 
     Its folder holds ``ensemble.json`` (each study with its weight and balanced accuracy, and the gain over the best of
     them), the blended predictions as those of a cross-validation, so that ensembles can be chosen from as well, and

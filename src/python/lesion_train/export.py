@@ -41,7 +41,12 @@ class Exported:
 
 
 def export_checked(
-    model: Classifier, squares: Squares, logits: NDArray[np.floating], spec: PreprocessSpec
+    model: Classifier,
+    squares: Squares,
+    logits: NDArray[np.floating],
+    spec: PreprocessSpec,
+    *,
+    told: tuple[NDArray[np.float32], NDArray[np.floating]] | None = None,
 ) -> Exported | None:
     """Export a network and run the export on the images that torch has answered for already.
 
@@ -50,31 +55,27 @@ def export_checked(
         squares: uint8 ``(N, P, P, 3)``: the whole validation part.
         logits: ``(N, K)``, what torch said of them, without metadata.
         spec: the preprocessing.
+        told: of a network with a branch for it, metadata ``(N, M)`` of these images, and what torch said of them with
+            it, ``(N, K)``; both are compared.
     Returns:
         ``None`` where torch cannot export the network; the reason is logged, as it is where parity does not hold.
     """
     unknown = unknown_metadata(model.metadata_features) if model.metadata_features else None
-
-    def known(count: int) -> NDArray[np.float32] | None:
-        return None if unknown is None else unknown.repeat(count, axis=0)
-
+    asked = [(None if unknown is None else unknown.repeat(len(squares), axis=0), logits), *([told] if told else [])]
     try:
         data = export_onnx(model, input_size_px=spec.input_size_px)
         network = OnnxNetwork(data, threads=torch.get_num_threads())
-        answers = [
-            np.mean(
-                [network(normalise(view, spec), known(len(view))).logits for view in views_of(pixels, spec.views)], 0
-            )
-            for pixels in plain_batches(squares, spec, batch_size=BATCH_SIZE)
-        ]
+        answers = [_answers(network, squares, spec, metadata) for metadata, _ in asked]
     except OnnxError as error:
         log.warning("onnx_not_exported", reason=error.message)
         return None
-    parity = compare_logits(np.asarray(logits, dtype=np.float32), np.concatenate(answers))
+    expected = np.concatenate([said for _, said in asked])
+    gaps = compare_logits(expected.astype(np.float32), np.concatenate(answers))
+    parity = attrs.evolve(gaps, images=len(squares))
     one = normalise(next(plain_batches(squares, spec, batch_size=1)), spec)
-    image, told = torch.from_numpy(one), None if unknown is None else torch.from_numpy(unknown)
+    image, nothing = torch.from_numpy(one), None if unknown is None else torch.from_numpy(unknown)
     with torch.inference_mode():
-        torch_ms = _median_ms(lambda: model(image, told))
+        torch_ms = _median_ms(lambda: model(image, nothing))
     onnx_ms = _median_ms(lambda: network(one, unknown))
     facts = {**attrs.asdict(parity), "torch_ms": round(torch_ms, 2), "onnx_ms": round(onnx_ms, 2)}
     if parity.holds:
@@ -82,6 +83,18 @@ def export_checked(
     else:
         log.warning("onnx_differs", **facts, largest_gap=OnnxParity.LARGEST_GAP)
     return Exported(data=data if parity.holds else None, parity=parity, torch_ms=torch_ms, onnx_ms=onnx_ms)
+
+
+def _answers(
+    network: OnnxNetwork, squares: Squares, spec: PreprocessSpec, metadata: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Logits ``(N, K)``, the mean over the specified views."""
+    answers = []
+    for number, pixels in enumerate(plain_batches(squares, spec, batch_size=BATCH_SIZE)):
+        own = None if metadata is None else metadata[number * BATCH_SIZE : (number + 1) * BATCH_SIZE]
+        views = [network(normalise(view, spec), own).logits for view in views_of(pixels, spec.views)]
+        answers.append(np.mean(views, axis=0))
+    return np.concatenate(answers)
 
 
 def _median_ms(run: Callable[[], object]) -> float:

@@ -23,7 +23,7 @@ from lesion_train.losses import class_counts, class_weights
 
 log = structlog.get_logger()
 
-STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)
+INVERSE_STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)
 ABSENT_LOGIT = -20.0
 
 
@@ -42,13 +42,13 @@ def fit_linear_probe(
     """Set the head to a multinomial logistic regression on the features of the untouched backbone.
 
     Features are standardised by the training part, which is folded into the head afterwards. Classes are weighed as
-    ``imbalance`` says. The strength of the regularisation, scikit-learn's ``C``, is the one with the best balanced
-    accuracy on the validation part.
+    ``imbalance`` says. The inverse strength of the regularisation, scikit-learn's ``C``, is the one with the best
+    balanced accuracy on the validation part.
 
     Args:
         model: with the weights that it starts from; its head is overwritten.
         train: what the head is fitted on, without any augmentation.
-        validation: what the strength is chosen on.
+        validation: what the inverse strength is chosen on.
         spec: the network's preprocessing.
         config: the settings; those of the optimiser have no effect.
     Raises:
@@ -66,11 +66,11 @@ def fit_linear_probe(
     balance = config.balance if config.imbalance is Imbalance.WEIGHTED else 0.0
     weights = class_weights(counts, balance).numpy()[train.labels]
     best_bma = -1.0
-    for strength in STRENGTHS:
-        regression = LogisticRegression(C=strength, max_iter=2000)
+    for inverse_strength in INVERSE_STRENGTHS:
+        regression = LogisticRegression(C=inverse_strength, max_iter=2000)
         regression.fit((features - mean) / std, train.labels, sample_weight=weights)
         bma = balanced_multiclass_accuracy(_logits(regression, (held_out - mean) / std, len(counts)), validation.labels)
-        log.info("probe_fitted", C=strength, val_bma=round(bma, 4))
+        log.info("probe_fitted", C=inverse_strength, val_bma=round(bma, 4))
         if bma > best_bma:
             best_bma, best = bma, regression
     identity = np.vstack([np.zeros(features.shape[1]), np.eye(features.shape[1])])

@@ -59,8 +59,9 @@ def set_learning_rates(
 ) -> float:
     """Set the learning rate of every group for a step; returns the highest one.
 
-    It depends on the step alone. A group that has not joined yet stays as it is, though its gradients are known: where
-    ``unfreeze_epochs`` is 0, all join at once.
+    It depends on the step alone. A group that has not joined yet keeps its weights, though its gradients are known, and
+    count where they are clipped; its batch statistics follow the images. Where ``unfreeze_epochs`` is 0, all join at
+    once.
 
     Args:
         optimiser: of ``make_optimiser``.

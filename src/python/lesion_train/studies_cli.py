@@ -15,6 +15,16 @@ from lesion_train.config_cli import ConfigFile, Options, resolve_options, resolv
 studies = App()
 
 
+def _require_one_process() -> None:
+    """``torchrun`` would start the whole study once in each of its processes."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise LesionError(
+            "A study trains one run after another, in one process: start it without torchrun. To search with several "
+            "processes or GPUs, start 'lesion-train tune' several times with the same --study.",
+            code="several_processes",
+        )
+
+
 @studies.command
 def cross_validate(
     options: Options = None,
@@ -50,6 +60,7 @@ def cross_validate(
     """
     from lesion_train.record import RunRecord
 
+    _require_one_process()
     record = None if resume is None else RunRecord.open(resume)
     found = resolve_options(config, options) if record is None else resolve_resumed(record, config, options)
     settings = found.config()
@@ -163,6 +174,7 @@ def tune(
     tracking_uri
         MLflow server or database; the local database by default.
     """
+    _require_one_process()
     settings = resolve_options(config, options).config()
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
     from lesion_core.datasets import read_dataset

@@ -19,6 +19,7 @@ import attrs
 import optuna
 import structlog
 import torch
+from filelock import FileLock
 
 from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
@@ -158,21 +159,24 @@ def tune(
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the heartbeat, there since 2021
     workspace.root.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name=name,
-        storage=optuna.storages.RDBStorage(
-            storage or f"sqlite:///{workspace.root / 'tuning.db'}",
-            # A trial of a process that was killed is found by its silence, and tried again.
-            heartbeat_interval=HEARTBEAT_S,
-            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3),
-        ),
-        direction="maximize",
-        sampler=SeededByTrial(base.seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
-        load_if_exists=True,
-    )
-    _require_same(study, study_identity(base, data_digest=data_digest, split_digest=split_digest, space=space))
-    parent = _parent_record(study, base, space, workspace)
+    identity = study_identity(base, data_digest=data_digest, split_digest=split_digest, space=space)
+    with FileLock(workspace.root / "tuning.lock"):  # several may begin a study, and its database, at once
+        study = optuna.create_study(
+            study_name=name,
+            storage=optuna.storages.RDBStorage(
+                storage or f"sqlite:///{workspace.root / 'tuning.db'}",
+                # A trial of a process that was killed is found by its silence, and tried again.
+                heartbeat_interval=HEARTBEAT_S,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3),
+            ),
+            direction="maximize",
+            sampler=SeededByTrial(base.seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+            load_if_exists=True,
+        )
+        _require_same(study, identity)
+        parent = _parent_record(study, base, space, workspace)
+        parent.go_on()
 
     def objective(trial: optuna.Trial) -> float:
         values = {key: _suggested(trial, key, distribution) for key, distribution in space.items()}
@@ -217,7 +221,8 @@ def tune(
         status = "KILLED"
         raise
     finally:
-        parent.finish(status)
+        if not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):  # of other processes
+            parent.finish(status)
         send(Mirror(parent, tracking_uri or workspace.mlflow_database, workspace))
     finished = study.get_trials(deepcopy=False, states=done)
     failures = [str(trial.user_attrs[FAILURE]) for trial in finished if FAILURE in trial.user_attrs]

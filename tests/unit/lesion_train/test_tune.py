@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +23,7 @@ from lesion_core.errors import LesionError
 from lesion_core.interval import Interval
 from lesion_core.processes import child_environment
 from lesion_core.workspace import Workspace
+from lesion_train import studies_cli
 from lesion_train.config import Augmentation, TrainConfig
 from lesion_train.config_file import ConfigError
 from lesion_train.fit import RunStoppedError
@@ -227,6 +230,39 @@ def test_what_is_no_fault_of_the_settings_ends_the_search(tmp_path: Path, error:
     assert parent.steps == []
     assert parent.end is not None
     assert parent.end[0] == status
+
+
+def test_two_that_begin_a_study_at_once_share_its_run(tmp_path: Path) -> None:
+    """And it has ended when the last of them has."""
+    workspace = Workspace(tmp_path)
+    trainer, both = Trainer(workspace), threading.Barrier(2, timeout=120)
+    is_first = threading.local()
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        if not hasattr(is_first, "over"):
+            is_first.over = True
+            both.wait()
+        return trainer(*arguments, **options)
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = [
+            pool.submit(tune, BASE, SPACE, workspace, name="balance", trials=4, **DIGESTS, run=run) for _ in range(2)
+        ]
+        studies = [one.result() for one in asked]
+
+    (parent,) = [RunRecord(folder) for folder in workspace.runs.iterdir() if folder.name.endswith("tune-balance")]
+    assert all(study.trials >= 4 for study in studies)
+    assert parent.end is not None
+    assert parent.end[0] == "FINISHED"
+
+
+def test_a_study_is_refused_in_several_processes_of_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them would train all of it."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    for command in (studies_cli.cross_validate, lambda: studies_cli.tune(tmp_path / "space.toml")):
+        with pytest.raises(LesionError, match="start it without torchrun"):
+            command()
 
 
 def test_a_linear_probe_is_searched_by_the_score_of_its_model(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def _with_metadata(
     reference: Reference,
     resamples: int,
 ) -> Headline | None:
-    told = any(record.age_approx or record.sex or record.anatom_site_general for record in records)
+    told = any(record.age_approx is not None or record.sex or record.anatom_site_general for record in records)
     if manifest.decision_with_metadata is None or not told:
         return None
     return headline(
