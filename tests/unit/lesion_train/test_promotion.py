@@ -16,7 +16,7 @@ from lesion_core.workspace import Workspace
 from lesion_train import promotion
 from lesion_train.card import REQUIRED_SECTIONS
 from lesion_train.cli import main
-from lesion_train.contender import Contender, NotComparableError, pair
+from lesion_train.contender import Contender
 from lesion_train.promotion import PromotionRefusedError, examine
 from lesion_train.promotion_log import Action
 from lesion_train.tracking import TrackingError
@@ -393,17 +393,3 @@ def test_the_commands_print_a_sentence_a_gate_and_end_with_4_when_refused(
     assert "for the test  [OVERRIDDEN: BMA, sensitivity MEL]" in shown
     _, shown, _ = run("promotions", "--json")
     assert [json.loads(line)["action"] for line in shown.splitlines()] == ["register", "promote", "rollback"]
-
-
-def test_runs_are_compared_like_versions(tmp_path: Path, tiny: Bundle) -> None:
-    """From their folders; a pair needs the same images."""
-    one = Contender.from_run(make_contender(tmp_path, tiny, skill=0.5, seed=1).folder)
-    two = Contender.from_run(make_contender(tmp_path, tiny, skill=0.9, seed=2).folder)
-    fewer = Contender.from_run(make_contender(tmp_path, tiny, skill=0.9, seed=3, count=160).folder)
-
-    both = pair(one, two)
-
-    assert both.difference("BMA").difference.low > 0
-    assert {"BMA", "macro AUROC", "ECE", "sensitivity MEL", "sensitivity DF"} <= set(both.metrics())
-    with pytest.raises(NotComparableError, match="different images"):
-        pair(one, fewer)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from lesion_core.durable import sync
 from lesion_serve.batch.errors import BatchError
 from lesion_serve.batch.layouts import ERROR_COLUMNS, Cells, Column, Layout
 
@@ -55,9 +55,9 @@ def _write(out: Path, columns: tuple[Column, ...], rows: Rows) -> None:
     staging = out.with_name(f".{out.name}.writing")
     try:
         _WRITERS[out.suffix](staging, columns, rows)
-        _sync(staging)
+        sync(staging)
         staging.replace(out)
-        _sync(out.parent)
+        sync(out.parent)
     finally:
         staging.unlink(missing_ok=True)
 
@@ -86,11 +86,3 @@ def _write_parquet(path: Path, columns: tuple[Column, ...], rows: Rows) -> None:
 
 
 _WRITERS = {".csv": _write_csv, ".parquet": _write_parquet}
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

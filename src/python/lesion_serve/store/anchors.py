@@ -18,7 +18,7 @@ import attrs
 import structlog
 from filelock import FileLock, Timeout
 
-from lesion_core.durable import sync_folder
+from lesion_core.durable import sync
 from lesion_serve.store.chain import stamp
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.records import Receipt
@@ -99,7 +99,7 @@ class AnchorFile:
                         stream.truncate(whole)
                         raise
                 if is_new:
-                    sync_folder(self.path.parent)
+                    sync(self.path.parent)
         except (OSError, Timeout) as error:
             raise StoreError(
                 f"The anchor {self.path} could not be written: {error}. The record itself is safe; make the file's "

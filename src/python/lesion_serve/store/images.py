@@ -32,7 +32,7 @@ import attrs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lesion_core.durable import sync_folder
+from lesion_core.durable import FOR_OWNER, sync, write_whole
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.image_owner import require_owner
 
@@ -130,7 +130,9 @@ class ImageStore:
         path = self.path(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write_whole(path, MAGIC + nonce + AESGCM(own).encrypt(nonce, image, bound))
+            content = MAGIC + nonce + AESGCM(own).encrypt(nonce, image, bound)
+            write_whole(path, content, mode=FOR_OWNER, staging=path.with_suffix(_UNFINISHED))
+            sync(path.parent.parent)
         except OSError as error:
             raise StoreError(
                 f"The image could not be kept in {self.folder}: {error}. Nothing was written; make room.",
@@ -243,19 +245,3 @@ def file_of(sealed: str) -> str:
 
 def _bound(request_id: str, image_sha256: str, name: str) -> bytes:
     return json.dumps(["lesion-image-1", request_id, image_sha256, name]).encode()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Under its name only when all of it is on the disk."""
-    staging = path.with_suffix(_UNFINISHED)
-    try:
-        with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        staging.replace(path)
-    except OSError:
-        staging.unlink(missing_ok=True)
-        raise
-    for folder in (path.parent, path.parent.parent):
-        sync_folder(folder)
