@@ -13,10 +13,9 @@ import safetensors.numpy
 from lesion_core.bundle import REFERENCE, Bundle
 from lesion_core.datasets import isic, read_dataset
 from lesion_core.datasets.synthetic import write_synthetic_dataset
-from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.ood import NetworkOutput
 from lesion_core.interval import Interval
-from lesion_core.records import ImageRecord, labels_of, lesions_of
+from lesion_core.records import ImageRecord, labels_of
 from lesion_core.splits import TEST, VALIDATION, split_by_lesion
 from lesion_core.taxonomy import ISIC_2019
 from lesion_train.bundling import PREFIXES
@@ -24,7 +23,7 @@ from lesion_train.card import CardFacts
 from lesion_train.config import TrainConfig
 from lesion_train.config_file import without_paths
 from lesion_train.evaluation.choice import Choice, Role
-from lesion_train.evaluation.headline import measure
+from lesion_train.evaluation.headline import headline_metrics
 from lesion_train.evaluation.measure import measure_outputs
 from lesion_train.evaluation.values import Evaluation
 from support.bundles import make_tiny_bundle
@@ -94,6 +93,4 @@ def evaluation_of(
     )
     choice = Choice(dataset="pretended", records=records, part=part, role=Role(part), data_digest="d", split_digest="s")
     evaluation, _ = measure_outputs(output, choice, manifest=bundle.manifest, reference=reference, resamples=RESAMPLES)
-    probabilities = calibrated_probabilities(output.logits, bundle.manifest.decision.temperature)
-    metrics = measure(probabilities, labels, lesions_of(records), ISIC_2019, prefix=PREFIXES[part], resamples=RESAMPLES)
-    return evaluation, metrics
+    return evaluation, headline_metrics(evaluation, prefix=PREFIXES[part])

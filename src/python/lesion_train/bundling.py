@@ -21,10 +21,9 @@ from lesion_core.bundle import (
     write_bundle,
 )
 from lesion_core.data_source import DataSource
-from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.decide import decide, fit_decision
-from lesion_core.decision.ood import LinearHead, NetworkOutput, Reference, fit_reference
-from lesion_core.decision.parameters import DecisionParameters, OodDetector
+from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
+from lesion_core.decision.parameters import OodDetector
 from lesion_core.drift_reference import DRIFT
 from lesion_core.interval import Interval
 from lesion_core.preprocess_spec import PreprocessSpec
@@ -38,7 +37,7 @@ from lesion_train.card import CardFacts, render_card
 from lesion_train.drift import make_drift_reference
 from lesion_train.evaluation.choice import Choice, Role
 from lesion_train.evaluation.figures import learning_curves_picture, write_figure
-from lesion_train.evaluation.headline import measure
+from lesion_train.evaluation.headline import headline_metrics
 from lesion_train.evaluation.measure import measure_outputs, now
 from lesion_train.evaluation.part import AnsweredPart
 from lesion_train.evaluation.run import write_evaluation
@@ -135,37 +134,42 @@ def make_bundle(
             created_at=now(),
             train_images=len(split.train),
             validation_images=len(split.validation),
-            metrics=_measure(outputs, parts, split, decision, reference, taxonomy, record),
+            metrics={},  # of the evaluations below
             data_licenses=tuple(license.name for license in source.licenses),
         ),
         decision_with_metadata=with_metadata,
         metadata_sites=metadata_sites,
         onnx_parity=exported.parity if exported is not None else None,
     )
-    evaluations = {
-        name: measure_outputs(
+    evaluations: dict[str, Evaluation] = {}
+    answers: dict[str, AnsweredPart] = {}
+    metrics: dict[str, Interval] = {}
+    for name in [name for name in ROLES if name in parts]:
+        evaluations[name], answers[name] = measure_outputs(
             outputs[name],
             choice_of(name, split, manifest.training),
             manifest=manifest,
             reference=reference,
             output_with_metadata=told.get(name),
         )
-        for name in ROLES
-        if name in parts
-    }
+        metrics |= headline_metrics(evaluations[name], prefix=PREFIXES[name])
+        probabilities = answers[name].probabilities
+        record.write_predictions(name, Predictions.of(split.parts[name], probabilities, taxonomy.trained_codes))
+    manifest = attrs.evolve(manifest, training=attrs.evolve(manifest.training, metrics=metrics))
     card = CardFacts(
         manifest=manifest,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         settings=record.description["settings"],
         split=split,
         source=source,
-        evaluations={name: evaluation for name, (evaluation, _) in evaluations.items()},
+        evaluations=evaluations,
     )
     # A network with a branch for metadata is compared with what it says where it is told some, as servers tell it.
     said, rules = (told[VALIDATION], with_metadata) if told and with_metadata else (outputs[VALIDATION], decision)
     decided = decide(said, parameters=rules, reference=reference, taxonomy=taxonomy)
     drift = make_drift_reference(outputs[TRAIN].embeddings, said, decided, split.validation, spec)
-    reported, answers = evaluations.get(TEST) or evaluations[VALIDATION]
+    part = TEST if TEST in parts else VALIDATION
+    reported = evaluations[part]
     files = {
         WEIGHTS: weights_to_bytes(model.cpu()),
         REFERENCE: safetensors.numpy.save(reference),
@@ -177,7 +181,7 @@ def make_bundle(
     if exported is not None and exported.data is not None:
         files[ONNX] = exported.data
     bundle = write_bundle(record.bundle, manifest, files)
-    write_report(bundle, reported, answers, record)
+    write_report(bundle, reported, answers[part], record)
     return bundle
 
 
@@ -200,25 +204,3 @@ def write_report(bundle: Bundle, evaluation: Evaluation, answers: AnsweredPart, 
         write_figure(learning_curves_picture(record.epochs), record.report / "learning_curves.svg")
     named = attrs.evolve(evaluation, model=attrs.evolve(evaluation.model, digest=bundle.digest))
     write_evaluation(named, answers, record.report)
-
-
-def _measure(
-    outputs: Mapping[str, NetworkOutput],
-    parts: Mapping[str, Part],
-    split: Split,
-    decision: DecisionParameters,
-    reference: Reference,
-    taxonomy: Taxonomy,
-    record: RunRecord,
-) -> dict[str, Interval]:
-    """The scores that the bundle keeps; writes down what they are of."""
-    metrics: dict[str, Interval] = {}
-    for name, prefix in PREFIXES.items():
-        if name not in parts:
-            continue
-        labels, lesions = parts[name].labels, lesions_of(split.parts[name])
-        probabilities = calibrated_probabilities(outputs[name].logits, decision.temperature)
-        record.write_predictions(name, Predictions.of(split.parts[name], probabilities, taxonomy.trained_codes))
-        with_none = decide(outputs[name], parameters=decision, reference=reference, taxonomy=taxonomy).probabilities
-        metrics |= measure(probabilities, labels, lesions, taxonomy, prefix=prefix, with_none=with_none)
-    return metrics

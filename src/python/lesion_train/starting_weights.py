@@ -101,6 +101,24 @@ def require_unseen(splits: Sequence[Path], split: Split) -> None:
             )
 
 
+def noted_weights(record: RunRecord, backbone: BackboneSpec) -> StartingWeights:
+    """What an interrupted run started from, as it noted then."""
+    facts = record.description["facts"]
+    origin = facts["weights_origin"]
+    return StartingWeights(origin=origin, license=facts.get("weights_license") or backbone.license_of(origin))
+
+
+def require_same_weights(record: RunRecord, weights: StartingWeights) -> None:
+    """A run without a checkpoint starts again, from the weights that its record names; others may have their path."""
+    noted = record.description["facts"]["weights_origin"]
+    if weights.origin != noted:
+        raise LesionError(
+            f"{record.folder.name} started from other weights: {noted}; these are {weights.origin}. Give those, or "
+            "begin a new run without --resume.",
+            code="other_settings",
+        )
+
+
 def _bundle_of(weights: Path) -> Bundle | None:
     """The bundle whose weights a file is."""
     if weights.name != WEIGHTS or not (weights.parent / MANIFEST).is_file():

@@ -26,7 +26,8 @@ from lesion_core.workspace import Workspace
 from lesion_train.config import TrainConfig
 from lesion_train.config_file import FIELDS, TYPES, ConfigError, resolve_config, without_paths
 from lesion_train.continuing import require_same_study, study_identity
-from lesion_train.fit import RunStoppedError, fit
+from lesion_train.ending import RunStoppedError
+from lesion_train.fit import fit
 from lesion_train.record import RunRecord
 from lesion_train.tracking import Mirror, send
 from lesion_train.trial_sampler import SeededByTrial

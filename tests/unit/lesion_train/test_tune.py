@@ -26,7 +26,7 @@ from lesion_core.workspace import Workspace
 from lesion_train import studies_cli
 from lesion_train.config import Augmentation, TrainConfig
 from lesion_train.config_file import ConfigError
-from lesion_train.fit import RunStoppedError
+from lesion_train.ending import RunStoppedError
 from lesion_train.record import RunRecord
 from lesion_train.tune import read_space, tune
 

@@ -1,4 +1,4 @@
-"""Measure a network on held-out images."""
+"""The few scores that a run, a bundle and MLflow state of a held-out part: names, and how to take them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from lesion_core.metrics import Labels, Probabilities, recall_per_class
 from lesion_core.taxonomy import Taxonomy
 from lesion_train.evaluation import weighted
 from lesion_train.evaluation.part import Resamples
+from lesion_train.evaluation.scores import answered_rightly
+from lesion_train.evaluation.values import Evaluation
 
 
 def measure(
@@ -22,7 +24,6 @@ def measure(
     taxonomy: Taxonomy,
     *,
     prefix: str,
-    with_none: Probabilities | None = None,
     resamples: int = 1000,
 ) -> dict[str, Interval]:
     """Scores with 95 % bootstrap intervals grouped by lesion; one that is not defined is left out.
@@ -34,28 +35,32 @@ def measure(
         labels: int ``(N,)``.
         lesions: str ``(N,)``.
         prefix: ``"val"`` or ``"test"``: the part, and the start of every name.
-        with_none: the same with a column for *none of the above*, ``(N, K + 1)``; adds the BMA of its answers.
     """
     draw = Resamples.draw(labels, lesions, resamples)
-
-    def accuracy(answers: Probabilities) -> Interval | None:
-        return draw.interval(
-            partial(weighted.balanced_accuracy, is_right=answers.argmax(axis=1) == labels, labels=labels)
-        )
-
-    is_right = probabilities.argmax(axis=1) == labels
+    is_right, is_most_probable = answered_rightly(probabilities, labels), probabilities.argmax(axis=1) == labels
     auroc = partial(weighted.macro_average, metric=weighted.area_under_roc, probabilities=probabilities, labels=labels)
     scores = {
-        "bma": accuracy(probabilities),
-        "bma_with_none": None if with_none is None else accuracy(with_none),
+        "bma": draw.interval(partial(weighted.balanced_accuracy, is_right=is_right, labels=labels)),
         "macro_auroc": draw.interval(auroc),
         "ece": draw.interval(
-            partial(weighted.calibration_gap, probability=probabilities.max(axis=1), is_true=is_right)
+            partial(weighted.calibration_gap, probability=probabilities.max(axis=1), is_true=is_most_probable)
         ),
     }
     for index in np.unique(labels):
-        scores[f"sensitivity_{taxonomy.trained_codes[index]}"] = draw.share(is_right, labels == index)
-    return {f"{prefix}_{name}": score for name, score in scores.items() if score is not None}
+        scores[f"sensitivity_{taxonomy.trained_codes[index]}"] = draw.share(is_most_probable, labels == index)
+    return _defined(scores, prefix)
+
+
+def headline_metrics(evaluation: Evaluation, *, prefix: str) -> dict[str, Interval]:
+    """What ``measure`` gives, of an evaluation; and the BMA of nine answers, with *none of the above*."""
+    scores = {
+        "bma": evaluation.headline.bma,
+        "bma_with_none": evaluation.headline.bma_with_none,
+        "macro_auroc": evaluation.headline.macro_auroc,
+        "ece": evaluation.after_temperature.ece,
+        **{f"sensitivity_{result.code}": result.sensitivity for result in evaluation.classes},
+    }
+    return _defined(scores, prefix)
 
 
 def sensitivity_of(index: int) -> Callable[[Probabilities, Labels], float]:
@@ -69,3 +74,7 @@ def summary(scores: Mapping[str, Interval], prefix: str, part: str) -> str:
     shown = {label: scores.get(f"{prefix}_{name}") for name, label in names.items()}
     lines = [f"  {label:12} {interval}" for label, interval in shown.items() if interval is not None]
     return "\n".join([f"{part}:", *lines])
+
+
+def _defined(scores: Mapping[str, Interval | None], prefix: str) -> dict[str, Interval]:
+    return {f"{prefix}_{name}": score for name, score in scores.items() if score is not None}

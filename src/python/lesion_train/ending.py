@@ -1,0 +1,70 @@
+"""How a run ends: what its record says of it, what MLflow hears, and the way on where it made no bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from lesion_core.errors import LesionError
+from lesion_core.workspace import REGISTERED_NAME
+from lesion_train.checkpoint import Checkpoints
+from lesion_train.disk import full_disk
+from lesion_train.loop import DivergedError
+from lesion_train.record import RunRecord
+from lesion_train.tracking import BackgroundMirror, RegisteredVersion, TrackingError
+
+log = structlog.get_logger()
+
+RESUME_HINT = "Free some, and go on from the last checkpoint: lesion-train fit --data DIR --resume {run}"
+
+
+class RunStoppedError(LesionError):
+    """Raised by ``watch`` to end a run that is not worth going on with; its checkpoints are removed."""
+
+    code = "run_stopped"
+
+
+@contextmanager
+def ending(record: RunRecord, mirror: BackgroundMirror, checkpoints: Checkpoints, *, data: Path) -> Iterator[None]:
+    """Write down how a run ended that made no bundle; a full disk gets its name, and the way on from there."""
+    try:
+        yield
+    except RunStoppedError:
+        checkpoints.remove()
+        _end(record, mirror, "KILLED")
+        raise
+    except DivergedError:
+        checkpoints.remove()  # it would diverge again
+        _end(record, mirror, "FAILED")
+        raise
+    except KeyboardInterrupt:
+        log.warning("run_interrupted", resume=f"lesion-train fit --data {data} --resume {record.folder}")
+        _end(record, mirror, "KILLED")
+        raise
+    except Exception as error:
+        _end(record, mirror, "FAILED")
+        if named := full_disk(error, record.folder, RESUME_HINT.format(run=record.folder)):
+            raise named from error
+        raise
+
+
+def published(mirror: BackgroundMirror, register: bool) -> RegisteredVersion | None:
+    """Send the rest of the run, and register it if it is to be; a failure is logged, since nothing is lost."""
+    try:
+        if register:
+            return mirror.register(REGISTERED_NAME)
+        mirror.finish()
+    except TrackingError as error:
+        log.warning("registration_failed" if register else "tracking_failed", reason=error.message)
+    return None
+
+
+def _end(record: RunRecord, mirror: BackgroundMirror, status: str) -> None:
+    try:
+        record.finish(status)
+    except OSError as error:  # on a full disk; what ended the run is told all the same
+        log.warning("end_not_written", reason=str(error))
+    published(mirror, register=False)
