@@ -131,7 +131,7 @@ def render_card(facts: CardFacts) -> str:
         measured=sum(item.images > 0 for item in reported.classes),
         never_seen=_never_seen(facts),
         malignant=[d.name for d in taxonomy.trained if d.malignancy is Malignancy.MALIGNANT],
-        malignant_point=next((p for p in reported.operating_points if p.target == MALIGNANT), None),
+        malignant_point=reported.operating_result(MALIGNANT),
         findings=findings(reported),
         limits=[Markdown(sentence) for sentence in limits(facts.split, facts.source, taxonomy)],
         commercial_use=commercial_use(facts.source, manifest.backbone),

@@ -127,3 +127,7 @@ class DecisionParameters:
     operating_points: tuple[OperatingPoint, ...] = ()
     triage: tuple[TriageBand, ...] = ()
     metadata: MetadataAdjustment | None = None
+
+    def operating_point(self, target: str) -> OperatingPoint | None:
+        """That of a class's code or of ``triage.MALIGNANT``; ``None`` where its images were too few to set one."""
+        return next((point for point in self.operating_points if point.target == target), None)

@@ -38,12 +38,15 @@ def _sensitivities(e: Evaluation) -> Iterator[str]:
 
 
 def _groups(e: Evaluation) -> Iterator[str]:
-    wanted = next((point.wanted_sensitivity for point in e.operating_points if point.target == MALIGNANT), None)
+    point = e.operating_result(MALIGNANT)
+    if point is None:
+        return
     for group in e.subgroups:
-        if wanted is not None and group.sensitivity is not None and group.sensitivity.high < wanted:
+        if group.sensitivity is not None and group.sensitivity.high < point.wanted_sensitivity:
             yield (
                 f"Group {group.grouping} {group.group}: {_shown(group.sensitivity)} of the malignant images are found, "
-                f"of {group.malignant_lesions} lesions; the threshold was set for {_percent(wanted)}."
+                f"of {group.malignant_lesions} lesions; the threshold was set for "
+                f"{_percent(point.wanted_sensitivity)}."
             )
 
 

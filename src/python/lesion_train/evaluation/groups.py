@@ -21,18 +21,16 @@ from lesion_train.evaluation.values import SubgroupResult
 FEWEST_IN_A_SHARE = 10  # lesions: below, a sensitivity of 0.9 cannot even occur
 
 
-def subgroup_results(
-    part: AnsweredPart, manifest: BundleManifest, *, fewest_lesions: int = FEWEST_LESIONS
-) -> tuple[SubgroupResult, ...]:
+def subgroup_results(part: AnsweredPart, manifest: BundleManifest) -> tuple[SubgroupResult, ...]:
     """Scores by sex, age, site, source and, where the data tell it, skin type.
 
     Groups differ in their mix of diagnoses, which BMA feels most; macro AUROC is over the diagnoses that occur in the
-    group. Sensitivity and specificity are for malignant lesions, at the bundle's operating point.
+    group. Sensitivity and specificity are for malignant lesions, at the bundle's operating point. A group of fewer than
+    ``FEWEST_LESIONS`` gets no score.
 
     Args:
         part: that is measured.
         manifest: of the bundle.
-        fewest_lesions: a group with fewer gets no score.
     """
     known = part.of_trained_classes()
     results = []
@@ -40,7 +38,7 @@ def subgroup_results(
         names = sorted(set(group_of.tolist()), key=youngest_first)
         if names == [UNKNOWN]:
             continue
-        results += [_result(known.only(group_of == name), grouping, name, manifest, fewest_lesions) for name in names]
+        results += [_result(known.only(group_of == name), grouping, name, manifest) for name in names]
     return tuple(results)
 
 
@@ -54,14 +52,12 @@ def youngest_first(group: str) -> tuple[bool, bool, str]:
     return group == UNKNOWN, not group.startswith("<"), group
 
 
-def _result(
-    group: AnsweredPart, grouping: str, name: str, manifest: BundleManifest, fewest_lesions: int
-) -> SubgroupResult:
-    points = [point for point in manifest.decision.operating_points if point.target == MALIGNANT]
+def _result(group: AnsweredPart, grouping: str, name: str, manifest: BundleManifest) -> SubgroupResult:
+    point = manifest.decision.operating_point(MALIGNANT)
     is_malignant = target_of(group, MALIGNANT, manifest.taxonomy)
     lesions = len(np.unique(group.lesions))
     bma = area = sensitivity = specificity = None
-    if lesions >= fewest_lesions:
+    if lesions >= FEWEST_LESIONS:
         is_right = answered_rightly(group.probabilities, group.labels)
         draw = group.resamples
         bma = draw.interval(partial(weighted.balanced_accuracy, is_right=is_right, labels=group.labels))
@@ -73,7 +69,7 @@ def _result(
                 labels=group.labels,
             )
         )
-        for point in points:
+        if point is not None:
             is_above = scores_of(group, MALIGNANT, manifest.taxonomy) >= point.threshold.value
             sensitivity = _share_of_enough(group, is_above, is_malignant)
             specificity = _share_of_enough(group, ~is_above, ~is_malignant)

@@ -34,11 +34,11 @@ def confident_mistakes(part: AnsweredPart, manifest: BundleManifest, *, shown: i
 def missed_malignant(part: AnsweredPart, manifest: BundleManifest, *, shown: int = SHOWN) -> tuple[Mistake, ...]:
     """Malignant images below the operating point, which is the low triage band: of lowest risk first, one a lesion."""
     known = part.of_trained_classes()
-    points = [point for point in manifest.decision.operating_points if point.target == MALIGNANT]
-    if not points:
+    point = manifest.decision.operating_point(MALIGNANT)
+    if point is None:
         return ()
     risk = known.decisions.risk
-    is_missed = target_of(known, MALIGNANT, manifest.taxonomy) & (risk < points[0].threshold.value)
+    is_missed = target_of(known, MALIGNANT, manifest.taxonomy) & (risk < point.threshold.value)
     order = np.argsort(risk, kind="stable")
     return _mistakes(known, order[is_missed[order]], manifest, shown)
 

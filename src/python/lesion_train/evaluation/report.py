@@ -70,7 +70,7 @@ def render_report(evaluation: Evaluation, pictures: Pictures, thumbnails: Mappin
         thumbnails=thumbnails,
         findings=findings(evaluation),
         made_at=datetime.fromisoformat(evaluation.created_at).strftime("%d %B %Y, %H:%M %Z"),
-        malignant=next((item for item in evaluation.operating_points if item.target == MALIGNANT), None),
+        malignant=evaluation.operating_result(MALIGNANT),
         groupings=[(name, list(items)) for name, items in groupby(evaluation.subgroups, lambda item: item.grouping)],
         corruption_means=corruption_means(evaluation.robustness) if evaluation.robustness else [],
     )

@@ -93,10 +93,9 @@ def _blocks(
 def _result(part: AnsweredPart, corruption: str, severity: int, manifest: BundleManifest) -> CorruptionResult:
     known = part.of_trained_classes()
     is_right = answered_rightly(known.probabilities, known.labels)
-    points = [point for point in manifest.decision.operating_points if point.target == MALIGNANT]
-    found = None
-    if points:
-        is_above = scores_of(known, MALIGNANT, manifest.taxonomy) >= points[0].threshold.value
+    point, found = manifest.decision.operating_point(MALIGNANT), None
+    if point is not None:
+        is_above = scores_of(known, MALIGNANT, manifest.taxonomy) >= point.threshold.value
         found = known.share(is_above, target_of(known, MALIGNANT, manifest.taxonomy))
     return CorruptionResult(
         corruption=corruption,

@@ -266,6 +266,10 @@ class Evaluation:
     missed: tuple[Mistake, ...]
     schema_version: int = SCHEMA_VERSION
 
+    def operating_result(self, target: str) -> OperatingResult | None:
+        """That of a class's code or of ``triage.MALIGNANT``, where the bundle has such an operating point."""
+        return next((result for result in self.operating_points if result.target == target), None)
+
 
 _converter = cattrs.Converter(forbid_extra_keys=True)
 
