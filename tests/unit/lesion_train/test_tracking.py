@@ -8,7 +8,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from mlflow.entities import ViewType
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -18,6 +18,7 @@ from lesion_train.address import without_password
 from lesion_train.cli import main
 from lesion_train.record import RunRecord
 from lesion_train.tracking import BackgroundMirror, Mirror, SystemSampler, TrackingError, register
+from lesion_train.tracking.client import EXPERIMENT
 from support.bundles import make_tiny_bundle
 from support.runs import FACTS, add_bundle, add_rows, images, make_run, predictions
 
@@ -40,6 +41,14 @@ def rows_at_server(client: MlflowClient, run_id: str) -> list[tuple[str, int, in
     names = client.get_run(run_id).data.metrics
     history = [row for name in names for row in client.get_metric_history(run_id, name)]
     return sorted((row.key, row.timestamp, row.step, repr(row.value)) for row in history)
+
+
+def runs_of(record: RunRecord, client: MlflowClient) -> list[Run]:
+    """The runs at the server that nobody deleted."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    wanted = f"tags.`lesion.record_id` = '{record.id}'"
+    return list(client.search_runs([experiment.experiment_id], wanted, run_view_type=ViewType.ACTIVE_ONLY))
 
 
 def test_the_server_says_whether_a_run_goes_on(workspace: Workspace) -> None:
@@ -213,18 +222,19 @@ def test_a_crash_at_any_point_of_sending_leaves_no_row_twice_and_none_out(
         with pytest.raises(TrackingError, match="lesion-train sync"):
             mirror(cut, workspace).sync()
 
-    run_id, _ = mirror(cut, workspace).sync()
+    client = mirror(cut, workspace).client
+    arrived = sum(len(rows_at_server(client, run.info.run_id)) for run in runs_of(cut, client))
+    run_id, sent = mirror(cut, workspace).sync()
     whole_id, _ = mirror(whole, workspace).sync()
-    client = mirror(whole, workspace).client
     assert rows_at_server(client, run_id) == rows_at_server(client, whole_id)
+    # MLflow itself keeps equal rows once; that none is sent twice is seen from their number.
+    assert arrived + sent.metrics == len(rows_at_server(client, whole_id))
     one, two = client.get_run(run_id), client.get_run(whole_id)
     assert one.data.params == two.data.params
     assert one.inputs is not None
     assert two.inputs is not None
     assert len(one.inputs.dataset_inputs) == len(two.inputs.dataset_inputs) == 2
-    experiment = [one.info.experiment_id]
-    found = client.search_runs(experiment, f"tags.`lesion.record_id` = '{cut.id}'", run_view_type=ViewType.ACTIVE_ONLY)
-    assert [run.info.run_id for run in found] == [run_id]
+    assert [run.info.run_id for run in runs_of(cut, client)] == [run_id]
 
 
 def test_a_second_run_of_a_record_gives_way(workspace: Workspace) -> None:
