@@ -28,10 +28,10 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import attrs
 import httpx
 import numpy as np
 import psutil
+from limited import Limited
 from serving_peers import litserve, loop_throughput, stock_torchserve
 
 from lesion_core.processes import ONE_THREAD, ChildProcess, free_port
@@ -46,26 +46,6 @@ OVERLOAD_S = 10.0
 TURNS = 150
 START_S = 180.0
 OURS, STOCK, LOOP = "gateway, TorchServe, record", "stock handler", "loop"
-
-
-@attrs.frozen
-class Limited:
-    """A figure and what it may be: at most, or at least, ``limit``."""
-
-    name: str
-    value: float
-    limit: float
-    unit: str = ""
-    at_least: bool = False
-
-    @property
-    def holds(self) -> bool:
-        """Whether it is within its limit."""
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
-
-    def __str__(self) -> str:
-        bound, verdict = "at least" if self.at_least else "at most", "holds" if self.holds else "DOES NOT HOLD"
-        return f"{self.name:52} {self.value:8.2f} {self.unit:3} {bound:8} {self.limit:6.2f}   {verdict}"
 
 
 class Client:

@@ -22,7 +22,8 @@ from functools import partial
 from pathlib import Path
 
 import psutil
-from serving import CLIENTS, START_S, Client, Limited, all_are_ready, asking, family_with, start_server
+from limited import Limited
+from serving import CLIENTS, START_S, Client, all_are_ready, asking, family_with, start_server
 
 from lesion_core.processes import child_environment, free_port
 from lesion_core.wire import Prediction, from_json

@@ -82,6 +82,7 @@ def test_two_processes_make_one_run_and_one_registered_version(tmp_path: Path) -
 
     (folder,) = (tmp_path / ".lesion" / "runs").iterdir()
     assert done.stdout.count("Registered: models:/skin-lesion/1 as challenger and champion") == 1
+    assert f"{folder / 'bundle'} --data {data} --corruptions\n" in done.stdout
     assert load_bundle(folder / "bundle").manifest.training.train_images > 80
     assert not (folder / "checkpoints").exists()
 

@@ -95,6 +95,8 @@ def fit(
     if "test_bma" in result.metrics:
         print(summary(result.metrics, "test", "Test part (nothing was fitted on it)"))
     print(f"Bundle: {result.bundle.folder}\n  digest {result.bundle.digest}\nReport: {result.record.report / REPORT}")
+    again = f"lesion-train evaluate {result.bundle.folder} --data {settings.data}"
+    print(f"On worse photographs and, with --ood DIR, on strange images: {again} --corruptions")
     if result.registered is None:
         print(f"Not registered. Once MLflow answers: lesion-train register {result.record.folder}")
         sys.exit(3)
