@@ -10,12 +10,15 @@ pandas reads it with ``pandas.read_csv(path, skiprows=1)``.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from lesion_core.durable import write_whole
 from lesion_core.errors import SplitError
-from lesion_core.records import ImageRecord
+from lesion_core.records import Dataset, ImageRecord
 from lesion_core.splits import (
+    TEST,
     digest_of_rows,
     groups_of,
     parts_digest,
@@ -35,12 +38,11 @@ def write_parts(parts: Mapping[str, Sequence[ImageRecord]], path: Path) -> str:
         SplitError: ``overlap``: two parts share a lesion or a patient.
     """
     require_disjoint(*parts.values())
-    digest = parts_digest(parts)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        stream.write(f"{_FIRST_LINE}{digest}\n")
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(PARTS_HEADER)
-        table.writerows(rows_of(parts))
+    digest, text = parts_digest(parts), io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(PARTS_HEADER)
+    table.writerows(rows_of(parts))
+    write_whole(path, f"{_FIRST_LINE}{digest}\n{text.getvalue()}")
     return digest
 
 
@@ -90,6 +92,13 @@ def apply_parts(path: Path, records: Iterable[ImageRecord]) -> dict[str, tuple[I
         parts.setdefault(frozen[image][1], []).append(today[image])
     require_disjoint(*parts.values())
     return {part: tuple(members) for part, members in parts.items()}
+
+
+def parts_of_dataset(path: Path, dataset: Dataset) -> dict[str, tuple[ImageRecord, ...]]:
+    """``apply_parts`` to a data set; its own test part is part ``test`` even where the split leaves it out."""
+    has_test = TEST in read_parts(path).values()
+    parts = apply_parts(path, (*dataset.records, *(dataset.test if has_test else ())))
+    return {**({TEST: dataset.test} if dataset.test else {}), **parts}
 
 
 def seen_in_split(

@@ -138,11 +138,16 @@ def require_free_port(port: int, purpose: str, option: str) -> None:
 
     Raises:
         PortTakenError: names the port, what wanted it and the option that changes it.
+        LesionError: ``bad_port``: there is no such port, or only root may listen on it.
     """
+    if not 1 <= port <= 65535:
+        raise LesionError(f"{option} {port} is no port: give a number from 1 to 65535.", code="bad_port")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
+        except PermissionError as error:
+            raise LesionError(f"{option} {port} is for root: give a port above 1023.", code="bad_port") from error
         except OSError as error:
             raise PortTakenError(port, purpose, option) from error
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from typing import Annotated
 
 import attrs
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from lesion_core.logs import configure_logging
 from lesion_plugins.backbone import BackboneSpec, WeightsSource
 from lesion_plugins.registry import BackboneRegistry, RegisteredBackbone
+from lesion_train.options import AsJson
 
 backbones = App(name="backbones", help="List the backbones, or show the card of one.")
 
 
 @backbones.default
-def table(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+def table(*, as_json: AsJson = False) -> None:
     """List the registered backbones, and the plugins that were rejected.
 
     Any model of timm can be trained too, by the name timm:MODEL; it stands in no list.

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from lesion_core.workspace import Workspace
+from lesion_train.options import AsJson
 
 if TYPE_CHECKING:
     from lesion_core.backup import Manifest
 
 backups = App()
-AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 
 
 @backups.command

@@ -22,6 +22,7 @@ from lesion_train.data_cli import data
 from lesion_train.disk import full_disk
 from lesion_train.evaluate_cli import evaluate
 from lesion_train.export_cli import export
+from lesion_train.options import AtLeastOne, NotNegative
 from lesion_train.promotion_cli import REFUSED_EXIT_CODE, promotion
 from lesion_train.studies_cli import studies
 from lesion_train.weights_cli import weights
@@ -198,7 +199,7 @@ def mlflow(*, port: int = MLFLOW_PORT, backend_store_uri: str | None = None, art
 
 
 @app.command
-def synthetic(folder: Path, *, images_per_class: int = 30, seed: int = 0) -> None:
+def synthetic(folder: Path, *, images_per_class: AtLeastOne = 30, seed: NotNegative = 0) -> None:
     """Write drawn, dermoscopy-like images in the ISIC 2019 layout, for a first try without data.
 
     A score on them says that the software works, nothing about skin.
@@ -227,9 +228,8 @@ def main() -> None:
         sys.exit(REFUSED_EXIT_CODE if error.code == "promotion_refused" else 2)
     except OSError as error:
         place = Path(str(error.filename or Workspace.default().root))
-        if (named := full_disk(error, place, "What was finished is kept; free some, and repeat the command.")) is None:
-            raise
-        print(f"lesion-train: {named}", file=sys.stderr)
+        named = full_disk(error, place, "What was finished is kept; free some, and repeat the command.")
+        print(f"lesion-train: {named or error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("lesion-train: stopped.", file=sys.stderr)

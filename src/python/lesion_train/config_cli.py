@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 from lesion_train.config import TrainConfig
 from lesion_train.config_file import FIELDS, TYPES, ResolvedConfig, plain, resolve_config
+from lesion_train.options import AsJson
 
 REQUIRED_ORIGIN = "required"
 
@@ -83,7 +84,7 @@ def show(
     options: Options = None,
     *,
     config: ConfigFile = None,
-    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the settings that 'lesion-train fit' would take from the same options, each with its origin.
 

@@ -14,7 +14,7 @@ import structlog
 
 from lesion_core.datasets import read_dataset
 from lesion_core.errors import SplitError
-from lesion_core.frozen_split import apply_parts, read_parts, write_parts
+from lesion_core.frozen_split import parts_of_dataset, read_parts, write_parts
 from lesion_core.interval import Interval
 from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.records import Dataset, ImageRecord, data_digest
@@ -143,15 +143,14 @@ def _begin(config: TrainConfig, workspace: Workspace, dataset: Dataset, digest: 
 
 
 def _frozen_folds(path: Path, dataset: Dataset) -> dict[str, tuple[ImageRecord, ...]]:
-    has_test = TEST in read_parts(path).values()
-    parts = apply_parts(path, (*dataset.records, *(dataset.test if has_test else ())))
+    parts = parts_of_dataset(path, dataset)
     folds = [part for part in parts if part.startswith(FOLD)]
     if len(folds) < 2 or set(parts) - {*folds, TEST}:
         raise SplitError(
             f"{path} has the parts {', '.join(sorted(parts))}. A cross-validation needs '{FOLD}1', '{FOLD}2' … and "
             f"perhaps '{TEST}': 'lesion-train data split DIR --folds K --out FILE' makes them. Or leave --split out."
         )
-    return {**parts, **({TEST: dataset.test} if dataset.test and not has_test else {})}
+    return parts
 
 
 def _require_same(config: TrainConfig, record: RunRecord, digest: str) -> None:

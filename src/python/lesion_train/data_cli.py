@@ -7,6 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from lesion_core.errors import LesionError
+from lesion_train.options import AtLeastOne, NotNegative, OutputFile
 
 data = App(name="data", help="Look at data sets, split them, and download from the ISIC Archive.")
 
@@ -17,11 +18,11 @@ def check(
     *,
     taxonomy: Path | None = None,
     split: Path | None = None,
-    report: Path | None = None,
-    duplicates: Path | None = None,
+    report: OutputFile | None = None,
+    duplicates: OutputFile | None = None,
     backbone: str | None = None,
     min_cosine: float | None = None,
-    threads: int = 2,
+    threads: AtLeastOne = 2,
 ) -> None:
     """Read a data set, decode every image, and list all problems and duplicates.
 
@@ -78,13 +79,13 @@ def check(
 def freeze(
     folder: Path,
     *,
-    out: Path,
+    out: OutputFile,
     taxonomy: Path | None = None,
     folds: int | None = None,
     validation_fraction: float = 0.15,
     test_fraction: float | None = None,
     keep: Path | None = None,
-    seed: int = 0,
+    seed: NotNegative = 0,
 ) -> None:
     """Freeze a split by lesion and patient to a file, for 'lesion-train fit --split FILE'.
 
@@ -154,7 +155,7 @@ def download(
     search: str = "",
     collection: list[int] | None = None,
     licence: str = "",
-    limit: int = 0,
+    limit: NotNegative = 0,
     metadata_only: bool = False,
 ) -> None:
     """Download from the ISIC Archive through its official program 'isic', and say what came.

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
-
-from cyclopts import Parameter, validators
+from typing import Literal
 
 from lesion_core.logs import configure_logging
-
-Switch = Annotated[bool, Parameter(negative="")]
-AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+from lesion_train.options import AtLeastOne, OutputFile, Switch
 
 
 def evaluate(
@@ -24,7 +20,7 @@ def evaluate(
     out: Path = Path("evaluation"),
     corruptions: Switch = False,
     no_thumbnails: Switch = False,
-    isic_csv: Path | None = None,
+    isic_csv: OutputFile | None = None,
     resamples: AtLeastOne = 1000,
     threads: AtLeastOne = 2,
     device: Literal["auto", "cpu", "cuda"] = "auto",

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
+from lesion_train.options import AtLeastOne
 
 
-def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, threads: int = 2) -> None:
+def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, threads: AtLeastOne = 2) -> None:
     """Make a bundle that also holds its network as model.onnx, for a bundle that was made without.
 
     Example: lesion-train export .lesion/runs/RUN/bundle --data ISIC_2019 --out with-onnx
@@ -46,6 +47,8 @@ def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, th
     from lesion_train.squares import SquareCache
 
     configure_logging(as_json=False)
+    if out.exists():
+        raise LesionError(f"{out} exists. A bundle is never changed: choose another folder with --out.")
     torch.set_num_threads(threads)
     loaded = load_bundle(bundle)
     spec = loaded.manifest.preprocess

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from lesion_core.errors import SplitError
-from lesion_core.frozen_split import apply_parts, read_parts
+from lesion_core.frozen_split import parts_of_dataset
 from lesion_core.records import Dataset, ImageRecord
 from lesion_core.splits import FOLD, TEST, TRAIN, VALIDATION, Split, split_by_lesion
 from lesion_train.config import TrainConfig
@@ -41,9 +41,8 @@ def make_split(dataset: Dataset, config: TrainConfig) -> Split:
             seed=config.seed,
         )
         return attrs.evolve(split, test=split.test or dataset.test)
-    has_test = TEST in read_parts(config.split).values()
-    parts = apply_parts(config.split, (*dataset.records, *(dataset.test if has_test else ())))
-    test = parts.pop(TEST, ()) or dataset.test
+    parts = parts_of_dataset(config.split, dataset)
+    test = parts.pop(TEST, ())
     if dataset.test and test != dataset.test:
         raise SplitError(f"Part '{TEST}' of {config.split} is not the test part of {dataset.name}.", code="other_data")
     held_out = VALIDATION if config.fold is None else f"{FOLD}{config.fold}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from lesion_core.workspace import REGISTERED_NAME, Workspace
+from lesion_train.options import AsJson
 
 if TYPE_CHECKING:
     from lesion_train.promotion import Gate, Moved
@@ -97,9 +98,7 @@ def rollback(*, name: str = REGISTERED_NAME, tracking_uri: str | None = None, wh
 
 
 @promotion.command
-def promotions(
-    *, name: str = REGISTERED_NAME, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
-) -> None:
+def promotions(*, name: str = REGISTERED_NAME, as_json: AsJson = False) -> None:
     """List every change of the champion that this workspace made: who, when, from, to, why, and what the gates said.
 
     Parameters

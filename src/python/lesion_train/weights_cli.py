@@ -7,11 +7,13 @@ from pathlib import Path
 
 from cyclopts import App
 
+from lesion_train.options import OutputFile
+
 weights = App(name="weights", help="Bring weights from elsewhere into a form that can be trained from.")
 
 
 @weights.command
-def convert(checkpoint: Path, safetensors: Path) -> None:
+def convert(checkpoint: Path, safetensors: OutputFile) -> None:
     """Convert a checkpoint of PyTorch (.pth, .pt, .bin, .ckpt) to safetensors, without running code from it.
 
     Example: lesion-train weights convert mine.pth mine.safetensors, then lesion-train fit --pretrained mine.safetensors

@@ -10,8 +10,16 @@ import attrs
 import pytest
 
 from lesion_core.errors import SplitError
-from lesion_core.frozen_split import PARTS_HEADER, apply_parts, keep_parts, read_parts, seen_in_split, write_parts
-from lesion_core.records import ImageRecord
+from lesion_core.frozen_split import (
+    PARTS_HEADER,
+    apply_parts,
+    keep_parts,
+    parts_of_dataset,
+    read_parts,
+    seen_in_split,
+    write_parts,
+)
+from lesion_core.records import Dataset, ImageRecord
 from lesion_core.splits import split_by_lesion
 from lesion_core.taxonomy import ISIC_2019
 
@@ -123,6 +131,24 @@ def test_images_that_came_or_went_since_are_named(frozen: Path) -> None:
         "1 with another diagnosis (I00000)",
     ):
         assert named in caught.value.message
+
+
+@pytest.mark.parametrize("is_in_split", [True, False])
+def test_the_test_part_of_a_data_set_is_one_whether_or_not_the_split_has_it(tmp_path: Path, is_in_split: bool) -> None:
+    """Somebody who froze folds of the training images leaves it out."""
+    dataset = Dataset(
+        name="drawn",
+        taxonomy=ISIC_2019,
+        records=(record(1, "MEL", "a"), record(2, "NV", "b")),
+        test=(record(3, "NV", "c"),),
+    )
+    train, validation = dataset.records
+    parts = {"train": [train], "validation": [validation], **({"test": dataset.test} if is_in_split else {})}
+    write_parts(parts, tmp_path / "split.csv")
+
+    found = parts_of_dataset(tmp_path / "split.csv", dataset)
+
+    assert found == {"train": (train,), "validation": (validation,), "test": dataset.test}
 
 
 def test_lesions_that_were_joined_since_are_found(frozen: Path) -> None:

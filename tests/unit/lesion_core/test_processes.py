@@ -119,6 +119,15 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it() -> None:
     require_free_port(free_port(), "app", "--ui-port")
 
 
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_number_that_is_no_port_is_refused(port: int) -> None:
+    """By name, before anything listens."""
+    with pytest.raises(LesionError, match=f"--ui-port {port} is no port") as caught:
+        require_free_port(port, "app", "--ui-port")
+
+    assert caught.value.code == "bad_port"
+
+
 def test_a_child_python_imports_what_its_parent_can() -> None:
     """Also where the parent's path was set by hand."""
     code = "import lesion_core.wire, attrs; print(lesion_core.wire.__file__)"

@@ -84,7 +84,7 @@ def read_layout(folder: Path, taxonomy: Taxonomy | None = None) -> Reading:
         DatasetError: the folder does not exist, or has no known layout; it says which ones there are.
     """
     if not folder.is_dir():
-        raise DatasetError(folder, ("the folder does not exist",))
+        raise DatasetError(folder, ("it is a file, not a folder" if folder.exists() else "the folder does not exist",))
     if taxonomy is not None:
         return read_class_folders(folder, taxonomy)
     for layout in LAYOUTS:

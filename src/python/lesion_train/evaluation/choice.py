@@ -12,7 +12,7 @@ import attrs
 from lesion_core.bundle import Bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.errors import SplitError
-from lesion_core.frozen_split import apply_parts, read_parts, seen_in_split
+from lesion_core.frozen_split import parts_of_dataset, read_parts, seen_in_split
 from lesion_core.records import Dataset, ImageRecord, data_digest
 from lesion_core.splits import TEST, TRAIN, VALIDATION, parts_digest
 from lesion_core.taxonomy import ISIC_2019, Taxonomy
@@ -145,7 +145,7 @@ def _is_of(split: Path, bundle: Bundle) -> bool:
 
 def _is_for(split: Path, dataset: Dataset) -> bool:
     try:
-        _parts(split, dataset)
+        parts_of_dataset(split, dataset)
     except SplitError as error:
         if error.code == "other_data":
             return False
@@ -153,15 +153,8 @@ def _is_for(split: Path, dataset: Dataset) -> bool:
     return True
 
 
-def _parts(split: Path, dataset: Dataset) -> dict[str, tuple[ImageRecord, ...]]:
-    """The parts of a frozen split; the data set's own test part is one even where the split leaves it out."""
-    has_test = TEST in read_parts(split).values()
-    parts = apply_parts(split, (*dataset.records, *(dataset.test if has_test else ())))
-    return {**({TEST: dataset.test} if dataset.test else {}), **parts}
-
-
 def _part_of(split: Path, dataset: Dataset, bundle: Bundle, digest: str, part: str | None, own: Path | None) -> Choice:
-    parts = _parts(split, dataset)
+    parts = parts_of_dataset(split, dataset)
     name = part or (TEST if TEST in parts else VALIDATION)
     if name not in parts:
         raise EvaluationError(

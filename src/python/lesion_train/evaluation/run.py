@@ -184,11 +184,13 @@ def evaluate_bundle(bundle: Bundle, data: Path, folder: Path, options: Evaluatio
 
 
 def require_free(folder: Path) -> None:
-    """Check that a folder holds no evaluation yet.
+    """Check that a folder, where it is there, is one and holds no evaluation yet.
 
     Raises:
         EvaluationError: ``folder_taken``.
     """
+    if folder.exists() and not folder.is_dir():
+        raise EvaluationError(f"{folder} is a file: name a folder for the report.", code="folder_taken")
     taken = [name for name in (REPORT, NUMBERS) if (folder / name).exists()]
     if taken:
         raise EvaluationError(
@@ -200,7 +202,7 @@ def require_free(folder: Path) -> None:
 def _strange_images(folder: Path, taxonomy: Taxonomy) -> dict[str, tuple[ImageRecord, ...]]:
     """The images below each folder of a folder, as records of *none of the above*."""
     if not folder.is_dir():
-        raise DatasetError(folder, ("the folder does not exist",))
+        raise DatasetError(folder, ("it is a file, not a folder" if folder.exists() else "the folder does not exist",))
     groups: dict[str, tuple[ImageRecord, ...]] = {}
     problems: list[str] = []
     for group in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
