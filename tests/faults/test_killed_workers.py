@@ -34,7 +34,7 @@ def test_clients_do_not_notice_that_workers_are_killed(tmp_path: Path) -> None:
     """Twenty SIGKILLs, one whenever all are ready, under sixteen clients: everything that is taken on is answered."""
     bundle = make_onnx_bundle(tmp_path / "bundle")
     options = ("--workers", str(WORKERS), "--torchserve-port", str(free_port()))
-    choose = random.Random(3)
+    choose, answered_by_one = random.Random(3), 0
     with running_gateway(tmp_path, bundle.folder, free_port(), *options, engine="torchserve") as gateway:
         with AskingClients(gateway, CLIENTS) as clients:
             for _ in range(KILLS):
@@ -44,10 +44,12 @@ def test_clients_do_not_notice_that_workers_are_killed(tmp_path: Path) -> None:
                 victim.kill()
                 wait_for(lambda victim=victim: victim not in gateway.workers)  # type: ignore[misc]
                 wait_for(lambda so_far=so_far: clients.answered > so_far + CLIENTS)  # type: ignore[misc]
+                answered_by_one += gateway.ready_workers < WORKERS
         retries = asked_again(gateway)
 
     print(f"{clients.answered} answers, {retries:.0f} asked again, put off by the gateway: {dict(clients.put_off)}")
     assert clients.failures == []
     assert retries > 0, "no kill hit a worker that had a question: nothing was shown"
     assert clients.put_off.keys() <= {"busy"}, "each client has a share of its own"
-    assert clients.put_off["busy"] < clients.answered / 2
+    # How many are put off depends on how fast the machine is; that the worker which is left goes on answering does not.
+    assert answered_by_one >= KILLS // 4
