@@ -48,7 +48,7 @@ def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, th
 
     configure_logging(as_json=False)
     if out.exists():
-        raise LesionError(f"{out} exists. A bundle is never changed: choose another folder with --out.")
+        raise LesionError(f"{out} exists already. A bundle is never changed: choose another folder with --out.")
     torch.set_num_threads(threads)
     loaded = load_bundle(bundle)
     spec = loaded.manifest.preprocess

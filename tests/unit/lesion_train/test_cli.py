@@ -64,7 +64,7 @@ def test_backbones_lists_the_built_ins() -> None:
         (["evaluate", "/nowhere", "--data", "x"], "/nowhere is not a bundle"),
         (["data", "split", "x", "--out", "/nowhere/x.csv"], "for --out. There is no folder"),
         (["evaluate", "x", "--data", "x", "--isic-csv", "/usr"], "for --isic-csv. It is a folder"),
-        (["export", "x", "--data", "x", "--out", "/usr"], "/usr exists. A bundle is never changed"),
+        (["export", "x", "--data", "x", "--out", "/usr"], "/usr exists already. A bundle is never changed"),
         (["fit", "--data", __file__], "it is a file, not a folder"),
         (["synthetic", "/proc/nowhere"], "No such file or directory: '/proc/nowhere'"),
         (["mlflow", "--port", "99999"], "--port 99999 is no port"),
