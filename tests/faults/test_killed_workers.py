@@ -51,5 +51,5 @@ def test_clients_do_not_notice_that_workers_are_killed(tmp_path: Path) -> None:
     assert clients.failures == []
     assert retries > 0, "no kill hit a worker that had a question: nothing was shown"
     assert clients.put_off.keys() <= {"busy"}, "each client has a share of its own"
-    # How many are put off depends on how fast the machine is; that the worker which is left goes on answering does not.
-    assert answered_by_one >= KILLS // 4
+    assert clients.put_off["busy"] < clients.answered / 2
+    assert answered_by_one >= KILLS // 4, "the worker that is left goes on answering"

@@ -83,8 +83,7 @@ def read_layout(folder: Path, taxonomy: Taxonomy | None = None) -> Reading:
     Raises:
         DatasetError: the folder does not exist, or has no known layout; it says which ones there are.
     """
-    if not folder.is_dir():
-        raise DatasetError(folder, ("it is a file, not a folder" if folder.exists() else "the folder does not exist",))
+    require_folder(folder)
     if taxonomy is not None:
         return read_class_folders(folder, taxonomy)
     for layout in LAYOUTS:
@@ -92,6 +91,16 @@ def read_layout(folder: Path, taxonomy: Taxonomy | None = None) -> Reading:
             return layout.read(folder)
     known = (f"{layout.name}: {layout.expects}" for layout in LAYOUTS)
     raise DatasetError(folder, ("it has no layout that is known. Known layouts, each with what it expects:", *known))
+
+
+def require_folder(folder: Path) -> None:
+    """Check that a data set's folder is there.
+
+    Raises:
+        DatasetError: it is not, or is a file.
+    """
+    if not folder.is_dir():
+        raise DatasetError(folder, ("it is a file, not a folder" if folder.exists() else "the folder does not exist",))
 
 
 def read_dataset(folder: Path, taxonomy: Taxonomy | None = None) -> Dataset:

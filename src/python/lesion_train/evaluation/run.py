@@ -16,6 +16,7 @@ import structlog
 import torch
 
 from lesion_core.bundle import REFERENCE, Bundle, BundleManifest
+from lesion_core.datasets import require_folder
 from lesion_core.datasets.folder import find_images
 from lesion_core.decision.metadata import encode_metadata
 from lesion_core.decision.ood import NetworkOutput, Reference
@@ -201,8 +202,7 @@ def require_free(folder: Path) -> None:
 
 def _strange_images(folder: Path, taxonomy: Taxonomy) -> dict[str, tuple[ImageRecord, ...]]:
     """The images below each folder of a folder, as records of *none of the above*."""
-    if not folder.is_dir():
-        raise DatasetError(folder, ("it is a file, not a folder" if folder.exists() else "the folder does not exist",))
+    require_folder(folder)
     groups: dict[str, tuple[ImageRecord, ...]] = {}
     problems: list[str] = []
     for group in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
