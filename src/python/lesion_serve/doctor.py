@@ -6,6 +6,7 @@ Nothing is changed, and a server that runs is not disturbed.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -177,7 +178,7 @@ def _keys(examined: Examined) -> Iterator[Finding]:
             check="keys",
             grade=Grade.PROBLEM,
             message=f"{path} can be read or written by others (mode {mode:04o}).",
-            fix=f"chmod 600 {path}",
+            fix=f"chmod 600 {shlex.quote(str(path))}",
         )
     old = [key for key in valid if examined.now - datetime.fromisoformat(key.created_at) > OLD_KEY]
     for key in old:
@@ -228,7 +229,8 @@ def _model(examined: Examined) -> Iterator[Finding]:
                 check="model",
                 grade=Grade.PROBLEM,
                 message=f"Version {one.version}: {error.message}",
-                fix=f"Deploy it again from where it came from: lesion-serve deploy {one.source} --port {examined.port}",
+                fix="Deploy it again from where it came from: "
+                f"lesion-serve deploy {shlex.quote(str(one.source))} --port {examined.port}",
             )
             continue
         yield Finding(

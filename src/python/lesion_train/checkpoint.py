@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Mapping
@@ -106,7 +107,7 @@ class Checkpoints:
                 f"A checkpoint of {megabytes:.0f} MB cannot be written to {self._folder} "
                 f"({error if reason is None else os.strerror(reason)}). "
                 f"The run up to the last one is safe: free some room, then\n"
-                f"  lesion-train fit --data DIR --resume {self._folder.parent}",
+                f"  lesion-train fit --data DIR --resume {shlex.quote(str(self._folder.parent))}",
                 code="disk_full" if reason in FULL_DISK else None,
             ) from error
         earlier = [file for file in self._files() if _step(file) < progress.step]

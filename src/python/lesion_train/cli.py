@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -96,10 +97,10 @@ def fit(
     if "test_bma" in result.metrics:
         print(summary(result.metrics, "test", "Test part (nothing was fitted on it)"))
     print(f"Bundle: {result.bundle.folder}\n  digest {result.bundle.digest}\nReport: {result.record.report / REPORT}")
-    again = f"lesion-train evaluate {result.bundle.folder} --data {settings.data}"
-    print(f"On worse photographs and, with --ood DIR, on strange images: {again} --corruptions")
+    again = ["lesion-train", "evaluate", str(result.bundle.folder), "--data", str(settings.data), "--corruptions"]
+    print(f"On worse photographs and, with --ood DIR, on strange images: {shlex.join(again)}")
     if result.registered is None:
-        print(f"Not registered. Once MLflow answers: lesion-train register {result.record.folder}")
+        print(f"Not registered. Once MLflow answers: lesion-train register {shlex.quote(str(result.record.folder))}")
         sys.exit(3)
     aliases = " and ".join(result.registered.aliases)
     print(f"Registered: models:/{result.registered.name}/{result.registered.version} as {aliases}")
@@ -216,7 +217,8 @@ def synthetic(folder: Path, *, images_per_class: AtLeastOne = 30, seed: NotNegat
     from lesion_core.datasets.synthetic import write_synthetic_dataset
 
     write_synthetic_dataset(folder, images_per_class=images_per_class, seed=seed)
-    print(f"Wrote {8 * images_per_class} SYNTHETIC images to {folder}. Next: lesion-train fit --data {folder}")
+    following = shlex.join(["lesion-train", "fit", "--data", str(folder)])
+    print(f"Wrote {8 * images_per_class} SYNTHETIC images to {folder}. Next: {following}")
 
 
 def main() -> None:

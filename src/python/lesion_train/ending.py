@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,12 +42,15 @@ def ending(record: RunRecord, mirror: BackgroundMirror, checkpoints: Checkpoints
         _end(record, mirror, "FAILED")
         raise
     except KeyboardInterrupt:
-        log.warning("run_interrupted", resume=f"lesion-train fit --data {data} --resume {record.folder}")
+        log.warning(
+            "run_interrupted",
+            resume=shlex.join(["lesion-train", "fit", "--data", str(data), "--resume", str(record.folder)]),
+        )
         _end(record, mirror, "KILLED")
         raise
     except Exception as error:
         _end(record, mirror, "FAILED")
-        if named := full_disk(error, record.folder, RESUME_HINT.format(run=record.folder)):
+        if named := full_disk(error, record.folder, RESUME_HINT.format(run=shlex.quote(str(record.folder)))):
             raise named from error
         raise
 

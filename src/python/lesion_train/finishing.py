@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def finish_run(
     if has_report and not record.checkpoints.exists() and record.end is not None and record.end[0] == "FINISHED":
         raise LesionError(
             f"{record.folder} is complete (bundle {bundle.digest[:12]}): there is nothing left to train. To register "
-            f"it: lesion-train register {record.folder}",
+            f"it: lesion-train register {shlex.quote(str(record.folder))}",
             code="run_complete",
         )
     if not has_report:

@@ -168,22 +168,22 @@ def effective_number_weights(counts: NDArray[np.integer], *, beta: float = EFFEC
     return _one_for_the_average_image((1 - beta) / (1 - beta ** counts.clip(min=1).astype(np.float64)), counts)
 
 
-def ldam_margins(counts: NDArray[np.integer], *, largest: float = LARGEST_MARGIN) -> Tensor:
-    """Proportional to ``count ** -1/4``, ``largest`` for the rarest class: float32 ``(K,)``.
+def ldam_margins(counts: NDArray[np.integer]) -> Tensor:
+    """Proportional to ``count ** -1/4``, ``LARGEST_MARGIN`` for the rarest class: float32 ``(K,)``.
 
     Source: Cao et al. 2019, eq. 12.
     """
     margins = counts.clip(min=1).astype(np.float64) ** -0.25
-    return torch.as_tensor(margins * (largest / margins.max()), dtype=torch.float32)
+    return torch.as_tensor(margins * (LARGEST_MARGIN / margins.max()), dtype=torch.float32)
 
 
-def log_prior_shift(counts: NDArray[np.integer], *, tau: float = LOGIT_ADJUSTMENT_TAU) -> Tensor:
-    """``τ log(count / all)``: float32 ``(K,)``, at most 0.
+def log_prior_shift(counts: NDArray[np.integer]) -> Tensor:
+    """``LOGIT_ADJUSTMENT_TAU × log(count / all)``: float32 ``(K,)``, at most 0.
 
     Source: Menon et al. 2021, eq. 10.
     """
     known = counts.clip(min=1).astype(np.float64)
-    return torch.as_tensor(tau * np.log(known / known.sum()), dtype=torch.float32)
+    return torch.as_tensor(LOGIT_ADJUSTMENT_TAU * np.log(known / known.sum()), dtype=torch.float32)
 
 
 def _one_for_the_average_image(weights: NDArray[np.float64], counts: NDArray[np.integer]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from cyclopts import App
@@ -121,7 +122,7 @@ def ensemble(studies: list[Path], /, *, tracking_uri: str | None = None) -> None
         if predictions is None:
             raise LesionError(
                 f"{record.folder} has no out-of-fold predictions: it is no cross-validation, or an interrupted one. Go "
-                f"on with it: lesion-train cross-validate --data DIR --resume {record.folder}",
+                f"on with it: lesion-train cross-validate --data DIR --resume {shlex.quote(str(record.folder))}",
                 code="no_predictions",
             )
         models.append(predictions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,15 @@ def test_a_disk_without_room_is_named_whatever_was_written(tmp_path: Path) -> No
 
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
     assert ended.stderr.startswith("lesion-train: No room to write to ")
+
+
+def test_a_command_that_is_printed_can_be_pasted(tmp_path: Path) -> None:
+    """Into a shell, whatever the folder is called."""
+    folder = tmp_path / "it's here"
+
+    shown = run("synthetic", str(folder), "--images-per-class", "1").stdout
+
+    assert shlex.split(shown.split("Next: ")[1]) == ["lesion-train", "fit", "--data", str(folder)]
 
 
 def test_config_show_aligns_every_setting_with_its_origin(tmp_path: Path) -> None:

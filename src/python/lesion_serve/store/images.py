@@ -24,6 +24,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -58,7 +59,7 @@ class ImageKey:
         Raises:
             StoreError: ``image_key``.
         """
-        make = f"Make one with 'lesion-serve audit new-key {path}'."
+        make = f"Make one with lesion-serve audit new-key {shlex.quote(str(path))}"
         try:
             mode = path.stat().st_mode
             text = path.read_text(encoding="ascii").strip()
@@ -68,8 +69,8 @@ class ImageKey:
             raise StoreError(f"The key for images {path} cannot be read: {error}.", code="image_key") from error
         if mode & 0o077:
             raise StoreError(
-                f"The key for images {path} can be read by others (mode {mode & 0o777:04o}). Use 'chmod 600 {path}', "
-                "and a new key if somebody may have seen it.",
+                f"The key for images {path} can be read by others (mode {mode & 0o777:04o}). Make a new one if "
+                f"somebody may have seen it; else: chmod 600 {shlex.quote(str(path))}",
                 code="image_key",
             )
         if path.resolve().is_relative_to(images.resolve()):

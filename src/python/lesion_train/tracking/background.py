@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -87,6 +88,6 @@ class BackgroundMirror:
             thread.join(timeout_s)
             if thread.is_alive():
                 raise TrackingError(
-                    f"MLflow has not answered for {timeout_s:.0f} s. Nothing is lost: send the run later with "
-                    f"'lesion-train register {self._mirror.record.folder}'."
+                    f"MLflow has not answered for {timeout_s:.0f} s. Nothing is lost: send the run later with: "
+                    f"lesion-train register {shlex.quote(str(self._mirror.record.folder))}"
                 )

@@ -9,6 +9,7 @@ they are.
 from __future__ import annotations
 
 import random
+import shlex
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
@@ -109,7 +110,7 @@ class Mirror:
 
     def _send(self, *, with_files: bool) -> tuple[str, Sent]:
         """The lock is held."""
-        hint = f"Nothing is lost: send it later with 'lesion-train sync {self.record.folder}'."
+        hint = f"Nothing is lost: send it later with: lesion-train sync {shlex.quote(str(self.record.folder))}"
         try:
             with named_errors(self.uri, hint):
                 if self._confirmed is None:

@@ -10,6 +10,7 @@ but two *first* versions at the same moment may each find no champion, and the l
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -55,7 +56,7 @@ def register(mirror: Mirror, name: str) -> RegisteredVersion:
     bundle = load_bundle(mirror.record.bundle)
     run_id, _ = mirror.sync()
     registry = Registry(mirror.uri, mirror.workspace, name, client=mirror.client)
-    hint = f"Nothing is lost: repeat it with 'lesion-train register {mirror.record.folder}'."
+    hint = f"Nothing is lost: repeat it with: lesion-train register {shlex.quote(str(mirror.record.folder))}"
     with registry_lock(mirror.workspace), named_errors(mirror.uri, hint):
         known = [v for v in registry.versions() if v.tags.get(DIGEST_TAG) == bundle.digest]
         made = known[0] if known else registry.add(bundle, run_id, mirror.record)
