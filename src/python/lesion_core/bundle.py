@@ -38,6 +38,7 @@ ONNX = "model.onnx"
 REFERENCE = "reference.safetensors"
 CARD = "card.md"
 REGISTERED_FOLDER = "bundle"
+DIGEST_TAG = "bundle_digest"  # of a registered version
 EVALUATION = "evaluation.json"
 REQUIRED_FILES = (WEIGHTS, REFERENCE, CARD)
 

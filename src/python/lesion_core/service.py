@@ -7,7 +7,8 @@ the answer for one image, ``monitoring`` the report over many.
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
 
 import attrs
 import cattrs
@@ -53,6 +54,26 @@ class Feedback:
     source: str = "clinical"
 
 
+class _Said(Protocol):
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+
+
+_AnySaid = TypeVar("_AnySaid", bound=_Said)
+
+
+def that_counts(feedback: Sequence[_AnySaid]) -> _AnySaid | None:
+    """What counts of all that was said of one answer, oldest first: its newest diagnosis, histology before all else.
+
+    A later remark takes no diagnosis back; it counts where there is none. ``None`` where nobody said anything.
+    """
+    judged = [said for said in feedback if said.verdict != "comment"]
+    histology = [said for said in judged if said.source == "histology"]
+    return next(iter(reversed(histology or judged or feedback)), None)
+
+
 @attrs.frozen(kw_only=True)
 class Line:
     """One prediction in a list.
@@ -68,7 +89,7 @@ class Line:
         band: triage band; ``None`` without one.
         is_outside: the image does not look like the training images.
         quality: ``ok``, ``warn`` or ``reject``.
-        review: verdict of the newest feedback with a diagnosis, else of the newest; ``None`` where there is none.
+        review: verdict of the feedback that counts, see ``that_counts``; ``None`` where there is none.
         diagnosis: that the feedback names; for ``agree`` it is ``top``.
     """
 

@@ -21,6 +21,7 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,6 +198,29 @@ def read_archived_file(path: Path, name: str) -> bytes | None:
     return data
 
 
+def unpack_bundle(archive: ArchiveInfo, folder: Path) -> Bundle:
+    """Unpack the bundle of an archive, and check that all of it is intact.
+
+    Args:
+        archive: as ``read_archive`` gave it.
+        folder: where to; gets a folder ``bundle``.
+    Raises:
+        ArchiveError: damaged, or it holds another bundle than it says.
+        BundleError: the bundle was altered.
+    """
+    try:
+        with zipfile.ZipFile(archive.path) as packed:
+            packed.extractall(folder, [name for name in archive.files if name.startswith(f"{ARCHIVED_BUNDLE}/")])
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise ArchiveError(f"{archive.path} is damaged ({error}).") from error
+    bundle = load_bundle(folder / ARCHIVED_BUNDLE)
+    if bundle.digest != archive.bundle_digest:
+        raise ArchiveError(
+            f"{archive.path} holds a bundle with digest {bundle.digest}, not {archive.bundle_digest} as it says."
+        )
+    return bundle
+
+
 def require_plugin(archive: ArchiveInfo) -> None:
     """Make sure that the backbone of an archive can be built here.
 
@@ -224,7 +248,7 @@ def _torchserve_manifest(bundle: Bundle, serving_name: str, version: str) -> dic
 
 
 def _bundle_files(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
-    yield "bundle.json", (bundle.folder / "bundle.json").read_bytes()
+    yield BUNDLE_MANIFEST, (bundle.folder / BUNDLE_MANIFEST).read_bytes()
     for name in bundle.manifest.files:
         yield name, bundle.read(name)
 

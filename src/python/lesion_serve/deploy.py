@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import zipfile
 from pathlib import Path
 
 import attrs
@@ -13,7 +12,6 @@ from lesion_core.bundle import MANIFEST, load_bundle
 from lesion_core.errors import LesionError
 from lesion_core.workspace import SERVING_NAME, Workspace
 from lesion_serve.archive import (
-    ARCHIVED_BUNDLE,
     SUFFIX,
     ArchiveError,
     ArchiveInfo,
@@ -21,6 +19,7 @@ from lesion_serve.archive import (
     read_archive,
     require_backbone,
     require_plugin,
+    unpack_bundle,
 )
 from lesion_serve.deployment import Deployed, Deployment, DeploymentError, rolled_back, with_challenger, with_champion
 from lesion_serve.deployment_store import DeploymentStore, Transition
@@ -155,9 +154,9 @@ def _verified(archive: Path, source: str) -> ArchiveInfo:
     """Read an archive and verify the bundle in it."""
     try:
         info = read_archive(archive)
+        _verify_bundle(info)
     except ArchiveError as error:
         raise ArchiveError(str(error).replace(str(archive), source)) from error
-    _verify_bundle(info, source)
     return info
 
 
@@ -168,7 +167,7 @@ def verify_archive(archive: ArchiveInfo) -> None:
         BundleError, ArchiveError: it is not what it says.
         PluginMissingError, PluginVersionError: its backbone's plugin is not here.
     """
-    _verify_bundle(archive, str(archive.path))
+    _verify_bundle(archive)
     require_plugin(archive)
 
 
@@ -206,16 +205,9 @@ def verify_source(source: Path) -> Verified:
     return Verified(source=str(source), version=version, bundle_digest=digest, finding=finding)
 
 
-def _verify_bundle(info: ArchiveInfo, source: str) -> None:
+def _verify_bundle(archive: ArchiveInfo) -> None:
     with tempfile.TemporaryDirectory(prefix="lesion-verify-") as folder:
-        try:
-            with zipfile.ZipFile(info.path) as packed:
-                packed.extractall(folder, [name for name in info.files if name.startswith(f"{ARCHIVED_BUNDLE}/")])
-        except zipfile.BadZipFile as error:
-            raise ArchiveError(f"{source} is damaged ({error}).") from error
-        digest = load_bundle(Path(folder) / ARCHIVED_BUNDLE).digest
-    if digest != info.bundle_digest:
-        raise ArchiveError(f"{source} holds a bundle with digest {digest}, not {info.bundle_digest} as it says.")
+        unpack_bundle(archive, Path(folder))
 
 
 def _with_kept(deployment: Deployment, packed: ArchiveInfo, store: DeploymentStore) -> Deployment:

@@ -18,11 +18,11 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from lesion_core.bundle import Bundle, load_bundle, registered_bundle
+from lesion_core.address import without_password
+from lesion_core.bundle import DIGEST_TAG, Bundle, load_bundle, registered_bundle
 from lesion_core.errors import BundleError, LesionError
 
 PREFIX = "models:/"
-DIGEST_TAG = "bundle_digest"
 _SQLITE = "sqlite:///"
 
 
@@ -83,9 +83,8 @@ def _keep(fetched: Path, into: Path, *, registered_digest: str | None) -> Bundle
 
 
 def _unavailable(uri: str, tracking_uri: str, reason: str) -> RegistryError:
-    shown = re.sub(r"://[^/@]*@", "://***@", tracking_uri)  # an address may hold a password
-    first_line = next(iter(reason.replace(tracking_uri, shown).strip().splitlines()), "no reason given")[:300]
+    first_line = next(iter(without_password(reason).strip().splitlines()), "no reason given")[:300]
     return RegistryError(
-        f"MLflow at {shown} did not give {uri}: {first_line} Train and register a model first "
+        f"MLflow at {without_password(tracking_uri)} did not give {uri}: {first_line} Train and register a model first "
         "('lesion-train fit'), or name the server with --tracking-uri."
     )

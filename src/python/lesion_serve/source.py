@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-import zipfile
 from pathlib import Path
 
 from lesion_core.bundle import Bundle, load_bundle
 from lesion_core.errors import BundleError
 from lesion_core.workspace import Workspace
-from lesion_serve.archive import ARCHIVED_BUNDLE, SUFFIX, ArchiveError, ArchiveInfo, read_archive, require_plugin
+from lesion_serve.archive import SUFFIX, ArchiveInfo, read_archive, require_plugin, unpack_bundle
 
 
 def find_bundle(source: str, *, workspace: Workspace, tracking_uri: str | None = None) -> tuple[Bundle, str]:
@@ -49,15 +48,9 @@ def _unpacked(archive: ArchiveInfo, into: Path) -> Bundle:
     into.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=into))
     try:
-        with zipfile.ZipFile(archive.path) as packed:
-            packed.extractall(scratch, [name for name in archive.files if name.startswith(f"{ARCHIVED_BUNDLE}/")])
-        digest = load_bundle(scratch / ARCHIVED_BUNDLE).digest
-        if digest != archive.bundle_digest:
-            raise ArchiveError(
-                f"{archive.path} holds a bundle with digest {digest}, not {archive.bundle_digest} as it says."
-            )
+        unpacked = unpack_bundle(archive, scratch)
         shutil.rmtree(folder, ignore_errors=True)
-        (scratch / ARCHIVED_BUNDLE).rename(folder)
+        unpacked.folder.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return load_bundle(folder)

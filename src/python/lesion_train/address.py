@@ -1,22 +1,11 @@
-"""Addresses of servers and databases: shown without their passwords, and tried before they are used."""
+"""Databases by their addresses: tried before they are used, and what they say without their passwords."""
 
 from __future__ import annotations
 
-import re
-
 import sqlalchemy as sa
 
+from lesion_core.address import without_password
 from lesion_core.errors import LesionError
-
-
-def without_password(text: str) -> str:
-    """A text, such as an address or an error message, with the credentials of every address in it replaced by ``***``.
-
-    Takes everything up to the last ``@`` of an address for credentials, since people forget to encode ``/`` and ``@``
-    in passwords; hides ``password=…`` in queries as well.
-    """
-    hidden = re.sub(r"://[^\s'\"]*@", "://***@", text)
-    return re.sub(r"(?i)\b(password|passwd|pwd)=[^&\s'\"]+", r"\1=***", hidden)
 
 
 def reason_of(error: BaseException) -> str:

@@ -28,10 +28,10 @@ from lesion_core.backup import (
     restore_files,
     write_backup,
 )
-from lesion_core.bundle import load_bundle, registered_bundle
+from lesion_core.bundle import DIGEST_TAG, load_bundle, registered_bundle
 from lesion_core.errors import BundleError
 from lesion_core.workspace import Workspace
-from lesion_train.tracking.registry import DIGEST_TAG, registry_lock
+from lesion_train.tracking.registry import registry_lock
 
 KIND = "registry"
 DATABASE, PROMOTIONS, ARTEFACTS = "mlflow.db", "promotions.db", "mlflow-artifacts"

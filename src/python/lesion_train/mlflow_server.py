@@ -6,10 +6,11 @@ import sys
 import urllib.request
 from pathlib import Path
 
+from lesion_core.address import without_password
 from lesion_core.errors import LesionError
 from lesion_core.processes import ChildProcess, require_free_port
 from lesion_core.workspace import Workspace
-from lesion_train.address import require_database, without_password
+from lesion_train.address import require_database
 
 READY_TIMEOUT_S = 120.0
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from lesion_core import service
-from lesion_core.service import Line, Record
+from lesion_core.service import Line, Record, that_counts
 from lesion_core.wire import NOTICE, Prediction
 from lesion_ui import __version__
 
@@ -24,7 +24,7 @@ def record_json(record: Record, *, now: datetime | None = None) -> str:
 
 def record_csv(record: Record, *, now: datetime | None = None) -> str:
     """One row for the record: a table that can be laid under others."""
-    last = record.feedback[-1] if record.feedback else None
+    said = that_counts(record.feedback)
     row = {
         "notice": NOTICE,
         "exported_at": _stamp(now),
@@ -33,10 +33,10 @@ def record_csv(record: Record, *, now: datetime | None = None) -> str:
         "subject": record.subject,
         "image_sha256": record.image_sha256,
         **prediction_row(record.prediction),
-        "verdict": last and last.verdict,
-        "diagnosis": last and last.diagnosis,
-        "source": last and last.source,
-        "comment": last and last.comment,
+        "verdict": said and said.verdict,
+        "diagnosis": said and said.diagnosis,
+        "source": said and said.source,
+        "comment": " | ".join(one.comment for one in record.feedback if one.comment),
     }
     return to_csv([row])
 

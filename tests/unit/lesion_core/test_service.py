@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lesion_core.errors import WireError
-from lesion_core.service import Caller, Line, Page, from_json, to_json
+from lesion_core.service import Caller, Feedback, Line, Page, from_json, that_counts, to_json
 
 LINE = Line(
     request_id="a",
@@ -45,3 +45,19 @@ def test_what_is_not_such_a_message_is_refused(text: str) -> None:
     """One named error, whatever it is."""
     with pytest.raises(WireError, match="Page"):
         from_json(text, Page)
+
+
+def feedback(verdict: str, diagnosis: str | None = None, source: str = "clinical") -> Feedback:
+    return Feedback(at="", key_id="", verdict=verdict, diagnosis=diagnosis, comment=None, source=source)
+
+
+def test_of_what_was_said_the_newest_diagnosis_counts_and_histology_before_all() -> None:
+    """No remark takes one back, and no second look at the skin a histology."""
+    first, second = feedback("agree"), feedback("other", "BCC")
+    remark, histology = feedback("comment"), feedback("other", "MEL", "histology")
+
+    assert that_counts([]) is None
+    assert that_counts([remark]) is remark
+    assert that_counts([first, second, remark]) is second
+    assert that_counts([first, histology, second, remark]) is histology
+    assert that_counts([histology, corrected := feedback("other", "NV", "histology")]) is corrected

@@ -108,6 +108,13 @@ def test_a_bundle_is_found_in_its_folder_and_in_an_archive(bundle: Bundle, tmp_p
     with pytest.raises(ArchiveError, match=r"not 0{64} as it says"):
         find_bundle(str(lying.path), workspace=workspace)
 
+    data = bytearray(archive.path.read_bytes())
+    data[data.index(bundle.read("card.md"))] ^= 1
+    damaged = tmp_path / "damaged.mar"
+    damaged.write_bytes(data)
+    with pytest.raises(ArchiveError, match=r"damaged\.mar is damaged .*card\.md"):
+        find_bundle(str(damaged), workspace=Workspace(tmp_path / "other"))
+
 
 def start(home: Path, *arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(

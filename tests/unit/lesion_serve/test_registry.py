@@ -9,9 +9,9 @@ import attrs
 import pytest
 from mlflow.tracking import MlflowClient
 
-from lesion_core.bundle import Bundle
+from lesion_core.bundle import DIGEST_TAG, Bundle
 from lesion_core.errors import BundleError
-from lesion_serve.registry import DIGEST_TAG, RegistryError, fetch_bundle
+from lesion_serve.registry import RegistryError, fetch_bundle
 from support.bundles import make_tiny_bundle
 
 NAME = "skin-lesion"
@@ -123,7 +123,7 @@ def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 def test_an_mlflow_that_is_down_is_named_without_its_password(tmp_path: Path) -> None:
     """With the option that names another."""
     with pytest.raises(RegistryError, match="--tracking-uri") as caught:
-        fetch_bundle(f"models:/{NAME}@champion", tracking_uri="http://user:hunter2@127.0.0.1:9", into=tmp_path)
+        fetch_bundle(f"models:/{NAME}@champion", tracking_uri="http://user:hunter2/@hunter2@127.0.0.1:9", into=tmp_path)
 
     assert "hunter2" not in caught.value.message
     assert "127.0.0.1:9" in caught.value.message

@@ -113,13 +113,12 @@ def test_feedback_stands_beside_its_prediction_in_order(tmp_path: Path) -> None:
         store.append_feedback(agree)
         store.append_feedback(make_comment(1))
         found = store.prediction("request-1").feedback
-        listed = list(store.feedback())
 
     assert [(said.verdict, said.diagnosis, said.comment) for said in found] == [
         (Verdict.AGREE, None, None),
         (Verdict.OTHER, "MEL", "a word of Mrs Smith"),
     ]
-    assert sorted(said.position for said in listed) == [said.position for said in found]
+    assert [said.position for said in found] == sorted(said.position for said in found)
 
 
 def test_feedback_on_an_unknown_prediction_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from mlflow.tracking import MlflowClient
 
 from lesion_core.bundle import Bundle
 from lesion_core.workspace import Workspace
-from lesion_train.address import without_password
 from lesion_train.cli import main
 from lesion_train.record import RunRecord
 from lesion_train.tracking import BackgroundMirror, Mirror, SystemSampler, TrackingError, register
@@ -355,18 +354,3 @@ def test_the_machine_is_sampled_while_a_run_trains(tmp_path: Path) -> None:
     assert [row["sample"] for row in samples[:3]] == [1, 2, 3]
     assert all(0 <= row["cpu_utilization_percentage"] <= 100 for row in samples)
     assert all(row["process_memory_usage_megabytes"] > 10 for row in samples)
-
-
-@pytest.mark.parametrize(
-    ("shown", "hidden"),
-    [
-        ("postgresql+pg8000://lesion:hunter2@db:5432/x", "postgresql+pg8000://***@db:5432/x"),
-        ("https://u:hunter2/@hunter2@host/", "https://***@host/"),
-        ("postgresql://db/x?user=a&password=hunter2&sslmode=on", "postgresql://db/x?user=a&password=***&sslmode=on"),
-        ("could not reach 'http://u:hunter2@host' twice", "could not reach 'http://***@host' twice"),
-        ("sqlite:////folder/mlflow.db", "sqlite:////folder/mlflow.db"),
-    ],
-)
-def test_an_address_is_shown_without_its_password(shown: str, hidden: str) -> None:
-    """Wherever it stands in a message."""
-    assert without_password(shown) == hidden

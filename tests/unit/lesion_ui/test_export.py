@@ -46,6 +46,16 @@ def test_csv_has_every_probability_versions_and_the_notice(record: Record) -> No
     assert len(shares) == 9
 
 
+def test_a_remark_takes_no_diagnosis_back(record: Record) -> None:
+    """It stands beside it, as in the list of predictions."""
+    remark = Feedback(
+        at="2026-03-03T10:00:00+00:00", key_id="k", verdict="comment", diagnosis=None, comment="seen again"
+    )
+    (row,) = csv.DictReader(io.StringIO(record_csv(attrs.evolve(record, feedback=(*record.feedback, remark)))))
+
+    assert (row["verdict"], row["diagnosis"], row["comment"]) == ("other", "NV", "'=1+1 | again")
+
+
 def test_no_cell_is_a_formula(record: Record) -> None:
     """A comment is written by people, and a spreadsheet runs what begins with these."""
     (row,) = csv.DictReader(io.StringIO(record_csv(record)))

@@ -14,6 +14,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from lesion_core.drift_reference import DriftSample, embedding_from_text
+from lesion_core.service import that_counts
 from lesion_core.taxonomy import Malignancy
 from lesion_core.wire import worst_grade
 from lesion_serve.store import Database, Source, Verdict, Window
@@ -23,8 +24,17 @@ from lesion_serve.store.tables import event, fact, feature
 
 
 @attrs.frozen(kw_only=True)
+class _Said:
+    """The part of a feedback that a diagnosis is read from."""
+
+    verdict: Verdict
+    diagnosis: str | None
+    source: Source
+
+
+@attrs.frozen(kw_only=True)
 class Review:
-    """What was said of an answer last, histology before all else: ``diagnosis`` is a code."""
+    """What counts of all that was said of an answer (``lesion_core.service.that_counts``): ``diagnosis`` is a code."""
 
     diagnosis: str
     source: Source
@@ -81,7 +91,7 @@ def read_seen(database: Database, window: Window, *, last: int | None = None) ->
     found: list[Seen] = []
     for rows in _pages(database, window, last):
         reviews = _reviews(database, [row["request_id"] for row in rows])
-        found += [_seen(row, reviews.get(row["request_id"])) for row in rows]
+        found += [_seen(row, reviews.get(row["request_id"], ())) for row in rows]
     return found[::-1]
 
 
@@ -152,7 +162,7 @@ def _pages(database: Database, window: Window, last: int | None) -> Iterator[Seq
         left = None if left is None else left - len(rows)
 
 
-def _seen(row: Mapping[Any, Any], said: list[tuple[str, str | None, Source]] | None) -> Seen:
+def _seen(row: Mapping[Any, Any], said: Sequence[_Said]) -> Seen:
     content = json.loads(row["content"])
     answer = content["answer"]
     top = max(answer["probabilities"], key=lambda one: one["probability"])
@@ -173,7 +183,7 @@ def _seen(row: Mapping[Any, Any], said: list[tuple[str, str | None, Source]] | N
         strangeness=outside["score"],
         quality=worst_grade(finding["grade"] for finding in answer["quality"]),
         timings_ms=content["timings_ms"],
-        review=_latest(said or [], top["code"]),
+        review=_review(said, top["code"]),
     )
 
 
@@ -186,28 +196,30 @@ def _malignant(answer: Mapping[str, Any]) -> frozenset[str]:
     return _MALIGNANT.setdefault(codes, codes)
 
 
-def _latest(said: list[tuple[str, str | None, Source]], top: str) -> Review | None:
-    reviews = [
-        Review(diagnosis=top if verdict == Verdict.AGREE.value else str(diagnosis), source=source)
-        for verdict, diagnosis, source in said
-        if verdict != Verdict.COMMENT.value
-    ]
-    histology = [review for review in reviews if review.source is Source.HISTOLOGY]
-    counting = histology or reviews
-    return counting[-1] if counting else None
+def _review(said: Sequence[_Said], top: str) -> Review | None:
+    counting = that_counts([one for one in said if one.verdict is not Verdict.COMMENT])
+    if counting is None:
+        return None
+    return Review(
+        diagnosis=top if counting.verdict is Verdict.AGREE else str(counting.diagnosis), source=counting.source
+    )
 
 
-def _reviews(database: Database, requests: Sequence[str]) -> dict[str, list[tuple[str, str | None, Source]]]:
+def _reviews(database: Database, requests: Sequence[str]) -> dict[str, list[_Said]]:
     """What was said of answers, by request, oldest first."""
-    found: dict[str, list[tuple[str, str | None, Source]]] = {}
+    found: dict[str, list[_Said]] = {}
     query = sa.select(event.c.request_id, event.c.content).where(
         event.c.request_id.in_(list(requests)), event.c.kind == Kind.FEEDBACK.value
     )
     with database.reading() as connection:
         for row in connection.execute(query.order_by(event.c.position)):
             content = json.loads(row.content)
-            source = Source(content.get("source", Source.CLINICAL.value))
-            found.setdefault(row.request_id, []).append((content["verdict"], content["diagnosis"], source))
+            said = _Said(
+                verdict=Verdict(content["verdict"]),
+                diagnosis=content["diagnosis"],
+                source=Source(content.get("source", Source.CLINICAL.value)),
+            )
+            found.setdefault(row.request_id, []).append(said)
     return found
 
 

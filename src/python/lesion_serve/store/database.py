@@ -17,7 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
-from lesion_serve.store.errors import StoreError, hidden, named_errors
+from lesion_core.address import without_password
+from lesion_serve.store.errors import StoreError, named_errors
 from lesion_serve.store.tables import GUARDS
 
 HEAD_REVISION = "0003"
@@ -36,7 +37,7 @@ class Database:
             self.address = sa.make_url(url)
         except sa.exc.ArgumentError as error:
             raise StoreError(
-                f"{hidden(url)!r} is no address of a database. Use sqlite:///FILE or "
+                f"{without_password(url)!r} is no address of a database. Use sqlite:///FILE or "
                 "postgresql+pg8000://USER:PASSWORD@HOST/NAME.",
                 code="no_store",
             ) from error
@@ -102,13 +103,13 @@ class Database:
         revision = self.revision()
         if revision is None:
             raise StoreError(
-                f"There is no prediction store at {hidden(self.url)}. Name it with --store; the gateway makes one when "
-                "it starts.",
+                f"There is no prediction store at {without_password(self.url)}. Name it with --store; the "
+                "gateway makes one when it starts.",
                 code="no_store",
             )
         if revision not in REVISIONS:
             raise StoreError(
-                f"The prediction store {hidden(self.url)} has revision {revision!r}; this release knows "
+                f"The prediction store {without_password(self.url)} has revision {revision!r}; this release knows "
                 f"{', '.join(REVISIONS)}. Use the newer release of Lesion that wrote it.",
                 code="newer_store",
             )
@@ -230,7 +231,7 @@ def _postgresql_engine(url: str) -> sa.Engine:
             return dialect.connect(*arguments, **parameters)
         except TypeError as error:  # no user, or a parameter of another driver
             raise StoreError(
-                f"The address {hidden(url)} has not what its driver needs: {error}. Use "
+                f"The address {without_password(url)} has not what its driver needs: {error}. Use "
                 "postgresql+pg8000://USER:PASSWORD@HOST/NAME.",
                 code="store_unreachable",
             ) from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+from lesion_core.address import without_password
 from lesion_core.errors import LesionError
 
 _ADVICE = {
@@ -44,21 +44,16 @@ def named_errors(url: str) -> Iterator[None]:
     except (sa.exc.SQLAlchemyError, OSError) as error:
         code = _code(error)
         raise StoreError(
-            f"The prediction store {hidden(url)} failed: {_reason(error)}. {_ADVICE[code]}", code=code
+            f"The prediction store {without_password(url)} failed: {_reason(error)}. {_ADVICE[code]}", code=code
         ) from error
-
-
-def hidden(text: str) -> str:
-    """An address as it may be shown: without what stands before its last ``@``."""
-    return re.sub(r"://[^\s'\"]*@", "://***@", text)
 
 
 def _reason(error: Exception) -> str:
     """The driver's own sentence; SQLAlchemy would add the statement with its values."""
     source = getattr(error, "orig", None) or error
     if source.args and isinstance(source.args[0], dict):  # pg8000: the fields of PostgreSQL's message
-        return hidden(str(source.args[0].get("M", source)))
-    return hidden(next(iter(str(source).strip().splitlines()), type(source).__name__))[:300]
+        return without_password(str(source.args[0].get("M", source)))
+    return without_password(next(iter(str(source).strip().splitlines()), type(source).__name__))[:300]
 
 
 def _code(error: Exception) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from lesion_core.service import Line, Page
+from lesion_core.service import Line, Page, that_counts
 from lesion_core.wire import QualityFinding, quality_grade
 from lesion_serve.store.chain import stamp
 from lesion_serve.store.database import Database
@@ -40,7 +40,7 @@ class Search:
         subject: the caller's pseudonym for the patient.
         top: code of the most probable class.
         band: triage band.
-        review: newest verdict, or ``UNREVIEWED`` for those without one.
+        review: verdict that counts, or ``UNREVIEWED`` for those without one.
         limit: lines of a page, 1 to ``LONGEST_PAGE``.
         cursor: ``Page.next`` of the page before.
     """
@@ -127,10 +127,10 @@ def _line(row: Mapping[Any, Any], subject: str | None, feedback: Sequence[Stored
     content = json.loads(row["content"])
     answer = content["answer"]
     top = max(answer["probabilities"], key=lambda one: one["probability"])
-    newest = _newest(feedback)
+    counting = that_counts(feedback)
     diagnosis = None
-    if newest is not None:
-        diagnosis = top["code"] if newest.verdict is Verdict.AGREE else newest.diagnosis
+    if counting is not None:
+        diagnosis = top["code"] if counting.verdict is Verdict.AGREE else counting.diagnosis
     return Line(
         request_id=row["request_id"],
         at=row["at"],
@@ -142,12 +142,6 @@ def _line(row: Mapping[Any, Any], subject: str | None, feedback: Sequence[Stored
         band=answer["risk"]["band"] if answer["risk"] else None,
         is_outside=answer["out_of_distribution"]["is_outside"],
         quality=quality_grade(QualityFinding(**finding) for finding in answer["quality"]),
-        review=None if newest is None else newest.verdict.value,
+        review=None if counting is None else counting.verdict.value,
         diagnosis=diagnosis,
     )
-
-
-def _newest(feedback: Sequence[StoredFeedback]) -> StoredFeedback | None:
-    """The newest with a diagnosis, else the newest: a later remark takes no verdict back."""
-    judged = [one for one in feedback if one.verdict is not Verdict.COMMENT]
-    return next(iter(reversed(judged or list(feedback))), None)

@@ -35,7 +35,6 @@ from lesion_serve.store.reading import (
     find_features,
     find_prediction,
     read_alerts,
-    read_feedback,
     read_predictions,
 )
 from lesion_serve.store.records import (
@@ -46,7 +45,6 @@ from lesion_serve.store.records import (
     Principal,
     Receipt,
     Role,
-    StoredFeedback,
     StoredPrediction,
 )
 
@@ -190,11 +188,6 @@ class PredictionStore:
             StoreError: ``bad_cursor``.
         """
         return list_predictions(self.database, search)
-
-    def feedback(self, window: Window | None = None) -> Iterator[StoredFeedback]:
-        """All feedback that was given in a window (its times count, models and role do not), oldest first."""
-        window = window or Window()
-        return read_feedback(self.database, Window(since=window.since, until=window.until))
 
     def alerts(self, window: Window | None = None) -> Iterator[AlertRecord]:
         """All alerts of a window (its times count, models and role do not), oldest first."""

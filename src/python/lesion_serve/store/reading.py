@@ -76,11 +76,6 @@ def read_predictions(database: Database, window: Window) -> Iterator[StoredPredi
     return _read(database, Kind.PREDICTION, window, _predictions)
 
 
-def read_feedback(database: Database, window: Window) -> Iterator[StoredFeedback]:
-    """All feedback that was given in a window, oldest first."""
-    return _read(database, Kind.FEEDBACK, window, _feedback)
-
-
 def read_alerts(database: Database, window: Window) -> Iterator[AlertRecord]:
     """All alerts of a window, oldest first."""
     return _read(database, Kind.ALERT, window, _alerts)

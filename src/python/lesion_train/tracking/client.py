@@ -22,9 +22,10 @@ from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
+from lesion_core.address import without_password
 from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
-from lesion_train.address import reason_of, require_database, without_password
+from lesion_train.address import reason_of, require_database
 
 EXPERIMENT = "lesion"
 LOCK_TIMEOUT_S = 120.0

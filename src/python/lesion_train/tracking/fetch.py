@@ -7,12 +7,12 @@ from pathlib import Path
 
 from mlflow.artifacts import download_artifacts, list_artifacts
 
-from lesion_core.bundle import load_bundle, registered_bundle
+from lesion_core.bundle import DIGEST_TAG, load_bundle, registered_bundle
 from lesion_core.errors import BundleError, LesionError
 from lesion_train.contender import PARTS, Contender
 from lesion_train.predictions import Predictions, read_predictions
 from lesion_train.tracking.client import named_errors
-from lesion_train.tracking.registry import DIGEST_TAG, SPLIT_TAG, Registry
+from lesion_train.tracking.registry import SPLIT_TAG, Registry
 
 
 def fetch_version(registry: Registry, reference: str, scratch: Path) -> Contender:

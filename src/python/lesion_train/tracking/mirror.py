@@ -19,8 +19,8 @@ from filelock import FileLock, Timeout
 from mlflow.entities import Metric, RunTag, ViewType
 from mlflow.tracking import MlflowClient
 
+from lesion_core.address import without_password
 from lesion_core.workspace import Workspace
-from lesion_train.address import without_password
 from lesion_train.record import RunRecord
 from lesion_train.tracking.client import TrackingError, connect, experiment_id, is_conflict, named_errors
 from lesion_train.tracking.files import send_files

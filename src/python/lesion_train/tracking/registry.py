@@ -20,9 +20,9 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from lesion_core.bundle import Bundle, BundleManifest, load_bundle
+from lesion_core.address import without_password
+from lesion_core.bundle import DIGEST_TAG, Bundle, BundleManifest, load_bundle
 from lesion_core.workspace import Workspace
-from lesion_train.address import without_password
 from lesion_train.promotion_log import ABANDONED, DONE, Action, Promotion, PromotionLog
 from lesion_train.record import RunRecord
 from lesion_train.tracking.client import TrackingError, connect, is_error, named_errors
@@ -30,7 +30,7 @@ from lesion_train.tracking.files import MODEL
 from lesion_train.tracking.mirror import Mirror
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-DIGEST_TAG, SPLIT_TAG = "bundle_digest", "split_digest"
+SPLIT_TAG = "split_digest"
 HEADLINES = ("bma", "macro_auroc", "ece", "sensitivity_MEL")
 LOCK_TIMEOUT_S = 120.0
 
