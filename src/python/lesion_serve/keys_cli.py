@@ -36,8 +36,8 @@ def create(
     name
         Of the person or program that it is for.
     role
-        clinician: asks, reads its own predictions, gives feedback. engineer: asks, and reads metrics. auditor: reads
-        all predictions and metrics, and asks nothing.
+        clinician: asks, reads its own predictions, gives feedback. engineer: asks, reads metrics,
+        promotes versions and rolls back. auditor: reads all predictions and metrics, and asks nothing.
     valid_days
         After that it ends by itself; without it, it is valid until it is revoked.
     keys_file

@@ -70,13 +70,24 @@ def touch(state: MutableMapping[Any, Any], clock: Callable[[], float] = time.mon
 
 def forget(state: MutableMapping[Any, Any], reason: str) -> None:
     """End the session: ``reason`` is ``"idle"`` or ``"signed_out"``."""
-    batch = state.get(BATCH)
-    if batch is not None:
-        batch.cancel()
+    _stop_batch(state)
     for name in list(state):
         if name != LANGUAGE:
             del state[name]
     state[ENDED] = reason
+
+
+def go_on_with(state: MutableMapping[Any, Any], key: str) -> None:
+    """Sign in: what was asked with another key before is forgotten, and its batch ends."""
+    _stop_batch(state)
+    for name in (ASSESSMENT, OPEN_RECORD, BATCH, SIMILAR, CALLER):
+        state.pop(name, None)
+    state[KEY] = key
+
+
+def _stop_batch(state: MutableMapping[Any, Any]) -> None:
+    if (batch := state.get(BATCH)) is not None:
+        batch.cancel()
 
 
 def connect(state: MutableMapping[Any, Any], environment: Mapping[str, str] = os.environ) -> GatewayClient:

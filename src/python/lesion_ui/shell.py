@@ -184,7 +184,5 @@ def _key_form(texts: Texts, name: str) -> None:
         st.error(f"**{problem.title}**  \n{problem.advice}", icon=":material/error:")
         return
     log.info("signed_in", key_id=found.key_id, role=found.role)
-    for left in (session.ASSESSMENT, session.OPEN_RECORD, session.BATCH, session.CALLER):
-        st.session_state.pop(left, None)  # of whoever was signed in before
-    st.session_state[session.KEY] = key.strip()
+    session.go_on_with(st.session_state, key.strip())
     st.rerun()

@@ -93,6 +93,7 @@ def test_a_request_that_makes_no_sense_is_told_what_would(
     answer = gateway.send("POST", "/v1/predictions", **request_)
 
     assert (answer.status_code, problem_of(answer)["code"]) == (status, code)
+    assert f'lesion_refused_total{{code="{code}"}}' in gateway.metrics.text().decode()
     assert gateway.engine.asked == []
 
 

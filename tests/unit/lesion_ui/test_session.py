@@ -50,6 +50,17 @@ def test_a_session_that_nobody_uses_forgets_everything_but_the_language() -> Non
     assert job.is_cancelled
 
 
+def test_another_key_ends_what_was_begun_with_the_one_before() -> None:
+    """Its batch would go on asking in the other's name."""
+    job = Job()
+    state: dict[Any, Any] = {"api_key": "old", "batch": job, "assessment": {}, "similar": {}, "caller": (), "visit": 1}
+
+    session.go_on_with(state, "new")
+
+    assert job.is_cancelled
+    assert state == {"api_key": "new", "visit": 1}
+
+
 @pytest.mark.parametrize(("given", "minutes"), [(None, 15), ("5", 5), ("0.5", 0.5), ("-1", 15), ("soon", 15)])
 def test_the_minutes_come_from_the_environment(given: str | None, minutes: float) -> None:
     """Nonsense is the default, not an endless session."""

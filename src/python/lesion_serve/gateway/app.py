@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from lesion_core.errors import LesionError
 from lesion_core.wire import Prediction, to_json
-from lesion_serve.gateway.errors import add_error_handlers, as_problem, unexpected_problem
+from lesion_serve.gateway.errors import add_error_handlers, as_problem
 from lesion_serve.gateway.gateway import Gateway
 from lesion_serve.gateway.information import information_routes, json_response, version_routes
 from lesion_serve.gateway.inputs import JSON, json_body, read_questions, read_search
@@ -41,7 +41,6 @@ def create_app(gateway: Gateway) -> Starlette:
         metrics=gateway.metrics,
         max_body_bytes=gateway.max_body_bytes,
         upload_s=gateway.upload_s,
-        unexpected=unexpected_problem,
     )
     routes = [*_prediction_routes(gateway), *version_routes(gateway), *information_routes(gateway, description)]
     app = Starlette(routes=routes, middleware=[around], lifespan=lifespan)

@@ -14,8 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lesion_serve.gateway.admission import NotAdmittedError
 from lesion_serve.gateway.body import Body, TooLargeError
+from lesion_serve.gateway.errors import as_problem, unexpected_problem
 from lesion_serve.gateway.metrics import Metrics
-from lesion_serve.gateway.problems import Problem, problem_response
+from lesion_serve.gateway.problems import problem_response
 
 REQUEST_ID = "X-Request-ID"
 UPLOAD_S = 60.0
@@ -37,7 +38,6 @@ class Around:
         metrics: Metrics,
         max_body_bytes: int,
         upload_s: float,
-        unexpected: Callable[[Exception], Problem],
     ) -> None:
         """Wrap an application.
 
@@ -46,10 +46,8 @@ class Around:
             metrics: counts.
             max_body_bytes: of one request; ``BODIES_AT_ONCE`` times as many of all that are held at the same time.
             upload_s: seconds that a body may take, from when somebody wants it.
-            unexpected: what a client is told of such an error.
         """
         self._app = app
-        self._unexpected = unexpected
         self._metrics = metrics
         self._limit = max_body_bytes
         self._upload_s = upload_s
@@ -84,15 +82,15 @@ class Around:
             try:
                 declared = headers.get("content-length", "0")
                 if declared.isdigit() and int(declared) > self._limit:
-                    error = TooLargeError(self._limit)
-                    told = Problem(413, error.code, error.message, {"Connection": "close"})
+                    told = as_problem(TooLargeError(self._limit))
+                    self._metrics.refused.labels(code=told.code).inc()
                     await problem_response(told, request_id=request_id)(scope, receive, send_after_body)
                 else:
                     await self._app(scope, body.receive, send_after_body)
             except ClientDisconnect:
                 status = CLIENT_WENT_AWAY  # in the middle of its request: there is nobody to answer
             except Exception as error:
-                told = self._unexpected(error)
+                told = unexpected_problem(error)
                 self._metrics.refused.labels(code=told.code).inc()
                 if has_begun:
                     raise
