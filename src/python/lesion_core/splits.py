@@ -67,8 +67,36 @@ def split_by_lesion(
     if not 0 < validation_fraction <= 0.5:
         raise SplitError(f"validation_fraction must lie in (0, 0.5], got {validation_fraction!r}.")
     rest, test = set_apart(records, taxonomy, fraction=test_fraction, seed=seed)
-    folds = max(2, round((1 - test_fraction) / validation_fraction))
+    folds = _folds_without_test(validation_fraction, test_fraction)
     return attrs.evolve(k_folds(rest, taxonomy, folds=folds, seed=seed)[0], test=test)
+
+
+def split_newcomers(
+    records: Sequence[ImageRecord],
+    taxonomy: Taxonomy,
+    *,
+    validation_fraction: float,
+    test_fraction: float = 0.0,
+    seed: int,
+) -> Split:
+    """``split_by_lesion`` of what came to a data set that is split already, however little it is.
+
+    Classes of which too few lesions came to be in every part are trained on, since the parts that are there hold them.
+    Arguments and errors are those of ``split_by_lesion``.
+    """
+    needed = 1 + max(_folds_without_test(validation_fraction, test_fraction), _folds_of(test_fraction))
+    left, trained = list(records), list[ImageRecord]()
+    while rare := {code for code, groups in _groups_by_class(left).items() if len(groups) < needed}:
+        groups = groups_of(left).tolist()
+        with_rare = {group for group, record in zip(groups, left, strict=True) if record.diagnosis in rare}
+        trained += [record for group, record in zip(groups, left, strict=True) if group in with_rare]
+        left = [record for group, record in zip(groups, left, strict=True) if group not in with_rare]
+    if not left:
+        return Split(train=tuple(trained), validation=())
+    split = split_by_lesion(
+        left, taxonomy, validation_fraction=validation_fraction, test_fraction=test_fraction, seed=seed
+    )
+    return attrs.evolve(split, train=(*split.train, *trained))
 
 
 def set_apart(
@@ -88,7 +116,7 @@ def set_apart(
         raise SplitError(f"test_fraction must lie in [0, 0.5], got {fraction!r}.")
     if fraction == 0:
         return tuple(records), ()
-    split = k_folds(records, taxonomy, folds=max(2, round(1 / fraction)), seed=seed)[0]
+    split = k_folds(records, taxonomy, folds=_folds_of(fraction), seed=seed)[0]
     return split.train, split.validation
 
 
@@ -107,7 +135,7 @@ def k_folds(records: Sequence[ImageRecord], taxonomy: Taxonomy, *, folds: int, s
         raise SplitError(f"folds must be at least 2, got {folds}.")
     ordered = sorted(records, key=lambda record: record.isic_id)
     groups = groups_of(ordered)
-    _require_groups(ordered, groups, folds)
+    _require_groups(ordered, folds)
     labels = labels_of(ordered, taxonomy)
     folding = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     splits = tuple(
@@ -194,10 +222,24 @@ def require_distinct(what: str, ids_of_parts: Iterable[set[str]]) -> None:
         )
 
 
-def _require_groups(records: Sequence[ImageRecord], groups: NDArray[np.int64], parts: int) -> None:
+def _folds_of(fraction: float) -> int:
+    """Of how many equal parts one is about this share; 0 for none."""
+    return max(2, round(1 / fraction)) if fraction else 0
+
+
+def _folds_without_test(validation_fraction: float, test_fraction: float) -> int:
+    return max(2, round((1 - test_fraction) / validation_fraction))
+
+
+def _groups_by_class(records: Sequence[ImageRecord]) -> dict[str, set[int]]:
     found: dict[str, set[int]] = {}
-    for record, group in zip(records, groups.tolist(), strict=True):
+    for record, group in zip(records, groups_of(records).tolist(), strict=True):
         found.setdefault(record.diagnosis, set()).add(group)
+    return found
+
+
+def _require_groups(records: Sequence[ImageRecord], parts: int) -> None:
+    found = _groups_by_class(records)
     rare = {code: len(ids) for code, ids in found.items() if len(ids) < 2}
     if rare or not found:
         named = ", ".join(f"{code} has {count}" for code, count in sorted(rare.items())) or "there is no image"

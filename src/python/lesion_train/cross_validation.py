@@ -18,7 +18,7 @@ from lesion_core.frozen_split import parts_of_dataset, read_parts, write_parts
 from lesion_core.interval import Interval
 from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.records import Dataset, ImageRecord, data_digest
-from lesion_core.splits import FOLD, TEST, folds_as_parts, k_folds, parts_digest, set_apart
+from lesion_core.splits import FOLD, TEST, parts_digest
 from lesion_core.taxonomy_file import read_taxonomy
 from lesion_core.workspace import Workspace
 from lesion_train.config import Keep, TrainConfig
@@ -27,6 +27,7 @@ from lesion_train.continuing import deciding_settings, pretrained_digest, requir
 from lesion_train.evaluation.headline import measure
 from lesion_train.fit import fit
 from lesion_train.label_quality import LabelIssue, find_label_issues, write_label_issues
+from lesion_train.parts import parts_to_freeze
 from lesion_train.predictions import OUT_OF_FOLD, Predictions
 from lesion_train.record import RunRecord
 from lesion_train.tracking import Mirror, send
@@ -119,11 +120,13 @@ def chosen_on_held_out(config: TrainConfig) -> tuple[str, ...]:
 
 def _begin(config: TrainConfig, workspace: Workspace, dataset: Dataset, digest: str, folds: int) -> RunRecord:
     if config.split is None:
-        fraction = 0.0 if dataset.test else config.test_fraction
-        rest, test = set_apart(dataset.records, dataset.taxonomy, fraction=fraction, seed=config.seed)
-        test = test or dataset.test
-        parts = folds_as_parts(k_folds(rest, dataset.taxonomy, folds=folds, seed=config.seed))
-        parts |= {TEST: test} if test else {}
+        parts = parts_to_freeze(
+            dataset,
+            folds=folds,
+            validation_fraction=config.validation_fraction,
+            test_fraction=config.test_fraction,
+            seed=config.seed,
+        )
     else:
         parts = _frozen_folds(config.split, dataset)
         folds = sum(part.startswith(FOLD) for part in parts)

@@ -108,42 +108,29 @@ def freeze(
         part is taken where it has one.
     keep
         Frozen split with a training and a validation part: images, lesions and patients that it knows stay where it has
-        them, the others are split. For a data set that has grown, or that shares images with another.
+        them, the others are split; classes with too few new lesions for that are trained on. For a data set that has
+        grown, or that shares images with another.
     seed
         Chooses among equally good splits.
     """
     from lesion_core.datasets import read_dataset
-    from lesion_core.frozen_split import keep_parts, write_parts
-    from lesion_core.splits import TEST, folds_as_parts, k_folds, set_apart, split_by_lesion
+    from lesion_core.frozen_split import write_parts
     from lesion_core.taxonomy_file import read_taxonomy
+    from lesion_train.parts import parts_to_freeze
 
     if out.exists():
         raise LesionError(f"{out} exists. A frozen split is kept: choose another name, or remove it first.")
     dataset = read_dataset(folder, read_taxonomy(taxonomy) if taxonomy else None)
     for note in dataset.notes:
         print(f"Note: {note}")
-    default = 0.0 if folds else 0.15
-    held_out = 0.0 if dataset.test else default if test_fraction is None else test_fraction
-    if keep is not None and (folds is not None or dataset.test):
-        raise LesionError("--keep goes with neither --folds nor a data set that has a test part of its own.")
-    kept, records = keep_parts(keep, dataset.records) if keep is not None else ({}, dataset.records)
-    if folds is None:
-        parts = split_by_lesion(
-            records,
-            dataset.taxonomy,
-            validation_fraction=validation_fraction,
-            test_fraction=held_out,
-            seed=seed,
-        ).parts
-    else:
-        rest, test = set_apart(dataset.records, dataset.taxonomy, fraction=held_out, seed=seed)
-        parts = {
-            **folds_as_parts(k_folds(rest, dataset.taxonomy, folds=folds, seed=seed)),
-            **({TEST: test} if test else {}),
-        }
-    parts = {name: (*kept.get(name, ()), *parts.get(name, ())) for name in {**parts, **kept}}
-    if dataset.test:
-        parts[TEST] = dataset.test
+    parts = parts_to_freeze(
+        dataset,
+        folds=folds,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        keep=keep,
+        seed=seed,
+    )
     digest = write_parts(parts, out)
     print(f"{out}: {', '.join(f'{name} {len(records):,}' for name, records in parts.items())}\n  digest {digest}")
 

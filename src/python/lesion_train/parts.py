@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 
 from lesion_core.errors import SplitError
-from lesion_core.frozen_split import parts_of_dataset
+from lesion_core.frozen_split import keep_parts, parts_of_dataset
 from lesion_core.records import Dataset, ImageRecord
-from lesion_core.splits import FOLD, TEST, TRAIN, VALIDATION, Split, split_by_lesion
+from lesion_core.splits import (
+    FOLD,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Split,
+    folds_as_parts,
+    k_folds,
+    set_apart,
+    split_by_lesion,
+    split_newcomers,
+)
 from lesion_train.config import TrainConfig
 from lesion_train.record import RunRecord
 
@@ -19,6 +32,45 @@ def measured_parts(split: Split, record: RunRecord) -> dict[str, tuple[ImageReco
     whoever saw their scores could choose by them.
     """
     return {name: images for name, images in split.parts.items() if name != TEST or record.parent is None}
+
+
+def parts_to_freeze(
+    dataset: Dataset,
+    *,
+    folds: int | None,
+    validation_fraction: float,
+    test_fraction: float | None,
+    keep: Path | None = None,
+    seed: int,
+) -> dict[str, tuple[ImageRecord, ...]]:
+    """Training, validation and perhaps test part, or folds and perhaps a test part, by name.
+
+    Args:
+        dataset: with a test part of its own, that is the test part.
+        folds: so many of them; ``None`` for a training and a validation part.
+        validation_fraction: of all records; without folds.
+        test_fraction: of all records; ``None`` for 0.15 without folds, and none with them.
+        keep: frozen split whose images, lesions and patients stay in its parts; without folds or an own test part.
+        seed: chooses among equally good splits.
+    Raises:
+        SplitError: too few lesions of a class for so many parts; ``keep`` does not fit.
+    """
+    default = 0.0 if folds else 0.15
+    held_out = 0.0 if dataset.test else default if test_fraction is None else test_fraction
+    if keep is not None and (folds is not None or dataset.test):
+        raise SplitError("--keep goes with neither --folds nor a data set that has a test part of its own.")
+    if folds is not None:
+        rest, test = set_apart(dataset.records, dataset.taxonomy, fraction=held_out, seed=seed)
+        parts = folds_as_parts(k_folds(rest, dataset.taxonomy, folds=folds, seed=seed))
+        test = test or dataset.test
+        return {**parts, **({TEST: test} if test else {})}
+    kept, records = keep_parts(keep, dataset.records) if keep is not None else ({}, dataset.records)
+    make = split_by_lesion if keep is None else split_newcomers
+    parts = make(
+        records, dataset.taxonomy, validation_fraction=validation_fraction, test_fraction=held_out, seed=seed
+    ).parts
+    joined = {name: (*kept.get(name, ()), *parts.get(name, ())) for name in {**parts, **kept}}
+    return {**joined, **({TEST: dataset.test} if dataset.test else {})}
 
 
 def make_split(dataset: Dataset, config: TrainConfig) -> Split:

@@ -164,6 +164,28 @@ def test_dermamnist_keeps_its_pixels_and_labels(labels: list[int], side_px: int)
         assert decoded.shape == (repeat * side_px, repeat * side_px, 3)
 
 
+def test_the_test_images_of_isic_2019_are_read_to_measure_with(tmp_path: Path) -> None:
+    """Their metadata names no lesion, and some are none of the trained classes."""
+    one, two = "ISIC_0000001", "ISIC_0000002"
+    layouts.write_isic_2019(
+        tmp_path, [FakeImage(name=one, diagnosis="MEL", age=40), FakeImage(name=two, diagnosis="UNK")]
+    )
+    for name in (isic.GROUND_TRUTH, isic.IMAGES, isic.METADATA):
+        (tmp_path / name).rename(tmp_path / name.replace("Training", "Test"))
+    metadata = tmp_path / isic.METADATA_TEST
+    metadata.write_text(metadata.read_text().replace("lesion_id", "rating"))
+
+    dataset = read_dataset(tmp_path, with_none=True)
+
+    assert [(r.isic_id, r.diagnosis, r.age_approx) for r in dataset.records] == [
+        (one, "MEL", 40),
+        (two, "UNK", None),
+    ]
+    assert len({record.lesion_id for record in dataset.records}) == 2
+    assert f"{isic.METADATA_TEST} has no column lesion_id" in dataset.notes
+    assert dataset.source == isic.SOURCE
+
+
 def test_dermamnist_is_unpacked_once(tmp_path: Path) -> None:
     """And a folder of another file's images is not taken for it."""
     layouts.write_dermamnist(tmp_path, {"train": [1], "val": [2], "test": [3]})

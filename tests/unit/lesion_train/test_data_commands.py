@@ -234,6 +234,26 @@ def test_a_data_set_that_has_grown_keeps_what_was_held_out(tmp_path: Path) -> No
         data_cli.freeze(data, out=tmp_path / "folds.csv", keep=tmp_path / "old.csv", folds=3)
 
 
+def test_a_data_set_that_has_grown_by_a_few_images_is_split_too(tmp_path: Path) -> None:
+    """By none, too: what nothing new has to be held out of is trained on."""
+    old = write_synthetic_dataset(tmp_path / "old", images_per_class=20, side_px=16)
+    data_cli.freeze(old, out=tmp_path / "old.csv")
+    before = read_parts(tmp_path / "old.csv")
+    grown = write_synthetic_dataset(tmp_path / "grown", images_per_class=20, side_px=16)
+    table, image = next(grown.glob("*GroundTruth.csv")), next(grown.rglob("*.jpg"))
+    row = next(line for line in table.read_text().splitlines() if line.startswith(image.stem))
+    for name in ("NEW_1", "NEW_2"):
+        shutil.copyfile(image, image.with_name(f"{name}.jpg"))
+        with table.open("a") as stream:
+            stream.write(row.replace(image.stem, name) + "\n")
+
+    data_cli.freeze(old, out=tmp_path / "same.csv", keep=tmp_path / "old.csv")
+    data_cli.freeze(grown, out=tmp_path / "new.csv", keep=tmp_path / "old.csv")
+
+    assert read_parts(tmp_path / "same.csv") == before
+    assert read_parts(tmp_path / "new.csv") == {**before, "NEW_1": "train", "NEW_2": "train"}
+
+
 def test_the_test_part_of_the_source_stays_apart(tmp_path: Path) -> None:
     """In the frozen file, and in the check against it."""
     layouts.write_class_folders(

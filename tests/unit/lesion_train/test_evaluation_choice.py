@@ -238,6 +238,21 @@ def test_labels_that_the_model_cannot_give_are_named(trained: Trained) -> None:
     assert "does not know these labels: WART (1 images)" in error.message
 
 
+def test_images_of_none_of_the_above_are_measured_beside_any_part(trained: Trained) -> None:
+    """No split knows them; one of a lesion that was trained on is left out. Alone they are strange images."""
+    first, second = trained.dataset.records[:2]
+    none = [attrs.evolve(first, isic_id=f"n{number}", lesion_id=f"n{number}", diagnosis="UNK") for number in range(3)]
+    known = attrs.evolve(second, isic_id="known", diagnosis="UNK")
+    plain = choose(trained.bundle, trained.dataset)
+
+    choice = choose(trained.bundle, attrs.evolve(trained.dataset, records=(*trained.dataset.records, *none, known)))
+
+    assert (choice.part, choice.role, choice.left_out) == (plain.part, plain.role, 1)
+    assert choice.records == (*plain.records, *none)
+    assert choice.data_digest != plain.data_digest
+    assert "--ood" in refusal(trained.bundle, attrs.evolve(trained.dataset, records=tuple(none))).message
+
+
 def test_a_part_that_does_not_exist_is_named(trained: Trained) -> None:
     """With those that do."""
     error = refusal(trained.bundle, trained.dataset, part="fold-7")

@@ -29,7 +29,7 @@ class Layout:
 LAYOUTS = (
     Layout(
         name=isic.LAYOUT,
-        expects=f"{isic.GROUND_TRUTH}, {isic.IMAGES}/ and {isic.METADATA}",
+        expects=f"{isic.GROUND_TRUTH}, {isic.IMAGES}/ and {isic.METADATA}, or those of the test images",
         fits=isic.is_isic_2019,
         read=isic.read_isic_2019,
     ),
@@ -103,11 +103,13 @@ def require_folder(folder: Path) -> None:
         raise DatasetError(folder, ("it is a file, not a folder" if folder.exists() else "the folder does not exist",))
 
 
-def read_dataset(folder: Path, taxonomy: Taxonomy | None = None) -> Dataset:
+def read_dataset(folder: Path, taxonomy: Taxonomy | None = None, *, with_none: bool = False) -> Dataset:
     """Read a folder in any of ``LAYOUTS``; the tables are checked, the images are not opened.
 
-    Args: as for ``read_layout``.
+    Args:
+        folder, taxonomy: as for ``read_layout``.
+        with_none: to measure, not to train: images that are labelled *none of the above* belong to it.
     Raises:
         DatasetError: lists all problems, each with file and row.
     """
-    return read_layout(folder, taxonomy).require()
+    return read_layout(folder, taxonomy).require(with_none=with_none)

@@ -147,7 +147,8 @@ class _Part:
                 )
                 self.rejected.append(record)
             else:
-                self.rows.append(RawRow(where=str(path), image_id=name, labels=(diagnosis,), path=path, expected=name))
+                row = RawRow(where=str(path), image_id=name, labels=(diagnosis,), path=path, expected=name)
+                self.rows.append(attrs.evolve(row, labelled_at=f"{folder}: its images are"))
         if diagnosis is not None and missed:
             names = ", ".join(str(path.relative_to(folder)) for path in missed[:3]) + (", …" if len(missed) > 3 else "")
             self.problems.append(
@@ -164,9 +165,5 @@ class _Part:
         except UnknownDiagnosisError as error:
             if is_needed:
                 self.problems.append(f"{folder}: {error} Rename the folder, or remove it")  # once, not for each image
-            return None
-        if diagnosis == self.taxonomy.none_of_the_above:
-            if is_needed:
-                self.problems.append(f"{folder}: {diagnosis.name!r} cannot be trained; remove the folder")
             return None
         return diagnosis.code

@@ -19,6 +19,9 @@ LAYOUT = "isic-2019"
 GROUND_TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 METADATA = "ISIC_2019_Training_Metadata.csv"
 IMAGES = "ISIC_2019_Training_Input"
+GROUND_TRUTH_TEST = "ISIC_2019_Test_GroundTruth.csv"
+METADATA_TEST = "ISIC_2019_Test_Metadata.csv"
+IMAGES_TEST = "ISIC_2019_Test_Input"
 _DESCRIBING = ("age_approx", "sex", "anatom_site_general")
 SOURCE = DataSource(
     name="ISIC 2019",
@@ -57,12 +60,12 @@ _SOURCE_OF_LESION = {"HAM": "HAM10000", "BCN": "BCN_20000", "MSK": "MSK"}
 
 
 def is_isic_2019(folder: Path) -> bool:
-    """Is the ground truth of ISIC 2019 here?"""
-    return (folder / GROUND_TRUTH).is_file()
+    """Is a ground truth of ISIC 2019 here, of the training or of the test images?"""
+    return (folder / GROUND_TRUTH).is_file() or (folder / GROUND_TRUTH_TEST).is_file()
 
 
 def read_isic_2019(folder: Path) -> Reading:
-    """Read a folder in the layout of the official ISIC 2019 training download.
+    """Read a folder in the layout of the official ISIC 2019 training download, or of its test download.
 
     Data card:
         Content: 25,331 dermoscopic images of 8 diagnoses (MEL, NV, BCC, AK, BKL, DF, VASC, SCC).
@@ -70,7 +73,9 @@ def read_isic_2019(folder: Path) -> Reading:
             (Hospital Clínic de Barcelona, arXiv:1908.02288), MSK (arXiv:1710.05006). ``source`` names one of the
             three where the lesion's id does; images without a lesion id have none.
         Licence: CC BY-NC 4.0. Images of one's own may come in this layout too: theirs is not stated.
-        Files: ``ISIC_2019_Training_Input/*.jpg``, the ground truth (one-hot) and the metadata as CSV.
+        Files: ``ISIC_2019_Training_Input/*.jpg``, the ground truth (one-hot) and the metadata as CSV. Without these,
+            ``ISIC_2019_Test_Input/*.jpg`` and its tables: 8,238 images, 2,047 of them UNK, which are no lesion of a
+            trained class; no lesion ids.
         Lesions: ``lesion_id`` groups the images of a lesion; a blank one makes a lesion of its own. Patients are
             not named. Some lesions have two ids: ``lesion-train data check`` finds their images.
         Citation: the three papers above.
@@ -80,13 +85,16 @@ def read_isic_2019(folder: Path) -> Reading:
     to have the column ``lesion_id``, blank where no lesion is known: without it images of one lesion would be parted.
     """
     problems: list[str] = []
-    truth = read_table(folder / GROUND_TRUTH, problems, columns=("image", *ISIC_2019.trained_codes))
+    is_training = (folder / GROUND_TRUTH).is_file()
+    names = (GROUND_TRUTH, METADATA, IMAGES) if is_training else (GROUND_TRUTH_TEST, METADATA_TEST, IMAGES_TEST)
+    truth_name, metadata_name, images_name = names
+    truth = read_table(folder / truth_name, problems, columns=("image", *ISIC_2019.trained_codes))
     described: Mapping[str, TableRow] = {}
-    if (folder / METADATA).exists():
-        table = read_table(folder / METADATA, problems, columns=("image", "lesion_id"))
-        described = index_rows(table, "image", problems)
-    images = find_images([folder / IMAGES], problems)
-    has_images = _has_folder(folder, IMAGES, problems)
+    if (folder / metadata_name).exists():
+        wanted = ("image", "lesion_id") if is_training else ("image",)
+        described = index_rows(read_table(folder / metadata_name, problems, columns=wanted), "image", problems)
+    images = find_images([folder / images_name], problems)
+    has_images = _has_folder(folder, images_name, problems)
     rows = []
     for row in truth:
         name = row["image"]
@@ -97,7 +105,7 @@ def read_isic_2019(folder: Path) -> Reading:
                 image_id=name,
                 labels=_marked(row, ISIC_2019.codes, problems),
                 path=images.get(name),
-                expected=f"{IMAGES}/{name}.jpg" if has_images else "",
+                expected=f"{images_name}/{name}.jpg" if has_images else "",
                 lesion_id=facts["lesion_id"],
                 age=facts["age_approx"],
                 sex=facts["sex"],
@@ -107,9 +115,13 @@ def read_isic_2019(folder: Path) -> Reading:
             )
         )
     notes = [
-        *_unlisted(images, rows, GROUND_TRUTH),
-        *_lesion_notes(described, rows, METADATA),
-        *(f"{METADATA} has no column {name}" for name in _DESCRIBING if described and name not in _columns(described)),
+        *_unlisted(images, rows, truth_name),
+        *_lesion_notes(described, rows, metadata_name),
+        *(
+            f"{metadata_name} has no column {name}"
+            for name in (*(() if is_training else ("lesion_id",)), *_DESCRIBING)
+            if described and name not in _columns(described)
+        ),
     ]
     return Reading.of(folder, LAYOUT, rows, problems, notes=notes, source=_source_of(rows, SOURCE))
 

@@ -26,7 +26,7 @@ class RawRow:
 
     ``labels`` holds all diagnoses that are marked, one in a good row. ``path`` is ``None`` where no file was found,
     and ``expected`` then says which one was looked for; blank where all are missing, which the reader says once.
-    ``described_at`` is where age, sex and site stand.
+    ``described_at`` is where age, sex and site stand, and ``labelled_at`` where the label does, if not in a row.
     """
 
     where: str
@@ -42,6 +42,7 @@ class RawRow:
     fitzpatrick: str = ""
     source: str | None = None
     described_at: str | None = None
+    labelled_at: str | None = None
 
 
 def note_of(what: str, names: Collection[str]) -> tuple[str, ...]:
@@ -55,7 +56,8 @@ class Reading:
     """What a reader found: a data set of the good rows, and a line for everything that is wrong with the others.
 
     ``rejected`` and ``rejected_test`` are the images of bad rows that have a file, so that whoever lists problems can
-    look at these files as well; what is wrong in such a row is blank.
+    look at these files as well; what is wrong in such a row is blank. ``none`` and ``none_test`` are those of them
+    whose only fault, in ``none_problems``, is the label *none of the above*: one can measure with them, not train.
     """
 
     folder: Path
@@ -63,6 +65,9 @@ class Reading:
     problems: tuple[str, ...]
     rejected: tuple[ImageRecord, ...] = ()
     rejected_test: tuple[ImageRecord, ...] = ()
+    none: tuple[ImageRecord, ...] = ()
+    none_test: tuple[ImageRecord, ...] = ()
+    none_problems: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -98,8 +103,8 @@ class Reading:
             source: see ``Dataset``.
         """
         check = _RowCheck(taxonomy, codes or {}, sites or {}, problems)
-        records, bad = check.all(rows)
-        held_out, bad_test = check.all(test)
+        records, bad, none = check.all(rows)
+        held_out, bad_test, none_test = check.all(test)
         if not (records or held_out or problems):
             problems.append(f"{layout}: there is no image in it")
         dataset = Dataset(
@@ -117,17 +122,29 @@ class Reading:
             problems=tuple(problems),
             rejected=(*rejected, *bad),
             rejected_test=bad_test,
+            none=none,
+            none_test=none_test,
+            none_problems=frozenset(check.none_problems),
         )
 
-    def require(self) -> Dataset:
+    def require(self, *, with_none: bool = False) -> Dataset:
         """The data set.
 
+        Args:
+            with_none: images that are labelled *none of the above* are no problem, and part of it.
         Raises:
             DatasetError: there are problems; it lists all of them.
         """
-        if self.problems:
-            raise DatasetError(self.folder, self.problems)
-        return self.dataset
+        problems = tuple(line for line in self.problems if not (with_none and line in self.none_problems))
+        if problems:
+            raise DatasetError(self.folder, problems)
+        if not with_none:
+            return self.dataset
+        return attrs.evolve(
+            self.dataset,
+            records=_by_id((*self.dataset.records, *self.none)),
+            test=_by_id((*self.dataset.test, *self.none_test)),
+        )
 
 
 class _RowCheck:
@@ -139,17 +156,25 @@ class _RowCheck:
         self.taxonomy, self.codes, self.sites, self.problems = taxonomy, codes, sites, problems
         self.first_seen: dict[str, str] = {}
         self.resolved: dict[str, Diagnosis] = {}
+        self.none_problems: set[str] = set()
 
-    def all(self, rows: Iterable[RawRow]) -> tuple[tuple[ImageRecord, ...], tuple[ImageRecord, ...]]:
-        """Records of the good rows, and of the bad ones that have a file."""
+    def all(
+        self, rows: Iterable[RawRow]
+    ) -> tuple[tuple[ImageRecord, ...], tuple[ImageRecord, ...], tuple[ImageRecord, ...]]:
+        """Records of the good rows, of the bad ones that have a file, and of those that are bad for training only."""
         good: list[ImageRecord] = []
         bad: list[ImageRecord] = []
+        none: list[ImageRecord] = []
         for row in rows:
             before = len(self.problems)
             record = self.one(row)
-            if record is not None:
-                (good if len(self.problems) == before else bad).append(record)
-        return tuple(sorted(good, key=lambda record: record.isic_id)), tuple(bad)
+            if record is None:
+                continue
+            found, is_none = self.problems[before:], record.diagnosis == self.taxonomy.none_of_the_above.code
+            (bad if found or is_none else good).append(record)
+            if is_none and self.none_problems.issuperset(found):
+                none.append(record)
+        return _by_id(good), tuple(bad), tuple(none)
 
     def one(self, row: RawRow) -> ImageRecord | None:
         image = repr(row.image_id)
@@ -200,7 +225,13 @@ class _RowCheck:
                 return ""
             self.resolved[label] = diagnosis
         if diagnosis == self.taxonomy.none_of_the_above:
-            self.problems.append(
-                f"{row.where}: {row.image_id!r} is labelled {label!r}, which cannot be trained; remove it"
-            )
+            where = row.labelled_at or f"{row.where}: {row.image_id!r} is"
+            problem = f"{where} labelled {label!r}, which cannot be trained; remove it"
+            if problem not in self.none_problems:  # a folder is named once, not for each of its images
+                self.problems.append(problem)
+            self.none_problems.add(problem)
         return diagnosis.code
+
+
+def _by_id(records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
+    return tuple(sorted(records, key=lambda record: record.isic_id))

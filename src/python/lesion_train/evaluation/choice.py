@@ -63,7 +63,7 @@ def read_dataset_of(bundle: Bundle, data: Path) -> Dataset:
     """
     own = bundle.manifest.taxonomy
     is_standard = (own.name, own.codes) == (ISIC_2019.name, ISIC_2019.codes)
-    return read_dataset(data, None if is_standard else own)
+    return read_dataset(data, None if is_standard else own, with_none=True)
 
 
 def choose_images(bundle: Bundle, dataset: Dataset, *, split: Path | None, part: str | None) -> Choice:
@@ -72,6 +72,9 @@ def choose_images(bundle: Bundle, dataset: Dataset, *, split: Path | None, part:
     With ``split``, its ``part``. Without, the split that the bundle's own run recorded beside it, if it is for this
     data. Otherwise all images are foreign; those that the run's split knows are left out. A bundle that was fetched has
     no split beside it: ``split`` may be that one too, also for other data.
+
+    Images that are labelled *none of the above* are in no split; they are measured beside any part, without those whose
+    lesion or patient the run knows.
 
     Args:
         bundle: that is measured.
@@ -86,8 +89,36 @@ def choose_images(bundle: Bundle, dataset: Dataset, *, split: Path | None, part:
     """
     everything = (*dataset.records, *dataset.test)
     require_known_labels(everything, bundle.manifest.taxonomy)
-    digest = data_digest(everything)
+    label = bundle.manifest.taxonomy.none_of_the_above.code
+    none = tuple(record for record in everything if record.diagnosis == label)
+    if len(none) == len(everything):
+        raise EvaluationError(
+            f"All {len(none)} images are labelled {label}: give their folder to --ood, and images of the diagnoses "
+            "that the model knows to --data.",
+            code="nothing_left",
+        )
     own = _own_split(bundle, split)
+    choice = _choose(bundle, _without(dataset, label), split=split, part=part, own=own)
+    seen = _seen(bundle, none, own)
+    return attrs.evolve(
+        choice,
+        records=(*choice.records, *(record for record in none if record.isic_id not in seen)),
+        left_out=choice.left_out + len(seen),
+        data_digest=data_digest(everything),
+    )
+
+
+def _without(dataset: Dataset, label: str) -> Dataset:
+    def others(records: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
+        return tuple(record for record in records if record.diagnosis != label)
+
+    return attrs.evolve(dataset, records=others(dataset.records), test=others(dataset.test))
+
+
+def _choose(bundle: Bundle, dataset: Dataset, *, split: Path | None, part: str | None, own: Path | None) -> Choice:
+    """Of a data set whose images the model can all name."""
+    everything = (*dataset.records, *dataset.test)
+    digest = data_digest(everything)
     if split is not None and (not _is_of(split, bundle) or _is_for(split, dataset)):
         return _part_of(split, dataset, bundle, digest, part, own)
     if own is not None and _is_for(own, dataset):
@@ -131,7 +162,7 @@ def require_known_labels(records: Sequence[ImageRecord], taxonomy: Taxonomy) -> 
 
 def _own_split(bundle: Bundle, given: Path | None) -> Path | None:
     """The split of the bundle's own run: the one that it recorded beside the bundle, or the one that is given."""
-    beside = bundle.folder.resolve().parent / "split.csv"
+    beside = RunRecord(bundle.folder.resolve().parent).split
     possible = (*((beside,) if beside.is_file() else ()), *(() if given is None else (given,)))
     return next((path for path in possible if _is_of(path, bundle)), None)
 
@@ -177,10 +208,7 @@ def _part_of(split: Path, dataset: Dataset, bundle: Bundle, digest: str, part: s
 
 def _unseen(bundle: Bundle, records: tuple[ImageRecord, ...], own: Path | None) -> tuple[ImageRecord, ...]:
     """Foreign images without those that the bundle's run knows, and those that its starting weights learnt from."""
-    run = RunRecord(bundle.folder.resolve().parent)
-    seen = set[str]() if own is None else {record.isic_id for record in seen_in_split(own, records)}
-    for path in run.earlier_splits:
-        seen |= {record.isic_id for record in seen_in_split(path, records, parts=(TRAIN, VALIDATION))}
+    seen = _seen(bundle, records, own)
     left = tuple(record for record in records if record.isic_id not in seen)
     if not left:
         raise EvaluationError(
@@ -189,6 +217,14 @@ def _unseen(bundle: Bundle, records: tuple[ImageRecord, ...], own: Path | None) 
             code="nothing_left",
         )
     return left
+
+
+def _seen(bundle: Bundle, records: Sequence[ImageRecord], own: Path | None) -> set[str]:
+    run = RunRecord(bundle.folder.resolve().parent)
+    seen = set[str]() if own is None else {record.isic_id for record in seen_in_split(own, records)}
+    for path in run.earlier_splits:
+        seen |= {record.isic_id for record in seen_in_split(path, records, parts=(TRAIN, VALIDATION))}
+    return seen
 
 
 def _role(parts: Mapping[str, Sequence[ImageRecord]], name: str, bundle: Bundle, digest: str) -> Role:

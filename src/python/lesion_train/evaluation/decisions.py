@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,29 +125,39 @@ def outside_result(
         reference: of its detector.
     """
     known, ood = part.of_trained_classes(), manifest.decision.ood
-    scores = {name: strangeness(ood.detector, output, reference) for name, output in strange.items()}
-    if len(known.labels) < len(part.labels):
-        is_none = part.labels == len(manifest.taxonomy.trained)
+    is_none = part.labels == len(manifest.taxonomy.trained)
+    groups = []
+    if is_none.any():
         own = f"labelled {manifest.taxonomy.none_of_the_above.code}"
-        scores = {own: part.decisions.strangeness[is_none], **scores}
+        groups.append(_Strange(own, part.decisions.strangeness[is_none], part.lesions[is_none]))
+    for name, output in strange.items():
+        scores = strangeness(ood.detector, output, reference)
+        groups.append(_Strange(name, scores, np.array([f"strange image {number}" for number in range(len(scores))])))
     return OutsideResult(
         detector=ood.detector,
         threshold=ood.threshold,
         called_outside_when_set=1 - ood.quantile,
         called_outside=known.share(known.decisions.strangeness > ood.threshold),
-        groups=tuple(_outside_group(known, name, score, ood.threshold) for name, score in scores.items()),
+        groups=tuple(_outside_group(known, group, ood.threshold) for group in groups),
     )
 
 
-def _outside_group(known: AnsweredPart, name: str, scores: NDArray[np.float64], threshold: float) -> OutsideGroup:
-    """One group against the part; each strange image is a lesion of its own."""
-    is_strange = np.repeat([False, True], [len(known.labels), len(scores)])
-    of_both = np.concatenate([known.decisions.strangeness, scores])
-    lesions = np.concatenate([known.lesions, [f"strange image {number}" for number in range(len(scores))]])
+class _Strange(NamedTuple):
+    """Images that are no trained class: float64 ``(N,)`` on the detector's scale, and str ``(N,)``."""
+
+    name: str
+    scores: NDArray[np.float64]
+    lesions: NDArray[np.str_]
+
+
+def _outside_group(known: AnsweredPart, group: _Strange, threshold: float) -> OutsideGroup:
+    is_strange = np.repeat([False, True], [len(known.labels), len(group.scores)])
+    of_both = np.concatenate([known.decisions.strangeness, group.scores])
+    lesions = np.concatenate([known.lesions, group.lesions])
     draw = Resamples.draw(is_strange.astype(np.int64), lesions, known.resamples.number)
     return OutsideGroup(
-        name=name,
-        images=len(scores),
+        name=group.name,
+        images=len(group.scores),
         auroc=draw.interval(partial(weighted.area_under_roc, scores=of_both, is_positive=is_strange)),
         called_outside=draw.share(of_both > threshold, is_strange),
     )
