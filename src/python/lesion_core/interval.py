@@ -21,6 +21,20 @@ class Interval:
         return f"{self.value:.3f} ({self.confidence:.0%} CI {self.low:.3f}–{self.high:.3f})"
 
 
+def reflected(interval: Interval) -> Interval:
+    """The basic bootstrap interval of a gap, such as ECE, out of its percentile interval; the value stays within it.
+
+    A sum of absolute differences is above 0 by chance alone, and every resample adds as much again. The percentile
+    interval of a well calibrated model therefore lies above its true gap; reflected about the value, it takes off what
+    resampling added.
+
+    Source: Davison & Hinkley 1997, section 5.2.
+    """
+    value = interval.value
+    low, high = 2 * value - interval.high, 2 * value - interval.low
+    return attrs.evolve(interval, low=max(0.0, min(value, low)), high=max(value, high))
+
+
 def proportion_interval(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
     """A proportion with its Wilson interval.
 

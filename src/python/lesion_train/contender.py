@@ -11,6 +11,7 @@ import numpy as np
 from lesion_core.bootstrap import PairedDifference, paired_bootstrap_difference
 from lesion_core.bundle import Bundle, load_bundle
 from lesion_core.errors import LesionError
+from lesion_core.interval import reflected
 from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
 from lesion_core.reliability import expected_calibration_error
 from lesion_core.splits import TEST, VALIDATION
@@ -82,9 +83,12 @@ class Pair:
         """``second - first`` of a metric: a name of ``METRICS``, or ``sensitivity CODE``."""
         code = metric.removeprefix("sensitivity ")
         measure = METRICS.get(metric) or sensitivity_of(self.first.codes.index(code))
-        return paired_bootstrap_difference(
+        found = paired_bootstrap_difference(
             measure, self.first.probabilities, self.second.probabilities, self.first.labels, self.first.lesions
         )
+        if measure is not expected_calibration_error:
+            return found
+        return attrs.evolve(found, first=reflected(found.first), second=reflected(found.second))
 
     def metrics(self) -> Iterator[str]:
         """What can be compared: the scores, and the sensitivity of each class that occurs."""

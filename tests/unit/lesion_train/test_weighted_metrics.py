@@ -158,3 +158,22 @@ def test_many_images_are_taken_in_blocks_of_resamples() -> None:
     assert len(sizes) > 1
     assert sum(sizes) == len(values) == 121
     assert values == pytest.approx(draw.counts @ labels.astype(float) / len(labels))
+
+
+def test_the_interval_of_a_gap_covers_the_true_one() -> None:
+    """A percentile interval lies above it: it counts twice what chance adds to a sum of absolute differences."""
+    random, gap, held, held_by_percentiles = np.random.default_rng(0), 0.03, 0, 0
+    for _ in range(40):
+        confidence = random.uniform(0.4, 1, 600)
+        is_right = random.uniform(size=600) < confidence - gap
+        draw = Resamples.draw(np.zeros(600, dtype=int), np.arange(600).astype(str), 200)
+        metric = partial(weighted.calibration_gap, probability=confidence, is_true=is_right)
+        basic, percentile = draw.gap(metric), draw.interval(metric)
+        assert basic is not None
+        assert percentile is not None
+        assert 0 <= basic.low <= basic.value <= basic.high
+        held += basic.low <= gap <= basic.high
+        held_by_percentiles += percentile.low <= gap <= percentile.high
+
+    assert held >= 35
+    assert held_by_percentiles < 10

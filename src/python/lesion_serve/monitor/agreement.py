@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lesion_core.interval import Interval, proportion_interval
+from lesion_core.interval import Interval, proportion_interval, reflected
 from lesion_core.monitoring import ClassFeedback, Comparison, FeedbackScores
 from lesion_serve.monitor.reading import Seen
 from lesion_serve.store import Source
@@ -99,7 +99,8 @@ def _calibration(confidence: NDArray[np.float64], right: NDArray[np.bool_], mini
         gaps = np.bincount(bins, confidence[rows] - right[rows], minlength=ECE_BINS)
         return float(np.abs(gaps).sum() / len(rows))
 
-    return _bootstrap(error, len(confidence), minimum)
+    found = _bootstrap(error, len(confidence), minimum)
+    return None if found is None else reflected(found)
 
 
 def _bootstrap(metric: Callable[[NDArray[np.int64]], float], count: int, minimum: int) -> Interval | None:

@@ -42,7 +42,7 @@ def measure(
     scores = {
         "bma": draw.interval(partial(weighted.balanced_accuracy, is_right=is_right, labels=labels)),
         "macro_auroc": draw.interval(auroc),
-        "ece": draw.interval(
+        "ece": draw.gap(
             partial(weighted.calibration_gap, probability=probabilities.max(axis=1), is_true=is_most_probable)
         ),
     }

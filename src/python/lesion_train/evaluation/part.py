@@ -16,7 +16,7 @@ from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.decide import Decisions, decide
 from lesion_core.decision.metadata import adjusted_logits
 from lesion_core.decision.ood import NetworkOutput, Reference
-from lesion_core.interval import Interval, proportion_interval
+from lesion_core.interval import Interval, proportion_interval, reflected
 from lesion_core.records import ImageRecord, labels_of, lesions_of
 from lesion_train.evaluation.weighted import PerResample, Weights, share
 
@@ -64,6 +64,11 @@ class Resamples:
         drawn = values[1:] if self.number else values
         low, high = np.nanquantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         return Interval(value=float(values[0]), low=float(low), high=float(high), confidence=CONFIDENCE)
+
+    def gap(self, metric: Callable[[Weights], PerResample]) -> Interval | None:
+        """A sum of absolute differences with its basic interval, see ``lesion_core.interval.reflected``."""
+        found = self.interval(metric)
+        return None if found is None else reflected(found)
 
     def share(self, is_hit: NDArray[np.bool_], is_counted: NDArray[np.bool_]) -> Interval | None:
         """Share of hits among the counted images: bool ``(N,)`` each.

@@ -66,10 +66,10 @@ def reliability(part: AnsweredPart, temperature: float) -> Reliability:
     draw = known.resamples
     return Reliability(
         temperature=temperature,
-        ece=draw.interval(
+        ece=draw.gap(
             partial(weighted.calibration_gap, probability=confidence, is_true=is_right, bins=RELIABILITY_BINS)
         ),
-        classwise_ece=draw.interval(
+        classwise_ece=draw.gap(
             partial(
                 weighted.classwise_calibration_gap,
                 probabilities=probabilities,
