@@ -165,6 +165,8 @@ class TrainConfig:
             raise ValueError("metadata_fusion goes with neither linear_probe nor mixup nor cutmix")
         if self.imbalance is Imbalance.LDAM_DRW and self.patience is not None:
             raise ValueError("ldam_drw does not go with patience: its weights come in the last fifth of the steps")
+        if self.unfreeze_epochs >= self.epochs:
+            raise ValueError("unfreeze_epochs has to be less than epochs, or the first layers would never be trained")
 
     @property
     def sampling_balance(self) -> float:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from lesion_core.bootstrap import PairedDifference, bootstrap_interval, paired_bootstrap_difference
+from lesion_core.durable import write_whole
 from lesion_core.errors import LesionError
 from lesion_core.metrics import Labels, Probabilities, balanced_multiclass_accuracy
 from lesion_core.workspace import Workspace
@@ -108,7 +109,7 @@ def keep_ensemble(
         ],
         "bma_gain_over_best": attrs.asdict(gain.difference),
     }
-    record.ensemble.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_whole(record.ensemble, json.dumps(content, indent=2) + "\n")
     record.write_predictions(OUT_OF_FOLD, attrs.evolve(first, probabilities=chosen.probabilities))
     score = bootstrap_interval(metric, chosen.probabilities, first.labels, first.lesions)
     record.write_scores({"out_of_fold_bma": score})

@@ -27,6 +27,10 @@ logits afterwards. They are, up to a constant for each image, log p(class | imag
 - ``focal``: as ``weighted``, but too unsure: the loss is not proper (Charoenphakdee et al. 2021).
 - ``ldam_drw``: no frequencies; margins and the late weights shift them towards the rare classes.
 
+Label smoothing is weighted as well, as in ``torch.nn.CrossEntropyLoss``: with weights, an image of which the network is
+sure gives class k the share w_k·ε/K beside w_y·(1 - ε) of its own class y. On ISIC 2019, at the defaults (balance 0.7,
+ε 0.05), a sure nevus then has p = 0.74, and 0.08 go to each of the two rarest classes; without weights 0.96 and 0.006.
+
 The one temperature that calibration fits on the validation part divides all logits alike. It mends how sure the
 network is (``focal``), and cannot move probability from one class to another. So with every setting but ``none``
 probabilities of rare classes stay higher than the validation part's frequencies would make them: the price of a higher

@@ -101,9 +101,20 @@ def test_bands_hold_every_image_once(seed: int, threshold: float) -> None:
     assert sum(band.malignant for band in bands) == malignant.sum()
     assert sum(band.not_malignant for band in bands) == (~malignant).sum()
     assert [band.lower for band in bands] == sorted(band.lower for band in bands)
-    assert bands[2].not_malignant <= np.ceil(0.1 * (~malignant).sum())
+    assert bands[2].not_malignant <= 0.1 * (~malignant).sum()
     for value in risk[:20]:
         assert band_of(value, bands).lower <= value
+
+
+@pytest.mark.parametrize("others", [9, 10, 11, 20, 21, 100, 101])
+def test_the_high_band_holds_as_many_of_the_others_as_it_may(others: int) -> None:
+    """Not one more, where a tenth of them is a whole number."""
+    risk = np.append(np.linspace(0.1, 0.8, others), 0.9)
+    malignant = np.arange(others + 1) == others
+
+    _, _, high = fit_bands(risk, malignant, threshold=0.0, specificity=0.9)
+
+    assert (high.not_malignant, high.malignant) == (others // 10, 1)
 
 
 def test_the_share_of_malignant_lesions_is_the_observed_one_unless_restated() -> None:

@@ -62,6 +62,12 @@ def test_layer_groups_join_from_the_head_s_end_on_and_the_head_learns_from_the_f
     assert len({sum(row) for row in frozen}) == len({group["joins_at"] for group in optimiser.param_groups})
 
 
+def test_layers_that_would_never_join_are_refused() -> None:
+    """A stage that is as long as the run."""
+    with pytest.raises(ValueError, match="less than epochs"):
+        TrainConfig(data=Path("images"), epochs=3, unfreeze_epochs=3)
+
+
 def test_all_learn_at_once_without_stages() -> None:
     """The default; the highest rate is the head's."""
     _, config, optimiser = groups_of("efficientnet_lite0")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -95,7 +96,7 @@ def _share_of_lesions(is_hit: NDArray[np.bool_], lesions: NDArray[np.str_]) -> I
 def fit_bands(
     risk: NDArray[np.floating], is_malignant: NDArray[np.bool_], *, threshold: float, specificity: float
 ) -> tuple[TriageBand, ...]:
-    """Three bands: below ``threshold``, from there on, and from where only ``1 - specificity`` of the others lie.
+    """Three bands: below ``threshold``, from there on, and from where at most ``1 - specificity`` of the others lie.
 
     Args:
         risk: float ``(N,)`` in [0, 1].
@@ -105,7 +106,9 @@ def fit_bands(
     Returns:
         ``low``, ``intermediate`` and ``high``; the second is empty where the classes are told apart that well.
     """
-    upper = max(threshold, float(np.quantile(np.asarray(risk)[~is_malignant], specificity, method="higher")))
+    others = np.sort(np.asarray(risk, dtype=np.float64)[~is_malignant])
+    allowed = math.floor((1 - specificity) * len(others) + 1e-9)  # 0.1 * 20 is 2, whatever 1 - 0.9 is in binary
+    upper = max(threshold, min(1.0, float(np.nextafter(others[-allowed - 1], np.inf))))
     lowers = {"low": 0.0, "intermediate": threshold, "high": upper}
     names = list(lowers)
     index = np.searchsorted(list(lowers.values()), risk, side="right") - 1

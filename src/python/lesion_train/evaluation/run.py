@@ -20,6 +20,7 @@ from lesion_core.datasets import require_folder
 from lesion_core.datasets.folder import find_images
 from lesion_core.decision.metadata import encode_metadata
 from lesion_core.decision.ood import NetworkOutput, Reference
+from lesion_core.durable import write_whole
 from lesion_core.errors import DatasetError
 from lesion_core.records import ImageRecord
 from lesion_core.taxonomy import Taxonomy
@@ -225,7 +226,7 @@ def _strange_images(folder: Path, taxonomy: Taxonomy) -> dict[str, tuple[ImageRe
 def write_evaluation(evaluation: Evaluation, part: AnsweredPart, folder: Path, squares: Squares | None = None) -> None:
     """Write ``report.html``, its figures and ``evaluation.json``; arguments as for ``evaluate_outputs``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / NUMBERS).write_text(to_json(evaluation), encoding="utf-8")
+    write_whole(folder / NUMBERS, to_json(evaluation))
     shown: dict[str, str] = {}
     if squares is not None:
         images = [record.isic_id for record in part.records]
@@ -234,4 +235,4 @@ def write_evaluation(evaluation: Evaluation, part: AnsweredPart, folder: Path, s
     for name in FIGURES:
         write_figure(getattr(pictures, name), folder / f"{name}.svg")
     report = render_report(evaluation, pictures, shown)
-    (folder / REPORT).write_text(report, encoding="utf-8")
+    write_whole(folder / REPORT, report)  # last: whoever finds it takes the rest for written
