@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from lesion_core.errors import SplitError
-from lesion_core.records import ImageRecord, labels_of
+from lesion_core.records import ImageRecord, labels_of, lesions_of
 from lesion_core.taxonomy import Taxonomy
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -170,6 +170,18 @@ def groups_of(records: Sequence[ImageRecord]) -> NDArray[np.int64]:
     graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(nodes), len(nodes)))
     _, component = connected_components(graph, directed=False)
     return np.asarray(component, dtype=np.int64)[np.array(lesions, dtype=np.int64)]
+
+
+def units_of(records: Sequence[ImageRecord]) -> NDArray[np.str_]:
+    """What a bootstrap draws together: str ``(N,)``, the lesion, and where patients are named, all of a patient's.
+
+    A patient's group has the name of the first of its lesions.
+    """
+    lesions = lesions_of(records)
+    if all(record.patient_id is None for record in records):
+        return lesions
+    _, first, group = np.unique(groups_of(records), return_index=True, return_inverse=True)
+    return lesions[first][group]
 
 
 def require_disjoint(*parts: Sequence[ImageRecord]) -> None:

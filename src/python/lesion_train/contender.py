@@ -84,7 +84,7 @@ class Pair:
         code = metric.removeprefix("sensitivity ")
         measure = METRICS.get(metric) or sensitivity_of(self.first.codes.index(code))
         found = paired_bootstrap_difference(
-            measure, self.first.probabilities, self.second.probabilities, self.first.labels, self.first.lesions
+            measure, self.first.probabilities, self.second.probabilities, self.first.labels, self.first.units
         )
         if measure is not expected_calibration_error:
             return found

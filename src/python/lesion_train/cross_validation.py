@@ -44,7 +44,7 @@ class CrossValidation:
     Attributes:
         record: of the whole; each fold has a record of its own, below it in MLflow.
         predictions: of all images, but for a test part that was set apart before.
-        scores: over all of them, with intervals that resample whole lesions.
+        scores: over all of them, with intervals that resample whole lesions, or patients.
         fold_bma: balanced accuracy of each fold on its own images; their spread says how much one split tells.
         label_issues: labels to look at, the surest first.
         chosen_on_held_out: what each fold chose on the images that it is then asked about, in words: its scores are a
@@ -198,7 +198,7 @@ def _train_folds(
     scores = measure(
         together.probabilities,
         together.labels,
-        together.lesions,
+        together.units,
         dataset.taxonomy,
         prefix=OUT_OF_FOLD.replace("-", "_"),
     )
@@ -235,6 +235,7 @@ def _joined(folds: list[Predictions]) -> Predictions:
     return Predictions(
         isic_ids=ids[order],
         lesions=np.concatenate([fold.lesions for fold in folds])[order],
+        units=np.concatenate([fold.units for fold in folds])[order],
         labels=np.concatenate([fold.labels for fold in folds])[order],
         probabilities=np.concatenate([fold.probabilities for fold in folds])[order],
         codes=folds[0].codes,

@@ -68,7 +68,7 @@ def select_ensemble(
     stacked = np.stack([model.probabilities for model in models])
     blended = np.empty_like(first.probabilities)
     folding = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=seed)
-    for chosen_on, judged in folding.split(first.labels, first.labels, groups=first.lesions):
+    for chosen_on, judged in folding.split(first.labels, first.labels, groups=first.units):
         weights = _greedy(stacked[:, chosen_on], first.labels[chosen_on], metric)
         blended[judged] = np.tensordot(weights, stacked[:, judged], axes=1)
     return Ensemble(weights=_greedy(stacked, first.labels, metric), probabilities=blended)
@@ -94,7 +94,7 @@ def keep_ensemble(
     first, metric = models[0], balanced_multiclass_accuracy
     scores = [metric(model.probabilities, model.labels) for model in models]
     best = models[int(np.argmax(scores))]
-    gain = paired_bootstrap_difference(metric, best.probabilities, chosen.probabilities, best.labels, best.lesions)
+    gain = paired_bootstrap_difference(metric, best.probabilities, chosen.probabilities, best.labels, best.units)
     facts = studies[0].description["facts"]
     record = RunRecord.create(
         workspace.runs,
@@ -111,7 +111,7 @@ def keep_ensemble(
     }
     write_whole(record.ensemble, json.dumps(content, indent=2) + "\n")
     record.write_predictions(OUT_OF_FOLD, attrs.evolve(first, probabilities=chosen.probabilities))
-    score = bootstrap_interval(metric, chosen.probabilities, first.labels, first.lesions)
+    score = bootstrap_interval(metric, chosen.probabilities, first.labels, first.units)
     record.write_scores({"out_of_fold_bma": score})
     record.finish()
     return record, gain

@@ -133,7 +133,7 @@ def promotions(*, name: str = REGISTERED_NAME, as_json: AsJson = False) -> None:
 
 @promotion.command
 def compare(first: str, second: str, *, name: str = REGISTERED_NAME, tracking_uri: str | None = None) -> None:
-    """Measure two models on the same held-out images, side by side; the differences are paired, by lesion.
+    """Measure two models on the same held-out images, side by side; the differences are paired, by lesion or patient.
 
     Example: lesion-train compare champion challenger
 
@@ -165,7 +165,9 @@ def compare(first: str, second: str, *, name: str = REGISTERED_NAME, tracking_ur
     with tempfile.TemporaryDirectory(prefix="lesion-first-") as one, tempfile.TemporaryDirectory() as two:
         both = pair(a := contender(first, one), b := contender(second, two))
     images, lesions = len(both.first.labels), len(set(both.first.lesions.tolist()))
-    print(f"Part '{both.part}': {images:,} images of {lesions:,} lesions. 95 % intervals, bootstrap by lesion.")
+    print(
+        f"Part '{both.part}': {images:,} images of {lesions:,} lesions. 95 % intervals, bootstrap by lesion or patient."
+    )
     print(f"  A = {a.label}\n  B = {b.label}")
     print(f"{'':16} {'A':22} {'B':22} B - A")
     for metric in both.metrics():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lesion_core.errors import SplitError
 from lesion_core.frozen_split import write_parts
 from lesion_core.records import ImageRecord
-from lesion_core.splits import groups_of, k_folds, parts_digest, require_disjoint, split_by_lesion
+from lesion_core.splits import groups_of, k_folds, parts_digest, require_disjoint, split_by_lesion, units_of
 from lesion_core.taxonomy import ISIC_2019
 
 CODES = ISIC_2019.trained_codes
@@ -93,6 +93,8 @@ def test_groups_are_connected_through_lesions_and_patients() -> None:
 
     assert groups[0] == groups[1] == groups[2] == groups[3]
     assert len({groups[0], groups[4], groups[5]}) == 3
+    assert units_of(images).tolist() == ["a", "a", "a", "a", "d", "P1"]
+    assert units_of([record(1, "NV", "a"), record(2, "NV", "b")]).tolist() == ["a", "b"]
 
 
 def test_many_images_of_one_patient_and_lesion_stay_connected() -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
+import numpy as np
 import pytest
 
+from lesion_core.errors import LesionError
 from lesion_train.contender import Contender, NotComparableError, pair
+from lesion_train.predictions import read_predictions, write_predictions
 from support.bundles import make_tiny_bundle
 from support.runs import make_contender
 
@@ -24,3 +28,19 @@ def test_runs_are_compared_like_versions(tmp_path: Path) -> None:
     assert {"BMA", "macro AUROC", "ECE", "sensitivity MEL", "sensitivity DF"} <= set(both.metrics())
     with pytest.raises(NotComparableError, match="different images"):
         pair(one, fewer)
+
+
+def test_predictions_of_an_earlier_release_are_read_too(tmp_path: Path) -> None:
+    """They said nothing of patients: each lesion is drawn by itself."""
+    path = tmp_path / "test.csv"
+    path.write_text("isic_id,lesion_id,label,MEL,NV\na,L1,NV,0.25,0.75\nb,L2,MEL,0.5,0.5\n")
+
+    found = read_predictions(path)
+    write_predictions(attrs.evolve(found, units=np.array(["P", "P"])), path)
+
+    assert found.units.tolist() == found.lesions.tolist() == ["L1", "L2"]
+    assert read_predictions(path).units.tolist() == ["P", "P"]
+    assert read_predictions(path).probabilities.tolist() == found.probabilities.tolist()
+    path.write_text("isic_id,lesion_id,unit,label,MEL,NV\na,L1,L1,NV,0.25\n")
+    with pytest.raises(LesionError, match="not a file of predictions"):
+        read_predictions(path)

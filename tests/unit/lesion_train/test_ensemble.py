@@ -19,7 +19,8 @@ def predictions(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -
     rows = range(len(labels))
     return Predictions(
         isic_ids=np.array([f"ISIC_{row:04d}" for row in rows]),
-        lesions=np.array([f"L{row // 2}" for row in rows]),
+        lesions=(lesions := np.array([f"L{row // 2}" for row in rows])),
+        units=lesions,
         labels=labels,
         probabilities=probabilities / probabilities.sum(axis=1, keepdims=True),
         codes=("MEL", "NV", "DF"),

@@ -19,7 +19,8 @@ def predictions(labels: list[int], probabilities: list[list[float]]) -> Predicti
     count = len(labels)
     return Predictions(
         isic_ids=np.array([f"ISIC_{n:04d}" for n in range(count)]),
-        lesions=np.array([f"L{n}" for n in range(count)]),
+        lesions=(lesions := np.array([f"L{n}" for n in range(count)])),
+        units=lesions,
         labels=np.array(labels),
         probabilities=np.array(probabilities, dtype=np.float64),
         codes=CODES,

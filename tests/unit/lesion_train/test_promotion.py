@@ -188,6 +188,7 @@ def test_a_class_that_is_watched_and_was_not_measured_refuses(
             said,
             isic_ids=said.isic_ids[kept],
             lesions=said.lesions[kept],
+            units=said.units[kept],
             labels=said.labels[kept],
             probabilities=said.probabilities[kept],
         )

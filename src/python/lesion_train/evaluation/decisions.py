@@ -129,7 +129,7 @@ def outside_result(
     groups = []
     if is_none.any():
         own = f"labelled {manifest.taxonomy.none_of_the_above.code}"
-        groups.append(_Strange(own, part.decisions.strangeness[is_none], part.lesions[is_none]))
+        groups.append(_Strange(own, part.decisions.strangeness[is_none], part.units[is_none]))
     for name, output in strange.items():
         scores = strangeness(ood.detector, output, reference)
         groups.append(_Strange(name, scores, np.array([f"strange image {number}" for number in range(len(scores))])))
@@ -147,14 +147,14 @@ class _Strange(NamedTuple):
 
     name: str
     scores: NDArray[np.float64]
-    lesions: NDArray[np.str_]
+    units: NDArray[np.str_]
 
 
 def _outside_group(known: AnsweredPart, group: _Strange, threshold: float) -> OutsideGroup:
     is_strange = np.repeat([False, True], [len(known.labels), len(group.scores)])
     of_both = np.concatenate([known.decisions.strangeness, group.scores])
-    lesions = np.concatenate([known.lesions, group.lesions])
-    draw = Resamples.draw(is_strange.astype(np.int64), lesions, known.resamples.number)
+    units = np.concatenate([known.units, group.units])
+    draw = Resamples.draw(is_strange.astype(np.int64), units, known.resamples.number)
     return OutsideGroup(
         name=group.name,
         images=len(group.scores),

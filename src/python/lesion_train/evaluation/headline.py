@@ -20,23 +20,23 @@ from lesion_train.evaluation.values import Evaluation
 def measure(
     probabilities: Probabilities,
     labels: Labels,
-    lesions: NDArray[np.str_],
+    units: NDArray[np.str_],
     taxonomy: Taxonomy,
     *,
     prefix: str,
     resamples: int = 1000,
 ) -> dict[str, Interval]:
-    """Scores with 95 % bootstrap intervals grouped by lesion; one that is not defined is left out.
+    """Scores with 95 % bootstrap intervals that draw whole units; one that is not defined is left out.
 
-    A bootstrap never sees what did not happen: the interval of a sensitivity of 0 or 1 is Wilson's, of lesions.
+    A bootstrap never sees what did not happen: the interval of a sensitivity of 0 or 1 is Wilson's, of units.
 
     Args:
         probabilities: float ``(N, K)`` over the trained classes; rows sum to 1.
         labels: int ``(N,)``.
-        lesions: str ``(N,)``.
+        units: str ``(N,)``, see ``lesion_core.splits.units_of``.
         prefix: ``"val"`` or ``"test"``: the part, and the start of every name.
     """
-    draw = Resamples.draw(labels, lesions, resamples)
+    draw = Resamples.draw(labels, units, resamples)
     is_right, is_most_probable = answered_rightly(probabilities, labels), probabilities.argmax(axis=1) == labels
     auroc = partial(weighted.macro_average, metric=weighted.area_under_roc, probabilities=probabilities, labels=labels)
     scores = {

@@ -18,6 +18,7 @@ from lesion_core.decision.metadata import adjusted_logits
 from lesion_core.decision.ood import NetworkOutput, Reference
 from lesion_core.interval import Interval, proportion_interval, reflected
 from lesion_core.records import ImageRecord, labels_of, lesions_of
+from lesion_core.splits import units_of
 from lesion_train.evaluation.weighted import PerResample, Weights, share
 
 CONFIDENCE = 0.95
@@ -28,18 +29,18 @@ _BLOCK = 2_000_000  # weights at a time: 16 MB, and as much for each step of a m
 class Resamples:
     """How often each image counts: uint16 ``(1 + R, N)``; in the first row, which gives the value, once.
 
-    ``lesions``: str ``(N,)``, that were drawn.
+    ``units``: str ``(N,)``, that were drawn: see ``lesion_core.splits.units_of``.
     """
 
     counts: NDArray[np.uint16]
-    lesions: NDArray[np.str_]
+    units: NDArray[np.str_]
 
     @classmethod
-    def draw(cls, labels: NDArray[np.integer], lesions: NDArray[np.str_], resamples: int) -> Resamples:
-        """Draw whole lesions within each class, as ``lesion_core.bootstrap.bootstrap_interval`` does."""
+    def draw(cls, labels: NDArray[np.integer], units: NDArray[np.str_], resamples: int) -> Resamples:
+        """Draw whole units within each class, as ``lesion_core.bootstrap.bootstrap_interval`` does."""
         once = np.ones((1, len(labels)), dtype=np.uint16)
-        drawn = resampled_counts(labels, lesions, resamples=resamples)
-        return cls(counts=np.concatenate([once, drawn]), lesions=lesions)
+        drawn = resampled_counts(labels, units, resamples=resamples)
+        return cls(counts=np.concatenate([once, drawn]), units=units)
 
     @property
     def number(self) -> int:
@@ -74,13 +75,13 @@ class Resamples:
         """Share of hits among the counted images: bool ``(N,)`` each.
 
         A bootstrap never sees what did not happen: at 0 and 1 its interval has no width. There it is Wilson's instead,
-        which counts each lesion once.
+        which counts each unit once.
         """
         found = self.interval(lambda weights: share(weights, is_hit, is_counted))
         if found is None or 0 < found.value < 1:
             return found
-        lesions = len(np.unique(self.lesions[is_counted]))
-        return proportion_interval(round(found.value) * lesions, lesions, confidence=CONFIDENCE)
+        units = len(np.unique(self.units[is_counted]))
+        return proportion_interval(round(found.value) * units, units, confidence=CONFIDENCE)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -91,15 +92,17 @@ class AnsweredPart:
         records: the images.
         labels: int ``(N,)`` in ``[0, K]``; K is *none of the above*.
         lesions: str ``(N,)``.
+        units: str ``(N,)``, that are drawn together.
         logits: float ``(N, K)``, with what age, sex and site add where they are taken into account.
         probabilities: float64 ``(N, K)``, calibrated, before any share for *none of the above*.
         decisions: what an answer states.
-        resamples: of the lesions.
+        resamples: of the units.
     """
 
     records: tuple[ImageRecord, ...]
     labels: NDArray[np.int64]
     lesions: NDArray[np.str_]
+    units: NDArray[np.str_]
     logits: NDArray[np.floating]
     probabilities: NDArray[np.float64]
     decisions: Decisions
@@ -109,16 +112,17 @@ class AnsweredPart:
         """Some of the images, with resamples of their own: bool ``(N,)``."""
         if rows.all():
             return self
-        labels, lesions = self.labels[rows], self.lesions[rows]
+        labels, units = self.labels[rows], self.units[rows]
         decisions = {name: values[rows] for name, values in attrs.asdict(self.decisions, recurse=False).items()}
         return AnsweredPart(
             records=tuple(record for record, kept in zip(self.records, rows, strict=True) if kept),
             labels=labels,
-            lesions=lesions,
+            lesions=self.lesions[rows],
+            units=units,
             logits=self.logits[rows],
             probabilities=self.probabilities[rows],
             decisions=Decisions(**decisions),
-            resamples=Resamples.draw(labels, lesions, self.resamples.number),
+            resamples=Resamples.draw(labels, units, self.resamples.number),
         )
 
     def of_trained_classes(self) -> AnsweredPart:
@@ -155,11 +159,12 @@ def answer(
     logits = output.logits
     if parameters.metadata is not None:
         logits = adjusted_logits(logits, records, parameters.metadata)
-    labels, lesions = labels_of(records, manifest.taxonomy), lesions_of(records)
+    labels, units = labels_of(records, manifest.taxonomy), units_of(records)
     return AnsweredPart(
         records=tuple(records),
         labels=labels,
-        lesions=lesions,
+        lesions=lesions_of(records),
+        units=units,
         logits=logits,
         probabilities=calibrated_probabilities(logits, parameters.temperature),
         decisions=decide(
@@ -169,5 +174,5 @@ def answer(
             taxonomy=manifest.taxonomy,
             metadata=records if parameters.metadata is not None else None,
         ),
-        resamples=Resamples.draw(labels, lesions, resamples),
+        resamples=Resamples.draw(labels, units, resamples),
     )
