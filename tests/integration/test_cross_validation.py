@@ -109,7 +109,9 @@ def test_an_interrupted_one_goes_on_with_the_folds_that_are_missing(data: Path, 
         cross_validate(settings(data), workspace, folds=2, run=run)
     whole = next(folder for folder in workspace.runs.iterdir() if folder.name.endswith("-2-fold"))
     ended = RunRecord(whole).end[0]  # type: ignore[index]
-    again = cross_validate(settings(data), workspace, folds=7, resume=RunRecord.open(whole))
+    with pytest.raises(LesionError, match="has 2 folds, not 7"):
+        cross_validate(settings(data), workspace, folds=7, resume=RunRecord.open(whole))
+    again = cross_validate(settings(data), workspace, resume=RunRecord.open(whole))
 
     assert ended == "KILLED"
     assert trained == [1, 2]

@@ -190,7 +190,9 @@ def load_bundle(folder: Path) -> Bundle:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}.")
+        inside = folder / REGISTERED_FOLDER
+        hint = f" {inside} is one." if (inside / MANIFEST).is_file() else ""
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}.{hint}")
     text = path.read_bytes()
     manifest = read_manifest(text, name=str(path))
     present = {item.relative_to(folder).as_posix() for item in folder.rglob("*") if not item.is_dir()} - {MANIFEST}

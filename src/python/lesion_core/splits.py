@@ -259,7 +259,7 @@ def _require_groups(records: Sequence[ImageRecord], parts: int) -> None:
     fewest = min(found, key=lambda code: len(found[code]))
     if len(found[fewest]) < parts:
         raise SplitError(
-            f"Class {fewest} has images of {len(found[fewest])} lesions (of different patients); {parts} parts need at "
-            f"least {parts}. Add images, ask for fewer folds or for larger validation and test fractions, or for no "
-            "test part (--test-fraction 0)."
+            f"Class {fewest} has images of {len(found[fewest])} lesions (of different patients); to hold out one part "
+            f"in {parts}, at least {parts} are needed. Add images, or ask for fewer folds, for larger shares "
+            "(--test-fraction, --validation-fraction), or for no test part (--test-fraction 0)."
         )

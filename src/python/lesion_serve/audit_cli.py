@@ -100,7 +100,7 @@ def export(
     until
         Up to but without this time.
     personal
-        Also subjects, fingerprints of images, file names and comments.
+        Also subjects, fingerprints of images, and comments.
     store
         Address of the database; predictions.db in .lesion by default.
     """
@@ -135,7 +135,7 @@ def erase(
     images: Path | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase a person: subject, images and their fingerprints, file names and comments. The chain stays whole.
+    """Erase a person: subject, images and their fingerprints, and comments. The chain stays whole.
 
     Example: lesion-serve audit erase --subject P-1734 --reason case-2026-17 --images /data/images
 

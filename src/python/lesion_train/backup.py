@@ -147,7 +147,7 @@ def _move_addresses(database: Path, before: str, now: str) -> None:
 
 def _examine(database: Path, address: str, artefacts: Path) -> tuple[int, tuple[str, ...]]:
     """How many versions there are, and what is wrong with each whose bundle is not what was registered."""
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         rows = connection.execute(_VERSIONS).fetchall()
     found = []
     for name, version, source, digest in rows:

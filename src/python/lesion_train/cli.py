@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import signal
@@ -84,6 +85,12 @@ def fit(
     from lesion_train.record import RunRecord
 
     record = None if resume is None else RunRecord.open(resume)
+    if record is not None and record.parent is not None:
+        raise LesionError(
+            f"{record.folder.name} is a run of the study {record.parent.folder.name}, which goes on with it itself: "
+            "lesion-train cross-validate --data DIR --resume STUDY, or the command of the search once more.",
+            code="run_of_study",
+        )
     found = resolve_options(config, options) if record is None else resolve_resumed(record, config, options)
     settings = found.config()
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
@@ -223,19 +230,33 @@ def synthetic(folder: Path, *, images_per_class: AtLeastOne = 30, seed: NotNegat
 
 def main() -> None:
     """Run the command line; a named error is one sentence and exit code 2, a refused promotion 4."""
+    signals: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt  # a scheduler's or system's end is as clean as Ctrl-C
+
+    signal.signal(signal.SIGTERM, stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a letter for ü shows the rest
     try:
         app()
     except LesionError as error:
         print(f"lesion-train: {error}", file=sys.stderr)
         sys.exit(REFUSED_EXIT_CODE if error.code == "promotion_refused" else 2)
+    except BrokenPipeError:  # whoever reads has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         place = Path(str(error.filename or Workspace.default().root))
         named = full_disk(error, place, "What was finished is kept; free some, and repeat the command.")
         print(f"lesion-train: {named or error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would tear down libraries that are ending
         print("lesion-train: stopped.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + next(iter(signals), signal.SIGINT))
 
 
 if __name__ == "__main__":

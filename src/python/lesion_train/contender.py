@@ -91,10 +91,14 @@ class Pair:
         return attrs.evolve(found, first=reflected(found.first), second=reflected(found.second))
 
     def metrics(self) -> Iterator[str]:
-        """What can be compared: the scores, and the sensitivity of each class that occurs."""
+        """What can be compared: the scores, and the sensitivity of each class of which there are two lesions or more.
+
+        A bootstrap of one has no spread, and would call every difference certain.
+        """
         yield from METRICS
         for index in np.unique(self.first.labels):
-            yield f"sensitivity {self.first.codes[index]}"
+            if len(np.unique(self.first.units[self.first.labels == index])) > 1:
+                yield f"sensitivity {self.first.codes[index]}"
 
 
 def pair(first: Contender, second: Contender) -> Pair:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,8 +13,9 @@ import attrs
 import numpy as np
 import structlog
 
+from lesion_core.address import without_password
 from lesion_core.datasets import read_dataset
-from lesion_core.errors import SplitError
+from lesion_core.errors import LesionError, SplitError
 from lesion_core.frozen_split import parts_of_dataset, read_parts, write_parts
 from lesion_core.interval import Interval
 from lesion_core.metrics import balanced_multiclass_accuracy
@@ -24,6 +26,7 @@ from lesion_core.workspace import Workspace
 from lesion_train.config import Keep, TrainConfig
 from lesion_train.config_file import to_toml, without_paths
 from lesion_train.continuing import deciding_settings, pretrained_digest, require_same_study, study_identity
+from lesion_train.ending import resume_command
 from lesion_train.evaluation.headline import measure
 from lesion_train.fit import fit
 from lesion_train.label_quality import LabelIssue, find_label_issues, write_label_issues
@@ -35,6 +38,7 @@ from lesion_train.tracking import Mirror, send
 log = structlog.get_logger()
 
 LABEL_ISSUES = "label_issues.csv"
+FOLDS = 5  # by default
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -63,7 +67,7 @@ def cross_validate(
     config: TrainConfig,
     workspace: Workspace,
     *,
-    folds: int,
+    folds: int | None = None,
     resume: RunRecord | None = None,
     tracking_uri: str | None = None,
     cache: Path | None = None,
@@ -77,7 +81,7 @@ def cross_validate(
         config: settings of each fold. A test part of ``test_fraction`` is set apart before, and never looked at. With a
             frozen split of folds in it, these are taken.
         workspace: where the runs are recorded; models of folds are not registered.
-        folds: how many; at least 2. Those of the frozen split, or of the interrupted one, where there is one.
+        folds: how many; at least 2, ``FOLDS`` where not given. Those of the frozen split where there is one.
         resume: an interrupted cross-validation to go on with: finished folds stay, the interrupted one goes on.
         tracking_uri: of MLflow.
         cache: folder of decoded images, shared by all folds.
@@ -91,9 +95,9 @@ def cross_validate(
         raise SplitError("A cross-validation trains on every fold: leave --fold out, or take 'lesion-train fit'.")
     dataset = read_dataset(config.data, read_taxonomy(config.taxonomy) if config.taxonomy else None)
     digest = data_digest((*dataset.records, *dataset.test))
-    record = _begin(config, workspace, dataset, digest, folds) if resume is None else resume
+    record = _begin(config, workspace, dataset, digest, folds or FOLDS) if resume is None else resume
     if resume is not None:
-        _require_same(config, resume, digest)
+        _require_same(config, resume, digest, folds)
     status = "FAILED"
     with ExitStack() as alone:
         alone.callback(record.lock().release)
@@ -103,6 +107,8 @@ def cross_validate(
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
+            again = resume_command("cross-validate", config.data, record, tracking_uri=tracking_uri, cache=cache)
+            log.warning("run_interrupted", resume=without_password(shlex.join(again)))
             raise
         finally:
             record.finish(status)
@@ -156,8 +162,14 @@ def _frozen_folds(path: Path, dataset: Dataset) -> dict[str, tuple[ImageRecord, 
     return parts
 
 
-def _require_same(config: TrainConfig, record: RunRecord, digest: str) -> None:
+def _require_same(config: TrainConfig, record: RunRecord, digest: str, folds: int | None) -> None:
     """What was begun goes on as it was, or the folds would be of different models."""
+    begun = _number_of_folds(record)
+    if folds not in (None, begun):
+        raise LesionError(
+            f"{record.folder.name} has {begun} folds, not {folds}. Leave --folds out, or begin a new cross-validation.",
+            code="other_settings",
+        )
     content = record.description
     noted = {name: str(content["facts"].get(name, "")) for name in ("data_digest", "pretrained_digest")}
     before = {**deciding_settings(content["settings"]), **noted}
@@ -165,6 +177,10 @@ def _require_same(config: TrainConfig, record: RunRecord, digest: str) -> None:
     for identity in (before, now):
         identity.pop("taxonomy", None)  # a resumed study takes its own copy of the file
     require_same_study(record.folder.name, before, now, instead="begin a new cross-validation")
+
+
+def _number_of_folds(record: RunRecord) -> int:
+    return len({part for part in read_parts(record.split).values() if part.startswith(FOLD)})
 
 
 def _train_folds(
@@ -177,7 +193,7 @@ def _train_folds(
     cache: Path | None,
     run: Callable[..., Any],
 ) -> CrossValidation:
-    folds = len({part for part in read_parts(record.split).values() if part.startswith(FOLD)})
+    folds = _number_of_folds(record)
     found: list[Predictions] = []
     fold_bma: list[float] = []
     for fold in range(1, folds + 1):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 
+from lesion_core.address import without_password
 from lesion_core.errors import LesionError
 from lesion_core.workspace import REGISTERED_NAME
 from lesion_train.checkpoint import Checkpoints
@@ -22,6 +23,15 @@ log = structlog.get_logger()
 RESUME_HINT = "Free some, and go on from the last checkpoint: lesion-train fit --data DIR --resume {run}"
 
 
+def resume_command(
+    command: str, data: Path, record: RunRecord, *, tracking_uri: str | None, cache: Path | None
+) -> list[str]:
+    """Words of the command that goes on with an interrupted run, with the options that its record does not hold."""
+    words = ["lesion-train", command, "--data", str(data), "--resume", str(record.folder)]
+    words += [] if tracking_uri is None else ["--tracking-uri", tracking_uri]
+    return words + ([] if cache is None else ["--cache", str(cache)])
+
+
 class RunStoppedError(LesionError):
     """Raised by ``watch`` to end a run that is not worth going on with; its checkpoints are removed."""
 
@@ -29,8 +39,17 @@ class RunStoppedError(LesionError):
 
 
 @contextmanager
-def ending(record: RunRecord, mirror: BackgroundMirror, checkpoints: Checkpoints, *, data: Path) -> Iterator[None]:
-    """Write down how a run ended that made no bundle; a full disk gets its name, and the way on from there."""
+def ending(
+    record: RunRecord, mirror: BackgroundMirror, checkpoints: Checkpoints, *, again: Sequence[str]
+) -> Iterator[None]:
+    """Write down how a run ended that made no bundle; a full disk gets its name, and the way on from there.
+
+    Args:
+        record: of the run.
+        mirror: that it is sent with.
+        checkpoints: that it goes on from.
+        again: words of the command that goes on with an interrupted run; a run of a study has none of its own.
+    """
     try:
         yield
     except RunStoppedError:
@@ -42,10 +61,8 @@ def ending(record: RunRecord, mirror: BackgroundMirror, checkpoints: Checkpoints
         _end(record, mirror, "FAILED")
         raise
     except KeyboardInterrupt:
-        log.warning(
-            "run_interrupted",
-            resume=shlex.join(["lesion-train", "fit", "--data", str(data), "--resume", str(record.folder)]),
-        )
+        if record.parent is None:
+            log.warning("run_interrupted", resume=without_password(shlex.join(again)))
         _end(record, mirror, "KILLED")
         raise
     except Exception as error:

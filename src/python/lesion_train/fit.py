@@ -35,7 +35,7 @@ from lesion_train.config import TrainConfig, preprocess_of, with_backbone_defaul
 from lesion_train.config_file import to_toml, without_paths
 from lesion_train.continuing import run_identity
 from lesion_train.devices import make_fabric, resolve_precision
-from lesion_train.ending import ending, published
+from lesion_train.ending import ending, published, resume_command
 from lesion_train.finishing import finish_run
 from lesion_train.linear_probe import fit_linear_probe
 from lesion_train.loop import Part, train_classifier
@@ -129,7 +129,8 @@ def fit(
         mirror = BackgroundMirror(Mirror(record, uri, workspace))
         if is_first:
             record.go_on()
-            run.enter_context(ending(record, mirror, checkpoints, data=config.data))
+            again = resume_command("fit", config.data, record, tracking_uri=tracking_uri, cache=cache)
+            run.enter_context(ending(record, mirror, checkpoints, again=again))
         log.info(
             "run_started" if reached is None else "run_resumed",
             folder=str(record.folder),

@@ -230,7 +230,7 @@ def _calibration_gate(candidate: Contender, limit: float) -> Gate:
 def _comparison_gates(candidate: Contender, champion: Contender | None) -> list[Gate]:
     """BMA, and the sensitivity for melanoma, not worse than the champion's beyond the paired interval.
 
-    A watched class that the part has no image of fails: nothing says that it is not worse.
+    A watched class of which the part has images of less than two lesions fails: nothing says that it is not worse.
     """
     if champion is None:
         return [Gate(name="comparison", has_passed=True, sentence="there is no champion yet to compare with.")]
@@ -239,10 +239,10 @@ def _comparison_gates(candidate: Contender, champion: Contender | None) -> list[
     except NotComparableError as error:
         return [Gate(name="comparison", has_passed=False, sentence=error.message)]
     gates = [_not_worse("BMA", both, champion, candidate)]
-    present = {both.first.codes[index] for index in both.first.labels.tolist()}
+    possible = set(both.metrics())
     for code in _watched_codes(candidate, both):
         metric = f"sensitivity {code}"
-        gates.append(_not_worse(metric, both, champion, candidate) if code in present else _unmeasured(metric, both))
+        gates.append(_not_worse(metric, both, champion, candidate) if metric in possible else _unmeasured(metric, both))
     return gates
 
 
@@ -257,14 +257,15 @@ def _watched_codes(candidate: Contender, both: Pair) -> list[str]:
 
 def _unmeasured(metric: str, both: Pair) -> Gate:
     code = metric.removeprefix("sensitivity ")
+    images = int((both.first.labels == both.first.codes.index(code)).sum())
+    seen = f"images of one lesion of {code} only" if images else f"no image of {code}"
     return Gate(
         name=metric,
         has_passed=False,
         sentence=(
-            f"{metric} cannot be compared: part '{both.part}' has no image of {code}. Measure both on images that "
-            "have some."
+            f"{metric} cannot be compared: part '{both.part}' has {seen}. Measure both on images that have more."
         ),
-        figures={"part": both.part, "images": 0},
+        figures={"part": both.part, "images": images},
     )
 
 

@@ -112,7 +112,8 @@ def promotions(*, name: str = REGISTERED_NAME, as_json: AsJson = False) -> None:
 
     from lesion_train.promotion_log import PromotionLog
 
-    changes = PromotionLog(Workspace.default().promotions).changes(name)
+    path = Workspace.default().promotions
+    changes = PromotionLog(path).changes(name) if path.exists() else ()  # to look makes no file
     for change in changes:
         if as_json:
             print(json.dumps(attrs.asdict(change)))

@@ -171,7 +171,8 @@ class SquareCache:
             os.close(pixels)
             os.close(marks)
         if problems:
-            raise DatasetError(self._records[int(rows[0])].path.parent, tuple(problems))
+            places = [record.path.parent for record in self._records]
+            raise DatasetError(Path(os.path.commonpath(places)), tuple(problems))
 
 
 def _write(file: int, data: bytes, offset: int) -> None:

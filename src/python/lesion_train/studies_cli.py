@@ -31,7 +31,7 @@ def cross_validate(
     options: Options = None,
     *,
     config: ConfigFile = None,
-    folds: int = 5,
+    folds: int | None = None,
     resume: Path | None = None,
     cache: Path | None = None,
     tracking_uri: str | None = None,
@@ -51,7 +51,7 @@ def cross_validate(
     Parameters
     ----------
     folds
-        How many, where no --split has them.
+        How many, where no --split has them; 5 where not given.
     resume
         Folder of an interrupted cross-validation to go on with.
     cache
@@ -136,7 +136,9 @@ def ensemble(studies: list[Path], /, *, tracking_uri: str | None = None) -> None
     for record, weight, model in zip(records, chosen.weights, models, strict=True):
         score = balanced_multiclass_accuracy(model.probabilities, model.labels)
         print(f"  {weight:5.0%}  BMA {score:.3f}  {record.folder.name}")
-    print(f"Together, on lesions that the weights were not chosen on, against the best one: BMA {gain.difference}")
+    gap = gain.difference
+    shown = f"{gap.value:+.3f} ({gap.confidence:.0%} CI {gap.low:+.3f} to {gap.high:+.3f})"
+    print(f"Together, on lesions that the weights were not chosen on, against the best one: BMA {shown}")
     print(f"Record: {kept.folder}\n  weights: {kept.ensemble}")
 
 

@@ -220,6 +220,7 @@ def tune(
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
+        log.warning("search_interrupted", resume="repeat the command: finished trials are kept")
         raise
     finally:
         if not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):  # of other processes

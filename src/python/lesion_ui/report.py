@@ -79,7 +79,7 @@ def report_pdf(record: Record, texts: Texts, *, image: Picture.Image | None = No
         text(texts("answer.set_title"), styles.heading),
         text(answer.conformal),
         text(texts("answer.chart_title"), styles.heading),
-        _bars(answer.bars, text, styles),
+        _bars(answer.bars, text),
         text(answer.risk.title, styles.heading),
         text(answer.risk.sentence),
         text(texts("report.quality"), styles.heading),
@@ -148,7 +148,7 @@ def _headline(answer: AnswerView, texts: Texts, text: _Make, styles: _Styles, im
     return table
 
 
-def _bars(bars: Sequence[Bar], text: _Make, styles: _Styles) -> Table:
+def _bars(bars: Sequence[Bar], text: _Make) -> Table:
     """Symbol, name, group, bar and number of each class: the page's chart and table in one."""
     rows = [
         [_symbol(bar), text(f"{bar.name} ({bar.code})"), text(bar.grouping), _bar(bar), text(bar.text)] for bar in bars

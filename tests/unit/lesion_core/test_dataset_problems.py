@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lesion_core.datasets import ham10000, isic, pad_ufes_20, read_dataset, read_layout
+from lesion_core.datasets.csv_file import read_table
 from lesion_core.errors import DatasetError
 from support import layouts
 from support.layouts import FakeImage, fake_images
@@ -195,6 +196,15 @@ def test_a_missing_folder_of_images_is_one_problem(tmp_path: Path, write: Callab
     (problem,) = read_layout(tmp_path).problems
 
     assert problem.startswith(f"{images}/ is missing")
+
+
+def test_a_table_of_a_european_spreadsheet_is_named(ham: Path) -> None:
+    """Its columns are all there, and none is found."""
+    (ham / HAM).write_text((ham / HAM).read_text().replace(",", ";"))
+    problems: list[str] = []
+
+    assert read_table(ham / HAM, problems, columns=("image_id",)) == []
+    assert problems == [f"{HAM}: its columns are parted by semicolons; save it with commas"]
 
 
 def test_a_table_without_rows_is_a_problem(ham: Path) -> None:

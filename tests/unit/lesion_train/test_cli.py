@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from lesion_core.datasets.isic import GROUND_TRUTH
+from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.processes import child_environment
 from lesion_train.config_file import FIELDS, option_of
 
@@ -103,6 +107,64 @@ def test_a_command_that_is_printed_can_be_pasted(tmp_path: Path) -> None:
     shown = run("synthetic", str(folder), "--images-per-class", "1").stdout
 
     assert shlex.split(shown.split("Next: ")[1]) == ["lesion-train", "fit", "--data", str(folder)]
+
+
+def test_who_reads_no_further_hears_no_complaint() -> None:
+    """As head does, after its lines."""
+    command = f"{shlex.quote(sys.executable)} -m lesion_train backbones | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], env=child_environment(), capture_output=True, text=True, check=False)
+
+    assert done.returncode in (0, 128 + signal.SIGPIPE)  # 0 where all was written before head ended
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_told_to_stop_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
+    """By Ctrl-C or by a scheduler, with all options that its record does not hold; with these it goes on."""
+    data = write_synthetic_dataset(tmp_path / "drawn images", images_per_class=20, side_px=64)
+    options = ["--pretrained", "none", "--input-size-px", "32", "--epochs", "500", "--threads", "1", "--no-onnx"]
+    places = ["--tracking-uri", f"sqlite:///{tmp_path}/other.db", "--cache", str(tmp_path / "cache")]
+    program = subprocess.Popen(
+        [sys.executable, "-m", "lesion_train", "fit", "--data", str(data), *options, *places],
+        env=child_environment() | {"LESION_HOME": str(tmp_path / "home")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        output = program.stdout
+        assert output is not None
+        began = "".join(iter(lambda: _until(output, "epoch_done"), ""))
+        program.send_signal(number)
+        told = program.communicate()[0]
+    finally:
+        program.kill()
+
+    (run_folder,) = (tmp_path / "home" / "runs").iterdir()
+    assert program.returncode == 128 + number, began + told
+    again = ["lesion-train", "fit", "--data", str(data), "--resume", str(run_folder), *places]
+    assert shlex.join(again) in told.replace('\\"', "'")
+    assert "lesion-train: stopped." in told
+
+
+def _until(stream: IO[str], word: str) -> str:
+    """The next line; blank once a line with the word has come, or none comes any more."""
+    line = stream.readline()
+    return "" if word in line else line
+
+
+def test_drawn_images_replace_no_others(tmp_path: Path) -> None:
+    """Whose labels would be lost; drawn ones may be drawn anew."""
+    truth = tmp_path / "real" / GROUND_TRUTH
+    truth.parent.mkdir()
+    truth.write_text("image,MEL\nISIC_0000001,1.0\n")
+
+    done = run("synthetic", str(truth.parent), "--images-per-class", "1")
+
+    assert (done.returncode, truth.read_text().count("\n")) == (2, 2)
+    assert "choose another folder" in done.stderr
+    assert run("synthetic", str(tmp_path / "drawn"), "--images-per-class", "1").returncode == 0
+    assert run("synthetic", str(tmp_path / "drawn"), "--images-per-class", "1").returncode == 0
 
 
 def test_config_show_aligns_every_setting_with_its_origin(tmp_path: Path) -> None:

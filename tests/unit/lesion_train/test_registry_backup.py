@@ -129,7 +129,8 @@ def test_the_commands_back_up_and_restore(
         return int(ended.value.code or 0)
 
     monkeypatch.setenv("LESION_HOME", str(made.workspace.root))
-    assert run("backup", tmp_path / "backup", "--json") == 0
+    monkeypatch.chdir(tmp_path)
+    assert run("backup", "backup", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["facts"]["versions"], told["findings"]) == ("2", [])
     monkeypatch.setenv("LESION_HOME", str(tmp_path / "other"))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lesion_core.bootstrap import bootstrap_interval
 from lesion_core.challenge import area_above_sensitivity
-from lesion_core.interval import proportion_interval
+from lesion_core.interval import proportion_interval, share_interval
 from lesion_core.metrics import area_under_roc, balanced_multiclass_accuracy, macro_auroc
 from lesion_core.reliability import classwise_calibration_error, expected_calibration_error
 from lesion_train.evaluation import weighted
@@ -128,6 +128,9 @@ def test_a_share_of_everything_has_an_interval_with_width() -> None:
 
     assert draw.share(everyone, everyone) == proportion_interval(6, 6)
     assert draw.share(~everyone, everyone) == proportion_interval(0, 6)
+    half = np.arange(12) % 2 == 0
+    only = lesions == "L0"
+    assert draw.share(half, only) == share_interval(0.5, 1)
 
 
 def test_what_is_not_defined_is_none() -> None:

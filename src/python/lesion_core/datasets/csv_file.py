@@ -43,8 +43,11 @@ def iterate_table(path: Path, problems: list[str], *, columns: Iterable[str]) ->
             header = [name.strip() for name in next(reader, [])]
             lacking = [column for column in columns if column not in header]
             if lacking:
+                is_other = len(header) == 1 and ";" in header[0]
                 problems.append(
-                    f"{path.name}: columns missing: {', '.join(lacking)}; it has {', '.join(header) or '-'}"
+                    f"{path.name}: its columns are parted by semicolons; save it with commas"
+                    if is_other
+                    else f"{path.name}: columns missing: {', '.join(lacking)}; it has {', '.join(header) or '-'}"
                 )
                 return
             for cells in reader:

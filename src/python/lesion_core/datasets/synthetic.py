@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from lesion_core.datasets.isic import DRAWN_PREFIX, GROUND_TRUTH, IMAGES, METADATA
+from lesion_core.errors import DatasetError
 from lesion_core.taxonomy import ISIC_2019
 
 
@@ -90,7 +91,11 @@ def write_synthetic_dataset(folder: Path, *, images_per_class: int = 30, side_px
     Data card:
         Content: drawn images of the 8 trained classes; ids ``SYNTHETIC_<code>_<number>``.
         Licence: Apache-2.0, as the generator. ``data_source.DRAWN`` says so to a model card.
+
+    Raises:
+        DatasetError: the folder holds a data set that is not drawn.
     """
+    _require_own(folder / GROUND_TRUTH)
     images = folder / IMAGES
     images.mkdir(parents=True, exist_ok=True)
     codes = ISIC_2019.trained_codes
@@ -105,6 +110,15 @@ def write_synthetic_dataset(folder: Path, *, images_per_class: int = 30, side_px
     _write_csv(folder / GROUND_TRUTH, ["image", *codes, "UNK"], truth_rows)
     _write_csv(folder / METADATA, ["image", "age_approx", "anatom_site_general", "lesion_id", "sex"], metadata_rows)
     return folder
+
+
+def _require_own(truth: Path) -> None:
+    if truth.exists():
+        rows = truth.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+        if not all(row.startswith(DRAWN_PREFIX) for row in rows if row):
+            raise DatasetError(
+                truth.parent, (f"{truth.name} is of other images, and would be lost: choose another folder",)
+            )
 
 
 def _write_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:

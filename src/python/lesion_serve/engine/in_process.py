@@ -53,9 +53,6 @@ class _Call:
     def get_all_request_header(self, index: int) -> dict[str, str]:
         return self._headers
 
-    def get_request_header(self, index: int, name: str) -> str | None:
-        return self._headers.get(name)
-
     def set_response_content_type(self, index: int, value: str) -> None:
         """It is JSON, always."""
 

@@ -77,7 +77,7 @@ def compare(
         codes: the K + 1 classes, in the order of the probabilities.
         outside_threshold: strangeness from which on an image is unlike the training images.
         level: rate of reports with a false alarm.
-        draws: of the permutation tests, at least 100 / ``level`` / 10.
+        draws: of the permutation tests, at least 10 / ``level``.
         seed: of the draws.
     """
     if len(window) < FEWEST_IMAGES or len(reference) < FEWEST_IMAGES:

@@ -103,7 +103,6 @@ def prediction_entry(record: PredictionRecord, image: str | None = None) -> Entr
     facts = {
         "image_sha256": record.image_sha256,
         "subject": record.subject,
-        "file_name": record.file_name,
         "image": image,
     }
     return Entry(

@@ -19,7 +19,7 @@ from lesion_serve.store.tables import event
 _PAGE = 1000
 _COLUMNS = tuple(column.name for column in event.columns)
 # The key of a kept image opens the image, and stays here in any case.
-PERSONAL = ("subject", "image_sha256", "file_name", "comment")
+PERSONAL = ("subject", "image_sha256", "comment")
 
 
 class ExportFormat(StrEnum):

@@ -156,7 +156,6 @@ def _prediction(
         answer=msgspec.json.encode(content["answer"]).decode(),
         role=Role(row["role"]),
         subject=facts.get("subject"),
-        file_name=facts.get("file_name"),
         timings_ms=content["timings_ms"],
         has_image="image" in facts,
         erased=tuple(sorted(gone)),

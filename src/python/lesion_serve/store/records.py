@@ -126,7 +126,6 @@ class PredictionRecord:
         answer: the wire message without heat map and features, as JSON text of ``lesion_core.wire.to_json``.
         role: whether the answer left.
         subject: a pseudonym that the caller gave for the person on the image. Erasable.
-        file_name: of the image; ``None`` unless the operator wants it, since it may name a person. Erasable.
         timings_ms: where the time went, in milliseconds.
         features: what monitoring compares, as JSON of the wire's ``Features``. Kept beside the log; erasable.
     """
@@ -140,7 +139,6 @@ class PredictionRecord:
     answer: str = attrs.field(validator=_object, repr=False)
     role: Role = Role.ANSWERED
     subject: str | None = attrs.field(default=None, validator=_optional(_identifier), repr=False)
-    file_name: str | None = attrs.field(default=None, validator=_optional(_text), repr=False)
     timings_ms: dict[str, float] = attrs.field(factory=dict)
     features: str | None = attrs.field(default=None, validator=_optional(_object), repr=False)
 
@@ -250,9 +248,9 @@ class StoredPrediction:
     Attributes:
         position: in the chain.
         digest: of the chain there.
-        image_sha256, subject, file_name: ``None`` where there is none, or where it was erased.
+        image_sha256, subject: ``None`` where there is none, or where it was erased.
         has_image: whether the image itself is kept.
-        erased: what was erased of it: names among ``subject``, ``image_sha256``, ``file_name``, ``image``.
+        erased: what was erased of it: names among ``subject``, ``image_sha256``, ``image``.
         feedback: on this request's answer, oldest first.
         others: as in ``PredictionRecord``.
     """
@@ -268,7 +266,6 @@ class StoredPrediction:
     answer: str = attrs.field(repr=False)
     role: Role
     subject: str | None = attrs.field(repr=False)
-    file_name: str | None = attrs.field(repr=False)
     timings_ms: dict[str, float]
     has_image: bool
     erased: tuple[str, ...]

@@ -16,7 +16,7 @@ from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.decide import Decisions, decide
 from lesion_core.decision.metadata import adjusted_logits
 from lesion_core.decision.ood import NetworkOutput, Reference
-from lesion_core.interval import Interval, proportion_interval, reflected
+from lesion_core.interval import Interval, reflected, share_interval
 from lesion_core.records import ImageRecord, labels_of, lesions_of
 from lesion_core.splits import units_of
 from lesion_train.evaluation.weighted import PerResample, Weights, share
@@ -74,14 +74,14 @@ class Resamples:
     def share(self, is_hit: NDArray[np.bool_], is_counted: NDArray[np.bool_]) -> Interval | None:
         """Share of hits among the counted images: bool ``(N,)`` each.
 
-        A bootstrap never sees what did not happen: at 0 and 1 its interval has no width. There it is Wilson's instead,
-        which counts each unit once.
+        A bootstrap never sees what did not happen: of shares of 0 and 1, and of a single unit, its interval has no
+        width. There it is Wilson's instead, which counts each unit once.
         """
         found = self.interval(lambda weights: share(weights, is_hit, is_counted))
-        if found is None or 0 < found.value < 1:
+        if found is None or found.low < found.high:
             return found
         units = len(np.unique(self.units[is_counted]))
-        return proportion_interval(round(found.value) * units, units, confidence=CONFIDENCE)
+        return share_interval(found.value, units, confidence=CONFIDENCE)
 
 
 @attrs.frozen(kw_only=True, eq=False)
