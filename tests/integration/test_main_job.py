@@ -105,6 +105,8 @@ def test_the_same_archive_serves_the_same_answer_on_real_photographs(endpoint: E
     if "LESION_DATA" not in os.environ:
         pytest.skip("needs the real images: set LESION_DATA")
     client = GatewayClient(endpoint, timeout_s=60)
-    for path in sorted((Path(os.environ["LESION_DATA"]) / "fullsize").glob("*.jpg"))[:5]:
+    paths = sorted((Path(os.environ["LESION_DATA"]) / "fullsize").glob("*.jpg"))[:5]
+    assert paths
+    for path in paths:
         first, second = client.predict(path.read_bytes()), client.predict(path.read_bytes())
         assert first.probabilities == second.probabilities

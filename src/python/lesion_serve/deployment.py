@@ -44,7 +44,7 @@ class Deployed:
 
     @classmethod
     def of(cls, archive: ArchiveInfo, *, source: str) -> Deployed:
-        """Describe a kept archive."""
+        """Describe an archive under its own name; ``deploy`` names the one that is kept."""
         return cls(
             version=archive.version,
             model_name=archive.model_name,

@@ -200,7 +200,7 @@ def _libraries(examined: Examined) -> Iterator[Finding]:
             check="libraries",
             grade=Grade.PROBLEM,
             message=f"timm cannot be imported: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}",
-            fix="Install lesion-serve again from its own requirements, in an environment of its own.",
+            fix=_FIXES["libraries"],
         )
         return
     cured = done.stdout.split()

@@ -20,7 +20,7 @@ from lesion_core.frozen_split import parts_of_dataset, read_parts, write_parts
 from lesion_core.interval import Interval
 from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.records import Dataset, ImageRecord, data_digest
-from lesion_core.splits import FOLD, TEST, parts_digest
+from lesion_core.splits import FOLD, TEST, VALIDATION, parts_digest
 from lesion_core.taxonomy_file import read_taxonomy
 from lesion_core.workspace import Workspace
 from lesion_train.config import Keep, TrainConfig
@@ -204,7 +204,7 @@ def _train_folds(
                 own, workspace, tracking_uri=tracking_uri, cache=cache, resume=child, parent=record, register=False
             )
             child = result.record
-        predictions = child.read_predictions("validation")
+        predictions = child.read_predictions(VALIDATION)
         assert predictions is not None, child.folder
         found.append(predictions)
         fold_bma.append(balanced_multiclass_accuracy(predictions.probabilities, predictions.labels))

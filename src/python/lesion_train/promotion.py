@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from lesion_core.bundle import CARD
 from lesion_core.data_source import NOT_STATED, SEVERAL_LICENSES
 from lesion_core.errors import LesionError
 from lesion_core.taxonomy import Malignancy, Taxonomy
@@ -193,7 +194,7 @@ def _bundle_gate(candidate: Contender, expected: str = "") -> Gate:
 def _card_gate(candidate: Contender) -> Gate:
     """Every section is there and says something, and both licences are named."""
     assert candidate.bundle is not None
-    text = candidate.bundle.read("card.md").decode("utf-8", errors="replace")
+    text = candidate.bundle.read(CARD).decode("utf-8", errors="replace")
     backbone = candidate.bundle.manifest.backbone
     faults = [f"section '{heading}' is missing or says nothing" for heading in missing_sections(text)]
     licences = {"code": backbone.code_license, "weights": backbone.weights_license}

@@ -115,7 +115,7 @@ class RunRecord:
 
     @property
     def split(self) -> Path:
-        """CSV file of the images and the parts they are in; see ``lesion_core.splits.read_parts``."""
+        """CSV file of the images and the parts they are in; see ``lesion_core.frozen_split.read_parts``."""
         return self.folder / "split.csv"
 
     @property
@@ -145,7 +145,7 @@ class RunRecord:
 
     @property
     def report(self) -> Path:
-        """Folder of the evaluation; see ``evaluation.run.evaluate_outputs``."""
+        """Folder of the evaluation; see ``evaluation.run.write_evaluation``."""
         return self.folder / "report"
 
     @property
@@ -251,7 +251,7 @@ class RunRecord:
         return cattrs.structure(json.loads(path.read_text()), dict[str, Interval]) if path.is_file() else {}
 
     def write_predictions(self, part: str, predictions: Predictions) -> Path:
-        """Keep what the model says of a held-out part, ``test`` or ``validation``; replaces an earlier one."""
+        """Keep what the model says of a held-out part, or ``OUT_OF_FOLD``; replaces an earlier one."""
         self.predictions.mkdir(exist_ok=True)
         return write_predictions(predictions, self.predictions / f"{part}.csv")
 

@@ -153,6 +153,7 @@ class Engine(Protocol):
         Raises:
             LoadAbortedError: it is not wanted any more. Nothing of it stays.
             ModelLoadError: it cannot be loaded. Nothing of it stays.
+            PluginMissingError, PluginVersionError: its backbone cannot be built here.
             EngineError: another model has this version's name, or the engine is down.
         """
         ...

@@ -1,6 +1,6 @@
 """Kept images, where an operator wants them: encrypted, each with a key of its own, so that one can be forgotten.
 
-A file a image, under a random name:
+One file an image, under a random name:
 
     "LSNIMG1" LF  |  12 bytes of nonce  |  AES-256-GCM of the image, with its tag
 

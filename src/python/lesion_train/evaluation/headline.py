@@ -34,7 +34,7 @@ def measure(
         probabilities: float ``(N, K)`` over the trained classes; rows sum to 1.
         labels: int ``(N,)``.
         units: str ``(N,)``, see ``lesion_core.splits.units_of``.
-        prefix: ``"val"`` or ``"test"``: the part, and the start of every name.
+        prefix: the part, ``"val"``, ``"test"`` or ``"out_of_fold"``: the start of every name.
     """
     draw = Resamples.draw(labels, units, resamples)
     is_right, is_most_probable = answered_rightly(probabilities, labels), probabilities.argmax(axis=1) == labels
