@@ -27,6 +27,12 @@ def require_database(address: str) -> None:
         engine = sa.create_engine(address, poolclass=sa.pool.NullPool)
         with engine.connect():
             return
+    except sa.exc.ArgumentError:
+        raise LesionError(
+            f"{without_password(address)!r} is no address of a database. Give sqlite:///FILE, or "
+            "postgresql+pg8000://USER:PASSWORD@HOST/NAME.",
+            code="no_database",
+        ) from None
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
         raise LesionError(
             f"The database at {without_password(address)} does not let us in: {reason_of(error)} Is it up, and does "

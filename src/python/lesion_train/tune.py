@@ -49,6 +49,11 @@ FAULTS_OF_SETTINGS = (
 )
 # Settings that decide which images a trial is measured on: the best of several would be the luckiest.
 MEASURED_ON = ("data", "taxonomy", "split", "fold", "validation_fraction", "test_fraction")
+# Settings of the loop, which a linear probe does not have: trials would differ by nothing.
+NOT_OF_A_PROBE = (
+    *("epochs", "batch_size", "accumulate", "learning_rate", "head_learning_rate", "layer_decay", "unfreeze_epochs"),
+    *("weight_decay", "label_smoothing", "augmentation", "mixup", "cutmix", "dropout", "ema_decay", "patience", "keep"),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -75,10 +80,10 @@ def read_space(path: Path, base: TrainConfig) -> dict[str, optuna.distributions.
         base: settings that every trial shares; those in the space replace them.
     Raises:
         ConfigError: lists everything that is wrong: unknown settings, empty ranges, values that a setting cannot have,
-            and settings that decide what a trial is measured on.
+            settings that decide what a trial is measured on, and settings that a linear probe does not have.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError((f"{path} is not a TOML file of a search space ({error})",)) from error
     problems: list[str] = []
@@ -89,6 +94,9 @@ def read_space(path: Path, base: TrainConfig) -> dict[str, optuna.distributions.
                 f"{path}: {name} decides which images a trial is measured on, so trials could not be compared"
                 + (": freeze a split ('lesion-train data split') and give --split" if name == "seed" else "")
             )
+            continue
+        if base.linear_probe and name in NOT_OF_A_PROBE:
+            problems.append(f"{path}: {name} changes nothing of a linear probe: leave it out, or --linear-probe")
             continue
         try:
             ends = [wanted["low"], wanted["high"]] if isinstance(wanted, Mapping) else list(wanted)

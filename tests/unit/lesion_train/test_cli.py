@@ -73,6 +73,7 @@ def test_backbones_lists_the_built_ins() -> None:
         (["fit", "--data", __file__], "it is a file, not a folder"),
         (["synthetic", "/proc/nowhere"], "No such file or directory: '/proc/nowhere'"),
         (["mlflow", "--port", "99999"], "--port 99999 is no port"),
+        (["mlflow", "--backend-store-uri", "foo"], "'foo' is no address of a database. Give sqlite:///FILE"),
     ],
 )
 def test_a_named_error_is_one_sentence_and_exit_code_2(arguments: list[str], sentence: str) -> None:

@@ -93,6 +93,20 @@ def test_a_damaged_run_does_not_keep_the_others_from_the_server(
     assert shown.out.startswith(f"{whole.folder.name}: ")
 
 
+def test_artefacts_of_a_database_of_one_s_own_lie_in_the_workspace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow itself would take the current folder."""
+    monkeypatch.chdir(tmp_path)
+    workspace = Workspace(tmp_path / "home")
+
+    sender = Mirror(make_run(workspace.runs, epochs=1), f"sqlite:///{tmp_path}/other.db", workspace)
+    run_id, _ = sender.sync()
+
+    assert str(sender.client.get_run(run_id).info.artifact_uri).startswith(workspace.mlflow_artifacts.as_uri())
+    assert not (tmp_path / "mlruns").exists()
+
+
 def test_mlflow_holds_what_its_users_look_for(workspace: Workspace, tiny: Bundle) -> None:
     """Settings, rows of epochs, steps and the machine, final scores with intervals, user, source, data sets, end."""
     record = make_run(workspace.runs)

@@ -75,6 +75,19 @@ def test_a_space_that_cannot_be_searched_is_refused_by_name(tmp_path: Path, text
         space_of(tmp_path, text)
 
 
+def test_a_setting_that_a_linear_probe_does_not_have_is_not_searched(tmp_path: Path) -> None:
+    """The best of trials that differ by nothing would be called the best."""
+    path = tmp_path / "space.toml"
+    path.write_text("dropout = [0.1, 0.2]\nbalance = [0.1, 0.2]\n")
+
+    with pytest.raises(ConfigError) as caught:
+        read_space(path, attrs.evolve(BASE, linear_probe=True))
+
+    assert caught.value.problems == (
+        f"{path}: dropout changes nothing of a linear probe: leave it out, or --linear-probe",
+    )
+
+
 def test_the_seed_may_be_searched_where_the_split_is_frozen(tmp_path: Path) -> None:
     """It decides nothing then that trials are compared by."""
     path = tmp_path / "space.toml"

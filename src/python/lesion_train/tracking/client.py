@@ -89,15 +89,19 @@ def is_conflict(error: TrackingError) -> bool:
 
 
 def experiment_id(client: MlflowClient, uri: str, workspace: Workspace) -> str:
-    """Id of our experiment; made where it is missing, by whoever comes first."""
+    """Id of our experiment; made where it is missing, by whoever comes first.
+
+    A server knows where artefacts go; of a database whoever makes the experiment says it, and MLflow would take the
+    current folder.
+    """
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
-        is_local = uri == workspace.mlflow_database
+        has_server = uri.startswith(("http://", "https://"))
         try:
             return str(
                 client.create_experiment(
                     EXPERIMENT,
-                    artifact_location=workspace.mlflow_artifacts.as_uri() if is_local else None,
+                    artifact_location=None if has_server else workspace.mlflow_artifacts.as_uri(),
                     # MLflow's pages then show training runs, not chat traces.
                     tags={"mlflow.experimentKind": "custom_model_development"},
                 )
