@@ -53,7 +53,7 @@ def test_a_remark_takes_no_diagnosis_back(record: Record) -> None:
     )
     (row,) = csv.DictReader(io.StringIO(record_csv(attrs.evolve(record, feedback=(*record.feedback, remark)))))
 
-    assert (row["verdict"], row["diagnosis"], row["comment"]) == ("other", "NV", "'=1+1 | again")
+    assert (row["verdict"], row["diagnosis"], row["comment"]) == ("other", "NV", "'=1+1 | seen again")
 
 
 def test_no_cell_is_a_formula(record: Record) -> None:
