@@ -224,25 +224,6 @@ def test_an_unknown_class_folder_is_named_once(tmp_path: Path) -> None:
     assert "Did you mean 'melanoma'" in problem
 
 
-def test_none_of_the_above_can_be_measured_and_not_trained(ham: Path, tmp_path: Path) -> None:
-    """In a table each image is named, of class folders each folder; with another fault it is no image at all."""
-    change(ham / HAM, ",nv,", ",unknown,", row=3)
-    folders = tmp_path / "folders"
-    layouts.write_pictures(folders / "Train/nevus", ["a.jpg"])
-    layouts.write_pictures(folders / "Test/UNK", ["b.jpg", "c.jpg"])
-
-    assert [record.diagnosis for record in read_dataset(ham, with_none=True).records] == ["NV", "UNK", "NV"]
-    assert [record.diagnosis for record in read_dataset(folders, with_none=True).test] == ["UNK", "UNK"]
-    with pytest.raises(DatasetError, match="cannot be trained") as caught:
-        read_dataset(folders)
-    assert caught.value.problems == (
-        f"{folders / 'Test/UNK'}: its images are labelled 'UNK', which cannot be trained; remove it",
-    )
-    change(ham / HAM, "40.0", "400", row=3)
-    with pytest.raises(DatasetError, match="not an age"):
-        read_dataset(ham, with_none=True)
-
-
 def test_images_of_bad_rows_are_kept_for_whoever_looks_at_files(ham: Path) -> None:
     """With what the row says rightly; rows without a file are not."""
     change(ham / HAM, "40.0", "400", row=2)

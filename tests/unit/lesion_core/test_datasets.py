@@ -15,6 +15,7 @@ from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES, METADATA
 from lesion_core.datasets.synthetic import draw_lesion, write_synthetic_dataset
 from lesion_core.errors import DatasetError
 from lesion_core.records import data_digest
+from support import layouts
 
 
 @pytest.fixture
@@ -126,3 +127,27 @@ def test_the_real_tables_read_without_a_problem() -> None:
     counts = read_dataset(Path(os.environ["LESION_DATA"]) / "isic2019-150").class_counts
 
     assert counts == {"MEL": 963, "NV": 1296, "BCC": 455, "AK": 112, "BKL": 986, "DF": 115, "VASC": 133, "SCC": 166}
+
+
+def test_none_of_the_above_can_be_measured_and_not_trained(isic: Path, tmp_path: Path) -> None:
+    """In a table each image is named, of class folders each folder; with another fault it is no image at all."""
+    truth = isic / GROUND_TRUTH
+    rows = truth.read_text().splitlines()
+    name = rows[1].split(",")[0]
+    truth.write_text("\n".join([rows[0], f"{name}{',0.0' * 8},1.0", *rows[2:]]) + "\n")
+    folders = tmp_path / "folders"
+    layouts.write_pictures(folders / "Train/nevus", ["a.jpg"])
+    layouts.write_pictures(folders / "Test/UNK", ["b.jpg", "c.jpg"])
+
+    measured = read_dataset(isic, with_none=True).records
+    assert [record.isic_id for record in measured if record.diagnosis == "UNK"] == [name]
+    assert len(measured) == len(rows) - 1
+    assert [record.diagnosis for record in read_dataset(folders, with_none=True).test] == ["UNK", "UNK"]
+    with pytest.raises(DatasetError, match="cannot be trained") as caught:
+        read_dataset(folders)
+    assert caught.value.problems == (
+        f"{folders / 'Test/UNK'}: its images are labelled 'UNK', which cannot be trained; remove it",
+    )
+    (isic / IMAGES / f"{name}.jpg").unlink()
+    with pytest.raises(DatasetError, match=f"{name}.jpg is missing"):
+        read_dataset(isic, with_none=True)

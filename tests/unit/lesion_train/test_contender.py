@@ -11,6 +11,7 @@ import pytest
 from lesion_core.errors import LesionError
 from lesion_train.contender import Contender, NotComparableError, pair
 from lesion_train.predictions import read_predictions, write_predictions
+from lesion_train.promotion import examine
 from support.bundles import make_tiny_bundle
 from support.runs import make_contender
 
@@ -44,3 +45,21 @@ def test_predictions_of_an_earlier_release_are_read_too(tmp_path: Path) -> None:
     path.write_text("isic_id,lesion_id,unit,label,MEL,NV\na,L1,L1,NV,0.25\n")
     with pytest.raises(LesionError, match="not a file of predictions"):
         read_predictions(path)
+
+
+def test_a_single_melanoma_lesion_says_nothing_of_melanoma(tmp_path: Path) -> None:
+    """A bootstrap of one has no spread: every difference would be certain, and none at all be passed."""
+    tiny = make_tiny_bundle(tmp_path / "tiny")
+    both = []
+    for seed in (1, 2):
+        made = Contender.from_run(make_contender(tmp_path, tiny, skill=0.9, seed=seed).folder)
+        said = made.predictions["test"]
+        is_melanoma = said.labels == said.codes.index("MEL")
+        units = np.where(is_melanoma, "one", said.units)
+        both.append(attrs.evolve(made, predictions={"test": attrs.evolve(said, units=units)}))
+
+    gates = {gate.name: gate for gate in examine(both[1], both[0])}
+
+    assert not gates["sensitivity MEL"].has_passed
+    assert "images of one lesion of MEL only" in gates["sensitivity MEL"].sentence
+    assert "sensitivity MEL" not in set(pair(both[0], both[1]).metrics())

@@ -147,8 +147,16 @@ class _Part:
                 )
                 self.rejected.append(record)
             else:
-                row = RawRow(where=str(path), image_id=name, labels=(diagnosis,), path=path, expected=name)
-                self.rows.append(attrs.evolve(row, labelled_at=f"{folder}: its images are"))
+                self.rows.append(
+                    RawRow(
+                        where=str(path),
+                        image_id=name,
+                        labels=(diagnosis,),
+                        path=path,
+                        expected=name,
+                        labelled_at=f"{folder}: its images are",
+                    )
+                )
         if diagnosis is not None and missed:
             names = ", ".join(str(path.relative_to(folder)) for path in missed[:3]) + (", …" if len(missed) > 3 else "")
             self.problems.append(
