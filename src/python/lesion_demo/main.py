@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import signal
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from lesion_core.datasets import read_dataset
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.errors import LesionError
 from lesion_core.processes import ChildProcess, require_free_port
+from lesion_core.program import run_program
 from lesion_core.workspace import GATEWAY_PORT, MLFLOW_PORT, SERVE_PORT, UI_PORT, Workspace
 from lesion_demo import __version__
 from lesion_demo.reference import build_reference
@@ -37,7 +37,7 @@ def demo(
     *,
     data: Path | None = None,
     image: Path | None = None,
-    once: bool = False,
+    once: Annotated[bool, Parameter(negative="")] = False,
     mlflow_port: int = MLFLOW_PORT,
     serve_port: int = GATEWAY_PORT,
     torchserve_port: int = SERVE_PORT,
@@ -180,15 +180,7 @@ def say(started: float, text: str) -> None:
 
 def main() -> None:
     """Run the demo; 0 is success, 2 a named error, 130 Ctrl-C before it was done."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        app()
-    except LesionError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ndemo: stopped before it was done; all that was started has ended.", file=sys.stderr)
-        sys.exit(130)
+    run_program("demo", app)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from cyclopts.types import ExistingDirectory, ExistingFile
-from cyclopts.validators import Number
 
 from lesion_core.workspace import Workspace
-from lesion_serve.deployment_cli import CHAMPION
-from lesion_serve.keys_cli import AsJson
+from lesion_serve.options import CHAMPION, AsJson, AtLeastOne
 
 atlas = App(name="atlas", help="Labelled reference images, which the app shows beside an image that is like them.")
 
@@ -23,8 +20,8 @@ def build(
     *,
     data: ExistingDirectory,
     taxonomy: ExistingFile | None = None,
-    images_per_class: Annotated[int, Parameter(validator=Number(gte=1))] = 100,
-    threads: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+    images_per_class: AtLeastOne = 100,
+    threads: AtLeastOne = 1,
     tracking_uri: str | None = None,
     as_json: AsJson = False,
 ) -> None:

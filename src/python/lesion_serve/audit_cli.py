@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import attrs
 from cyclopts import App, Parameter
-from cyclopts.validators import Number
 
 from lesion_core.workspace import Workspace
-from lesion_serve.keys_cli import AsJson
+from lesion_serve.options import AsJson, NotNegative, Switch
 
 if TYPE_CHECKING:
     from lesion_serve.store import ImageStore, PredictionStore, Principal
@@ -22,8 +21,6 @@ FINDINGS_EXIT_CODE = 1
 _SHOWN = 20
 
 audit = App(name="audit", help="Check the prediction store, export it, and erase what is personal in it.")
-
-Days = Annotated[float, Parameter(validator=Number(gte=0))]
 
 
 @audit.command
@@ -82,7 +79,7 @@ def export(
     layout: Annotated[Literal["jsonl", "csv"], Parameter(name="--format")] = "jsonl",
     since: datetime | None = None,
     until: datetime | None = None,
-    personal: bool = False,
+    personal: Switch = False,
     store: str | None = None,
 ) -> None:
     """Write the log as JSON lines or CSV, without what is personal unless it is asked for.
@@ -171,7 +168,7 @@ def erase(
 @audit.command
 def retention(
     *,
-    older_than_days: Days,
+    older_than_days: NotNegative,
     images: Path | None = None,
     store: str | None = None,
     anchors: Path | None = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from lesion_core.workspace import Workspace
-from lesion_serve.keys_cli import AsJson
+from lesion_serve.options import AsJson
 
 if TYPE_CHECKING:
     from lesion_core.backup import Manifest

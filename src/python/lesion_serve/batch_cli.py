@@ -5,26 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from cyclopts.types import ExistingFile, ExistingPath
-from cyclopts.validators import Number
 
 from lesion_core.logs import configure_logging
 from lesion_core.workspace import Workspace
 from lesion_serve import __version__
-from lesion_serve.deployment_cli import CHAMPION
+from lesion_serve.options import CHAMPION, AsJson, AtLeastOne, Switch
 
 if TYPE_CHECKING:
     from lesion_core.bundle import Bundle
     from lesion_serve.batch.answering import Model
     from lesion_serve.batch.run import Summary
-
-Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 
 
 def register(app: App) -> None:
@@ -40,12 +36,12 @@ def predict(
     model: str = CHAMPION,
     layout: Literal["full", "isic"] = "full",
     metadata: ExistingFile | None = None,
-    workers: Positive | None = None,
-    ray: bool = False,
+    workers: AtLeastOne | None = None,
+    ray: Switch = False,
     ray_address: str | None = None,
-    overwrite: bool = False,
+    overwrite: Switch = False,
     tracking_uri: str | None = None,
-    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Answer for many images at once, without a server, into one table. A run that was stopped goes on when repeated.
 
@@ -96,7 +92,6 @@ def predict(
             code="bad_output",
         )
     configure_logging()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     paths = (path, *more)
     bundle, answering_model = _find_model(model, layout, tracking_uri)
     settings = BatchSettings(
@@ -127,8 +122,7 @@ def predict(
         summary = run_batch(batch, answering, shown_progress)
     except KeyboardInterrupt:
         repeat = "Repeat the command without --overwrite" if overwrite else "Repeat the command"
-        print(f"lesion-serve: stopped. {repeat} to go on with what is not answered yet.", file=sys.stderr)
-        sys.exit(130)
+        raise KeyboardInterrupt(f"{repeat} to go on with what is not answered yet.") from None
     _print_summary(summary, answering_model, as_json=as_json)
     if summary.errors:
         sys.exit(1)

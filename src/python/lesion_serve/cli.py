@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from cyclopts.types import ExistingFile
 
 from lesion_core.errors import LesionError
+from lesion_core.program import run_program
 from lesion_core.workspace import GATEWAY_PORT, SERVE_PORT, SERVING_NAME, Endpoint, Workspace
 from lesion_serve import __version__, backup_cli, batch_cli, deployment_cli, start_cli
 from lesion_serve.atlas_cli import atlas
 from lesion_serve.audit_cli import audit
-from lesion_serve.deployment_cli import CHAMPION, Port
-from lesion_serve.keys_cli import AsJson, keys
+from lesion_serve.keys_cli import keys
 from lesion_serve.monitor_cli import monitor
+from lesion_serve.options import CHAMPION, AsJson, Port
 
 if TYPE_CHECKING:
     from lesion_serve.archive import ArchiveInfo
@@ -79,9 +79,7 @@ def archive(
 
 
 @app.command
-def ask(
-    image: ExistingFile, /, *more: ExistingFile, as_json: Annotated[bool, Parameter(name="--json")] = False
-) -> None:
+def ask(image: ExistingFile, /, *more: ExistingFile, as_json: AsJson = False) -> None:
     """Ask the running server about images. One that is refused is named, and the others are still answered.
 
     Example: lesion-serve ask image.jpg
@@ -249,21 +247,8 @@ backup_cli.register(app)
 
 
 def main() -> None:
-    """Run the command line; a named error is one sentence and exit code 2.
-
-    One that nobody foresaw is a traceback with the same code: 1 means that a command has found what it looked for.
-    """
-    try:
-        app()
-    except (LesionError, OSError) as error:
-        print(f"lesion-serve: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("lesion-serve: stopped.", file=sys.stderr)
-        sys.exit(130)
-    except Exception:
-        traceback.print_exc()
-        sys.exit(2)
+    """Run the command line; a named error is one sentence and exit code 2. 1: a command found what it looked for."""
+    run_program("lesion-serve", app)
 
 
 if __name__ == "__main__":

@@ -7,25 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import attrs
 from cyclopts import App, Parameter
-from cyclopts.validators import Number
 
 from lesion_core.errors import LesionError
 from lesion_core.workspace import GATEWAY_PORT, Workspace
-from lesion_serve.keys_cli import AsJson
+from lesion_serve.options import CHAMPION, AsJson, Percent, Port, Switch
 
 if TYPE_CHECKING:
     from lesion_serve.deployment import Deployed, Deployment
     from lesion_serve.deployment_store import DeploymentStore, Transition
 
-CHAMPION = "models:/skin-lesion@champion"
 _SENTENCES = {
     "followed": "The server follows it.",
     "no_server": "No server runs; it is used at the next start.",
     "superseded": "The server has followed another change that came after it: see 'lesion-serve deployments'.",
 }
-
-Port = Annotated[int, Parameter(validator=Number(gte=1, lte=65535))]
-Percent = Annotated[float, Parameter(validator=Number(gte=0, lte=100))]
 
 
 def register(app: App) -> None:
@@ -39,7 +34,7 @@ def deploy(
     *,
     role: Annotated[Literal["champion", "challenger"], Parameter(name="--as")] = "champion",
     share: Percent = 0.0,
-    shadow: bool = False,
+    shadow: Switch = False,
     port: Port = GATEWAY_PORT,
     tracking_uri: str | None = None,
     as_json: AsJson = False,

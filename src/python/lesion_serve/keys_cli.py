@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from cyclopts import App, Parameter
-from cyclopts.validators import Number
+from cyclopts import App
 
 from lesion_core.workspace import Workspace
+from lesion_serve.options import AsJson, AtLeastOne
 
 if TYPE_CHECKING:
     from lesion_serve.gateway.keys import ApiKey, ApiKeys
 
 keys = App(name="keys", help="API keys of the gateway: who may ask it for what.", help_format="plaintext")
-AsJson = Annotated[bool, Parameter(name="--json")]
 
 
 @keys.command
@@ -23,7 +22,7 @@ def create(
     name: str,
     *,
     role: Literal["clinician", "engineer", "auditor"],
-    valid_days: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    valid_days: AtLeastOne | None = None,
     keys_file: Path | None = None,
     as_json: AsJson = False,
 ) -> None:

@@ -7,15 +7,13 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import App, Parameter
-from cyclopts.validators import Number
+from cyclopts import App
 
 from lesion_core.workspace import GATEWAY_PORT, Workspace
 from lesion_serve.audit_cli import kept_images, opened_store, utc
-from lesion_serve.deployment_cli import Port
-from lesion_serve.keys_cli import AsJson
+from lesion_serve.options import AsJson, AtLeastOne, Port, Positive, Switch
 
 if TYPE_CHECKING:
     from lesion_core.monitoring import MonitoringReport
@@ -26,16 +24,13 @@ ALARM_EXIT_CODE = 1
 
 monitor = App(name="monitor", help="Watch a model after deployment: drift, feedback, challengers, alerts.")
 
-Count = Annotated[int, Parameter(validator=Number(gte=1))]
-Minutes = Annotated[float, Parameter(validator=Number(gt=0))]
-
 
 @monitor.command
 def report(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
-    last: Count | None = None,
+    last: AtLeastOne | None = None,
     version: str | None = None,
     bundle: Path | None = None,
     against_since: datetime | None = None,
@@ -98,9 +93,9 @@ def report(
 def watch(
     *,
     out: Path,
-    every_minutes: Minutes = 60.0,
-    once: bool = False,
-    last: Count = 500,
+    every_minutes: Positive = 60.0,
+    once: Switch = False,
+    last: AtLeastOne = 500,
     version: str | None = None,
     rules: Path | None = None,
     bundle: Path | None = None,
@@ -168,8 +163,8 @@ def cases(
     since: datetime | None = None,
     until: datetime | None = None,
     version: str | None = None,
-    agreed: bool = False,
-    histology_only: bool = False,
+    agreed: Switch = False,
+    histology_only: Switch = False,
     images: Path | None = None,
     image_key: Path | None = None,
     store: str | None = None,

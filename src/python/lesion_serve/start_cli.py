@@ -7,16 +7,15 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from cyclopts import App, Parameter
-from cyclopts.validators import Number
+from cyclopts import App
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
 from lesion_core.workspace import GATEWAY_PORT, SERVE_PORT, Endpoint, Workspace
-from lesion_serve.deployment_cli import CHAMPION, Port
+from lesion_serve.options import CHAMPION, AtLeastOne, NotNegative, Port, Positive
 
 if TYPE_CHECKING:
     from lesion_serve.deployment import Deployment
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from lesion_serve.engine.engine import Engine
     from lesion_serve.engine.torchserve_layout import TorchServeSettings
 
-Positive = Annotated[int, Parameter(validator=Number(gte=1))]
-Days = Annotated[float | None, Parameter(validator=Number(gt=0))]
 EngineName = Literal["torchserve", "in-process"]
 
 
@@ -39,7 +36,7 @@ def start(
     *,
     port: Port = GATEWAY_PORT,
     host: str = "127.0.0.1",
-    workers: Positive = 1,
+    workers: AtLeastOne = 1,
     engine: EngineName = "torchserve",
     keys: bool = True,
     keys_file: Path | None = None,
@@ -49,12 +46,12 @@ def start(
     anchors: Path | None = None,
     keep_images: Path | None = None,
     image_key: Path | None = None,
-    keep_images_days: Days = None,
-    keep_features_days: Days = None,
-    deadline_s: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
-    longest_wait_s: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
-    max_images: Positive | None = None,
-    max_request_mib: Positive | None = None,
+    keep_images_days: Positive | None = None,
+    keep_features_days: Positive | None = None,
+    deadline_s: Positive | None = None,
+    longest_wait_s: NotNegative | None = None,
+    max_images: AtLeastOne | None = None,
+    max_request_mib: AtLeastOne | None = None,
     serving_name: str | None = None,
     torchserve_port: Port = SERVE_PORT,
     management_port: Port | None = None,

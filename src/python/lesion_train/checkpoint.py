@@ -23,8 +23,8 @@ import structlog
 import torch
 from torch import Tensor
 
+from lesion_core.disk import FULL_DISK, system_error
 from lesion_core.errors import LesionError
-from lesion_train.disk import FULL_DISK, system_error
 
 log = structlog.get_logger()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shlex
 import signal
@@ -14,6 +13,7 @@ from cyclopts import App, Parameter
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
+from lesion_core.program import run_program
 from lesion_core.workspace import MLFLOW_PORT, REGISTERED_NAME, Workspace
 from lesion_train import __version__
 from lesion_train.backbones_cli import backbones
@@ -21,10 +21,9 @@ from lesion_train.backup_cli import backups
 from lesion_train.config_cli import ConfigFile, Options, resolve_options, resolve_resumed
 from lesion_train.config_cli import config as config_commands
 from lesion_train.data_cli import data
-from lesion_train.disk import full_disk
 from lesion_train.evaluate_cli import evaluate
 from lesion_train.export_cli import export
-from lesion_train.options import AtLeastOne, NotNegative
+from lesion_train.options import AtLeastOne, NotNegative, Switch
 from lesion_train.promotion_cli import REFUSED_EXIT_CODE, promotion
 from lesion_train.studies_cli import studies
 from lesion_train.weights_cli import weights
@@ -58,7 +57,7 @@ def fit(
     resume: Path | None = None,
     cache: Path | None = None,
     tracking_uri: str | None = None,
-    log_json: bool = False,
+    log_json: Switch = False,
 ) -> None:
     """Fine-tune a backbone on a folder of images and register the result.
 
@@ -142,7 +141,9 @@ def register(run: Path, *, name: str = REGISTERED_NAME, tracking_uri: str | None
 
 @app.command
 def sync(
-    *runs: Path, all_runs: Annotated[bool, Parameter(name="--all")] = False, tracking_uri: str | None = None
+    *runs: Path,
+    all_runs: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    tracking_uri: str | None = None,
 ) -> None:
     """Send to MLflow what it does not have of recorded runs; safe to repeat, sends nothing twice.
 
@@ -230,33 +231,7 @@ def synthetic(folder: Path, *, images_per_class: AtLeastOne = 30, seed: NotNegat
 
 def main() -> None:
     """Run the command line; a named error is one sentence and exit code 2, a refused promotion 4."""
-    signals: list[int] = []
-
-    def stop(number: int, frame: object) -> None:
-        signals.append(number)
-        raise KeyboardInterrupt  # a scheduler's or system's end is as clean as Ctrl-C
-
-    signal.signal(signal.SIGTERM, stop)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without a letter for ü shows the rest
-    try:
-        app()
-    except LesionError as error:
-        print(f"lesion-train: {error}", file=sys.stderr)
-        sys.exit(REFUSED_EXIT_CODE if error.code == "promotion_refused" else 2)
-    except BrokenPipeError:  # whoever reads has seen enough, as head has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
-    except OSError as error:
-        place = Path(str(error.filename or Workspace.default().root))
-        named = full_disk(error, place, "What was finished is kept; free some, and repeat the command.")
-        print(f"lesion-train: {named or error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would tear down libraries that are ending
-        print("lesion-train: stopped.", file=sys.stderr)
-        sys.exit(128 + next(iter(signals), signal.SIGINT))
+    run_program("lesion-train", app, exit_codes={"promotion_refused": REFUSED_EXIT_CODE})
 
 
 if __name__ == "__main__":

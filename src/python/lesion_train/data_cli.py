@@ -7,7 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from lesion_core.errors import LesionError
-from lesion_train.options import AtLeastOne, NotNegative, OutputFile
+from lesion_train.options import AtLeastOne, NotNegative, OutputFile, Switch
 
 data = App(name="data", help="Look at data sets, split them, and download from the ISIC Archive.")
 
@@ -143,7 +143,7 @@ def download(
     collection: list[int] | None = None,
     licence: str = "",
     limit: NotNegative = 0,
-    metadata_only: bool = False,
+    metadata_only: Switch = False,
 ) -> None:
     """Download from the ISIC Archive through its official program 'isic', and say what came.
 

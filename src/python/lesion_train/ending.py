@@ -10,10 +10,10 @@ from pathlib import Path
 import structlog
 
 from lesion_core.address import without_password
+from lesion_core.disk import full_disk
 from lesion_core.errors import LesionError
 from lesion_core.workspace import REGISTERED_NAME
 from lesion_train.checkpoint import Checkpoints
-from lesion_train.disk import full_disk
 from lesion_train.loop import DivergedError
 from lesion_train.record import RunRecord
 from lesion_train.tracking import BackgroundMirror, RegisteredVersion, TrackingError

@@ -24,7 +24,7 @@ def evaluate(
     resamples: AtLeastOne = 1000,
     threads: AtLeastOne = 2,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    log_json: bool = False,
+    log_json: Switch = False,
 ) -> None:
     """Measure a bundle and write a report: report.html, and its numbers as evaluation.json.
 

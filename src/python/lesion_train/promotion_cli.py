@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from lesion_core.workspace import REGISTERED_NAME, Workspace
-from lesion_train.options import AsJson
+from lesion_train.options import AsJson, Switch
 
 if TYPE_CHECKING:
     from lesion_train.promotion import Gate, Moved
@@ -26,7 +26,7 @@ def promote(
     name: str = REGISTERED_NAME,
     tracking_uri: str | None = None,
     max_ece: float | None = None,
-    override: bool = False,
+    override: Switch = False,
     why: str = "",
 ) -> None:
     """Make a version champion if it passes the gates; ends with exit code 4 where it does not.

@@ -26,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lesion_core import __version__
+from lesion_core.disk import FULL_DISK, full_disk
 from lesion_core.errors import DatasetError, ImageError, LesionError
 from lesion_core.preprocess import load_square
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.records import ImageRecord, data_digest
-from lesion_train.disk import FULL_DISK, full_disk
 
 # Training squares are stored a little larger than the input, so that a random crop loses no sharpness.
 CROP_MARGIN = 1.15

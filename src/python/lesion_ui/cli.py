@@ -13,6 +13,7 @@ from cyclopts import App, Parameter, validators
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
 from lesion_core.processes import require_free_port
+from lesion_core.program import run_program
 from lesion_core.workspace import UI_PORT, Endpoint
 from lesion_ui import __version__, palette
 from lesion_ui.client import CERTIFICATE_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE
@@ -30,7 +31,7 @@ def start(
     endpoint_url: str | None = None,
     token_file: Path | None = None,
     certificate: Path | None = None,
-    sign_in: bool = False,
+    sign_in: Annotated[bool, Parameter(negative="")] = False,
     idle_minutes: Annotated[float, Parameter(validator=validators.Number(gt=0))] = IDLE_MINUTES,
 ) -> None:
     """Start the app for clinicians and researchers, at http://127.0.0.1:PORT; stays up until Ctrl-C.
@@ -140,14 +141,7 @@ def _serve(port: int) -> None:
 
 def main() -> None:
     """Run the command line; a named error is one sentence and exit code 2."""
-    try:
-        app()
-    except LesionError as error:
-        print(f"lesion-ui: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("lesion-ui: stopped.", file=sys.stderr)
-        sys.exit(130)
+    run_program("lesion-ui", app)
 
 
 if __name__ == "__main__":

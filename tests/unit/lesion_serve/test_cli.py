@@ -98,22 +98,6 @@ def test_a_named_error_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments
     assert "Traceback" not in done.stderr
 
 
-def test_an_error_that_nobody_foresaw_is_no_finding(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Exit code 1 would say that a command has found what it looked for; the traceback is shown."""
-
-    def broken() -> None:
-        raise OverflowError("date value out of range")
-
-    monkeypatch.setattr(cli, "app", broken)
-
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
-    assert "Traceback" in capsys.readouterr().err
-
-
 def test_archives_and_bundles_are_verified_for_people_and_programs(tmp_path: Path) -> None:
     """0 where it could be served, 1 where it is not what it says, 2 where it is neither."""
     bundle = make_tiny_bundle(tmp_path / "bundle")

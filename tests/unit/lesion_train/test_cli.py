@@ -85,22 +85,6 @@ def test_a_named_error_is_one_sentence_and_exit_code_2(arguments: list[str], sen
     assert "Traceback" not in done.stderr
 
 
-def test_a_disk_without_room_is_named_whatever_was_written(tmp_path: Path) -> None:
-    """By whatever command; here a limit on the size of files stands for the disk."""
-    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (999, 999)); "
-    limited += "sys.argv[0] = 'lesion-train'; from lesion_train.cli import main; main()"
-    ended = subprocess.run(
-        [sys.executable, "-c", limited, "synthetic", str(tmp_path / "images"), "--images-per-class", "1"],
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
-    assert ended.stderr.startswith("lesion-train: No room to write to ")
-
-
 def test_a_command_that_is_printed_can_be_pasted(tmp_path: Path) -> None:
     """Into a shell, whatever the folder is called."""
     folder = tmp_path / "it's here"
@@ -108,15 +92,6 @@ def test_a_command_that_is_printed_can_be_pasted(tmp_path: Path) -> None:
     shown = run("synthetic", str(folder), "--images-per-class", "1").stdout
 
     assert shlex.split(shown.split("Next: ")[1]) == ["lesion-train", "fit", "--data", str(folder)]
-
-
-def test_who_reads_no_further_hears_no_complaint() -> None:
-    """As head does, after its lines."""
-    command = f"{shlex.quote(sys.executable)} -m lesion_train backbones | head -n 1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], env=child_environment(), capture_output=True, text=True, check=False)
-
-    assert done.returncode in (0, 128 + signal.SIGPIPE)  # 0 where all was written before head ended
-    assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
