@@ -124,7 +124,8 @@ def make_contender(
 
 def fast_settings(data: Path, **changes: object) -> TrainConfig:
     """Of a run that takes seconds, on ten drawn images a class."""
-    defaults = {"data": data, "epochs": 2, "input_size_px": 64, "threads": 1, "pretrained": "none", "batch_size": 16}
+    loop = {} if changes.get("linear_probe") else {"epochs": 2}
+    defaults = {"data": data, **loop, "input_size_px": 64, "threads": 1, "pretrained": "none", "batch_size": 16}
     defaults["onnx"] = False  # test_export does
     # Ten images are of five lesions: too few for three parts.
     defaults |= {"validation_fraction": 0.2, "test_fraction": 0.0}

@@ -68,7 +68,12 @@ def split_by_lesion(
         raise SplitError(f"validation_fraction must lie in (0, 0.5], got {validation_fraction!r}.")
     rest, test = set_apart(records, taxonomy, fraction=test_fraction, seed=seed)
     folds = _folds_without_test(validation_fraction, test_fraction)
-    return attrs.evolve(k_folds(rest, taxonomy, folds=folds, seed=seed)[0], test=test)
+    try:
+        return attrs.evolve(k_folds(rest, taxonomy, folds=folds, seed=seed)[0], test=test)
+    except SplitError as error:
+        if not test:
+            raise
+        raise SplitError(f"{error} Those of the test part, which is apart by now, are not counted.") from error
 
 
 def split_newcomers(

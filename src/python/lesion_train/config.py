@@ -33,6 +33,13 @@ def usable_cores() -> int:
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
+# Settings of the loop, which a linear probe does not have.
+NOT_OF_A_PROBE = (
+    *("epochs", "batch_size", "accumulate", "learning_rate", "head_learning_rate", "layer_decay", "unfreeze_epochs"),
+    *("weight_decay", "label_smoothing", "augmentation", "mixup", "cutmix", "dropout", "ema_decay", "patience", "keep"),
+)
+
+
 class Imbalance(StrEnum):
     """What is done about classes of very different size; formulas and sources are in ``losses``."""
 
@@ -84,7 +91,7 @@ class TrainConfig:
         colour_constancy: shades_of_grey takes the colour of the light out of every image.
         views: Other views of an image that the finished model answers for too: flips_and_rotations or multi_crop.
         metadata_fusion: The network also learns from age, sex and site; images without them are answered as before.
-        linear_probe: Fit the head alone, on features of the untouched backbone; takes seconds once they are there.
+        linear_probe: Fit the head alone, on features of the untouched backbone; has none of the loop's settings.
         epochs: Passes over the training part.
         batch_size: Images a step, over all processes.
         accumulate: Slices in which a process takes its share of a step, one after another; more need less memory.
@@ -163,6 +170,8 @@ class TrainConfig:
     def __attrs_post_init__(self) -> None:
         if self.metadata_fusion and (self.linear_probe or self.mixup or self.cutmix):
             raise ValueError("metadata_fusion goes with neither linear_probe nor mixup nor cutmix")
+        if self.linear_probe and (idle := [name for name in NOT_OF_A_PROBE if getattr(self, name) != _DEFAULTS[name]]):
+            raise ValueError(f"a linear_probe has no {', '.join(idle)}: leave these out, or linear_probe")
         if self.imbalance is Imbalance.LDAM_DRW and self.patience is not None:
             raise ValueError("ldam_drw does not go with patience: its weights come in the last fifth of the steps")
         if self.unfreeze_epochs >= self.epochs:
@@ -172,6 +181,9 @@ class TrainConfig:
     def sampling_balance(self) -> float:
         """``balance`` where it decides on how often a class is shown, else 0: each image once an epoch."""
         return self.balance if self.imbalance is Imbalance.BALANCED_SAMPLING else 0.0
+
+
+_DEFAULTS = {field.name: field.default for field in attrs.fields(TrainConfig)}
 
 
 def preprocess_of(config: TrainConfig, backbone: BackboneSpec) -> PreprocessSpec:

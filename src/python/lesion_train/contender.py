@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from lesion_core.bootstrap import PairedDifference, paired_bootstrap_difference
-from lesion_core.bundle import Bundle, load_bundle
+from lesion_core.bundle import Bundle
 from lesion_core.errors import LesionError
 from lesion_core.interval import reflected
 from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
@@ -56,11 +56,10 @@ class Contender:
         """A run on this machine.
 
         Raises:
-            LesionError: not a recorded run, or its files are damaged.
-            BundleError: it has no intact bundle.
+            LesionError: not a recorded run, one without a bundle, or its files are damaged.
         """
         record = RunRecord.open(folder)
-        bundle = load_bundle(record.bundle)
+        bundle = record.read_bundle()
         found = {part: record.read_predictions(part) for part in PARTS}
         return cls(
             label=f"run {record.folder.name}",

@@ -61,6 +61,8 @@ def check(
     if report is not None:
         report.write_text("".join(f"{problem}\n" for problem in found.problems), encoding="utf-8")
         print(f"All {len(found.problems)} problems: {report}")
+    if found.problems:
+        print("Duplicates are looked for once there is no problem any more.")
     found.require()
     pairs = data_report.find_duplicates(
         found,

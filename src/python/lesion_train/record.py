@@ -23,6 +23,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
+import shlex
 import time
 import uuid
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ import attrs
 import cattrs
 from filelock import BaseFileLock, FileLock, Timeout
 
+from lesion_core.bundle import Bundle, load_bundle
 from lesion_core.durable import write_whole
 from lesion_core.errors import LesionError
 from lesion_core.interval import Interval
@@ -107,6 +109,21 @@ class RunRecord:
     def bundle(self) -> Path:
         """Folder of the bundle."""
         return self.folder / "bundle"
+
+    def read_bundle(self) -> Bundle:
+        """What is in ``bundle``, verified.
+
+        Raises:
+            LesionError: ``no_bundle``: the run did not end, or is a study, whose runs have the bundles.
+            BundleError: it is damaged.
+        """
+        if not self.bundle.exists():
+            raise LesionError(
+                f"{self.folder.name} has no bundle: it did not end, or is a study, whose runs have the bundles. One "
+                f"that did not end goes on with: lesion-train fit --data DIR --resume {shlex.quote(str(self.folder))}",
+                code="no_bundle",
+            )
+        return load_bundle(self.bundle)
 
     @property
     def config(self) -> Path:

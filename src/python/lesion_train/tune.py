@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
-from lesion_train.config import TrainConfig
+from lesion_train.config import NOT_OF_A_PROBE, TrainConfig
 from lesion_train.config_file import FIELDS, TYPES, ConfigError, resolve_config, without_paths
 from lesion_train.continuing import require_same_study, study_identity
 from lesion_train.ending import RunStoppedError
@@ -49,11 +49,6 @@ FAULTS_OF_SETTINGS = (
 )
 # Settings that decide which images a trial is measured on: the best of several would be the luckiest.
 MEASURED_ON = ("data", "taxonomy", "split", "fold", "validation_fraction", "test_fraction")
-# Settings of the loop, which a linear probe does not have: trials would differ by nothing.
-NOT_OF_A_PROBE = (
-    *("epochs", "batch_size", "accumulate", "learning_rate", "head_learning_rate", "layer_decay", "unfreeze_epochs"),
-    *("weight_decay", "label_smoothing", "augmentation", "mixup", "cutmix", "dropout", "ema_decay", "patience", "keep"),
-)
 
 
 @attrs.frozen(kw_only=True)

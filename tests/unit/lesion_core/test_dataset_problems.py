@@ -169,9 +169,11 @@ def test_metadata_without_lesions_is_a_problem(tmp_path: Path) -> None:
     layouts.write_isic_2019(tmp_path, IMAGES)
     change(tmp_path / isic.METADATA, "lesion_id", "lesion", row=1)
 
-    (problem,) = read_layout(tmp_path).problems
+    reading = read_layout(tmp_path)
 
+    (problem,) = reading.problems
     assert problem.startswith(f"{isic.METADATA}: columns missing: lesion_id; it has")
+    assert reading.dataset.notes == ()  # that each image counts as a lesion would be no help beside it
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00nonsense", b'lesion_id,image_id,dx,age,sex,localization\n"x'])

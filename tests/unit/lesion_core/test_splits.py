@@ -153,6 +153,12 @@ def test_fewer_lesions_than_folds_are_named() -> None:
         k_folds(records_with(2, 3), ISIC_2019, folds=5, seed=0)
 
 
+def test_lesions_that_are_missing_beside_a_test_part_are_counted_without_it() -> None:
+    """Six of each class: three are for testing, and of the other three one in five cannot be held out."""
+    with pytest.raises(SplitError, match=r"has images of 3 lesions.*Those of the test part.*are not counted"):
+        split_by_lesion(records_with(1, 6), ISIC_2019, validation_fraction=0.1, test_fraction=0.5, seed=0)
+
+
 def test_too_few_lesions_of_a_class_are_named() -> None:
     """Eight images of one lesion cannot be on both sides."""
     records = [*records_with(1, 5), *[record(9000 + n, "MEL", "same") for n in range(8)]]

@@ -248,3 +248,13 @@ def test_weights_that_come_late_go_with_no_early_stop() -> None:
     """LDAM-DRW is half a method where a run may end before its last fifth."""
     with pytest.raises(ConfigError, match="ldam_drw does not go with patience"):
         resolve_config(None, {"data": Path("images"), "imbalance": "ldam_drw", "patience": 3}).config()
+
+
+def test_a_linear_probe_takes_no_settings_of_the_loop(tmp_path: Path) -> None:
+    """They would change nothing, and a score would be taken for theirs; a record of a probe can be repeated from."""
+    with pytest.raises(ConfigError, match="a linear_probe has no epochs, mixup: leave these out, or linear_probe"):
+        resolve_config(None, {"data": Path("images"), "linear_probe": True, "mixup": 0.2, "epochs": 3}).config()
+
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(TrainConfig(data=Path("images"), linear_probe=True)), encoding="utf-8")
+    assert resolve_config(path, {"data": Path("images")}).config().linear_probe

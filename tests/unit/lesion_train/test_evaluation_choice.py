@@ -180,6 +180,16 @@ def test_other_data_is_foreign_and_all_of_it_is_taken(trained: Trained, tmp_path
     assert choice.records == dataset.records
 
 
+def test_other_data_has_no_part_of_the_run_s_own_split(trained: Trained, tmp_path: Path) -> None:
+    """An export asks for one by itself."""
+    write_isic_2019(tmp_path / "other", images("other"))
+
+    error = refusal(trained.bundle, read_dataset(tmp_path / "other"), part=VALIDATION)
+
+    assert error.code == "no_such_part"
+    assert "not the data that the bundle was trained on" in error.message
+
+
 def test_images_that_the_run_knows_are_left_out_of_other_data(trained: Trained, tmp_path: Path) -> None:
     """By image or lesion: a larger collection often holds a smaller one."""
     another_view = FakeImage(name="new_view", diagnosis="MEL", lesion="own-MEL-0")

@@ -107,3 +107,13 @@ def test_damaged_predictions_are_named(tmp_path: Path, change: object) -> None:
         read_predictions(path)
 
     assert caught.value.code == "bad_predictions"
+
+
+def test_a_run_without_a_bundle_says_how_to_get_one(tmp_path: Path) -> None:
+    """Whatever asks for it: to register the run, or to compare it."""
+    record = RunRecord.create(tmp_path / "my runs", "one", {}, {})
+
+    with pytest.raises(LesionError, match=r"lesion-train fit --data DIR --resume '.*my runs/") as refused:
+        record.read_bundle()
+
+    assert refused.value.code == "no_bundle"

@@ -116,7 +116,7 @@ def read_isic_2019(folder: Path) -> Reading:
         )
     notes = [
         *_unlisted(images, rows, truth_name),
-        *_lesion_notes(described, rows, metadata_name),
+        *_lesion_notes(described, rows, metadata_name, problems),
         *(
             f"{metadata_name} has no column {name}"
             for name in (*(() if is_training else ("lesion_id",)), *_DESCRIBING)
@@ -165,7 +165,7 @@ def read_isic_2018(folder: Path) -> Reading:
         )
         for row in truth
     ]
-    notes = [*_unlisted(images, rows, GROUND_TRUTH_2018), *_lesion_notes(lesions, rows, GROUPINGS_2018)]
+    notes = [*_unlisted(images, rows, GROUND_TRUTH_2018), *_lesion_notes(lesions, rows, GROUPINGS_2018, problems)]
     source = _source_of(rows, SOURCE_2018)
     return Reading.of(folder, LAYOUT_2018, rows, problems, codes={"akiec": "AK"}, notes=notes, source=source)
 
@@ -174,8 +174,12 @@ def _unlisted(images: Mapping[str, Path], rows: Sequence[RawRow], table: str) ->
     return note_of(f"images are not listed in {table}, so they are not used", images.keys() - _names(rows))
 
 
-def _lesion_notes(described: Mapping[str, TableRow], rows: Sequence[RawRow], table: str) -> tuple[str, ...]:
+def _lesion_notes(
+    described: Mapping[str, TableRow], rows: Sequence[RawRow], table: str, problems: Sequence[str]
+) -> tuple[str, ...]:
     """What the table that groups images by lesion has too little and too much."""
+    if not described and any(problem.startswith(table) for problem in problems):
+        return ()  # it is there, and cannot be used
     if not described:
         return (
             f"{table} is missing or empty: each image counts as a lesion of its own, and scores may come out too good",

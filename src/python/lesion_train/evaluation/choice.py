@@ -132,7 +132,11 @@ def _choose(bundle: Bundle, dataset: Dataset, *, split: Path | None, part: str |
             code="needs_split",
         )
     if part is not None:
-        raise EvaluationError(f"A part ({part!r}) needs the split that it is a part of: give --split FILE too.")
+        raise EvaluationError(
+            f"This is not the data that the bundle was trained on, so it has no part {part!r} of its own split: give "
+            "that data, or a split of this one with --split FILE.",
+            code="no_such_part",
+        )
     records = _unseen(bundle, everything, own)
     return Choice(
         dataset=dataset.name,

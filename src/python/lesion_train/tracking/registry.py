@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from lesion_core.address import without_password
-from lesion_core.bundle import DIGEST_TAG, Bundle, BundleManifest, load_bundle
+from lesion_core.bundle import DIGEST_TAG, Bundle, BundleManifest
 from lesion_core.workspace import Workspace
 from lesion_train.promotion_log import ABANDONED, DONE, Action, Promotion, PromotionLog
 from lesion_train.record import RunRecord
@@ -51,9 +51,9 @@ def register(mirror: Mirror, name: str) -> RegisteredVersion:
 
     Raises:
         TrackingError: MLflow is out of reach or refuses.
-        BundleError: the run has no intact bundle.
+        LesionError: the run has no bundle, or a damaged one.
     """
-    bundle = load_bundle(mirror.record.bundle)
+    bundle = mirror.record.read_bundle()
     run_id, _ = mirror.sync()
     registry = Registry(mirror.uri, mirror.workspace, name, client=mirror.client)
     hint = f"Nothing is lost: repeat it with: lesion-train register {shlex.quote(str(mirror.record.folder))}"
