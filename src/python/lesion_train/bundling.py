@@ -22,8 +22,8 @@ from lesion_core.bundle import (
 )
 from lesion_core.data_source import DataSource
 from lesion_core.decision.decide import decide, fit_decision
-from lesion_core.decision.ood import LinearHead, NetworkOutput, fit_reference
-from lesion_core.decision.parameters import OodDetector
+from lesion_core.decision.ood import LinearHead, NetworkOutput, Reference, fit_reference
+from lesion_core.decision.parameters import DecisionParameters, OodDetector
 from lesion_core.drift_reference import DRIFT
 from lesion_core.interval import Interval
 from lesion_core.preprocess_spec import PreprocessSpec
@@ -42,7 +42,7 @@ from lesion_train.evaluation.measure import measure_outputs, now
 from lesion_train.evaluation.part import AnsweredPart
 from lesion_train.evaluation.run import write_evaluation
 from lesion_train.evaluation.values import Evaluation, to_json
-from lesion_train.export import export_checked
+from lesion_train.export import Exported, export_checked
 from lesion_train.loop import Part, run_network
 from lesion_train.predictions import Predictions
 from lesion_train.provenance import RunFacts
@@ -52,129 +52,83 @@ PREFIXES = {VALIDATION: "val", TEST: "test"}
 ROLES = {VALIDATION: Role.VALIDATION, TEST: Role.TEST}
 
 
-def make_bundle(
-    model: Classifier,
-    parts: Mapping[str, Part],
-    split: Split,
-    *,
-    spec: PreprocessSpec,
-    taxonomy: Taxonomy,
-    metadata_sites: tuple[str, ...] | None,
-    detector: OodDetector,
-    backbone: BackboneIdentity,
-    facts: RunFacts,
-    source: DataSource,
-    seed: int,
-    known: Mapping[str, NetworkOutput],
-    export: bool,
-    record: RunRecord,
-) -> Bundle:
+@attrs.frozen(kw_only=True, eq=False)
+class Trained:
+    """A trained network, and all that a bundle says of how it came about.
+
+    Attributes:
+        model: trained.
+        backbone: with the origin and the licence of the weights that it started from.
+        spec: the network's preprocessing.
+        taxonomy: of its classes.
+        metadata_sites: that the network's own branch for metadata knows, where it has one.
+        detector: of strange images.
+        split: the records of the parts.
+        parts: what it is run on, by the names of ``split.parts``; at the network's own size, but for training.
+        known: what the network says of parts, where it has been asked already.
+        source: where the images come from, for the card.
+        facts: digests of the data and the code.
+        seed: of the run.
+    """
+
+    model: Classifier
+    backbone: BackboneIdentity
+    spec: PreprocessSpec
+    taxonomy: Taxonomy
+    metadata_sites: tuple[str, ...] | None
+    detector: OodDetector
+    split: Split
+    parts: Mapping[str, Part]
+    known: Mapping[str, NetworkOutput]
+    source: DataSource
+    facts: RunFacts
+    seed: int
+
+
+def make_bundle(trained: Trained, record: RunRecord, *, export: bool) -> Bundle:
     """Fit the decision layer on the validation part, measure, and write bundle, predictions and report into the record.
 
     The report is of the test part, and of the validation part where there is no other.
 
     Args:
-        model: trained.
-        parts: what it is run on, by the names of ``split.parts``; at the network's own size, but for training.
-        split: the records of the parts.
-        metadata_sites: that the network's own branch for metadata knows, where it has one.
-        source: where the images come from, for the card.
-        known: what the network says of parts, where it has been asked already.
+        trained: the network.
+        record: of its run.
         export: also write the network as ONNX, where it then answers the same.
     """
-    outputs = {name: known.get(name) or run_network(model, part.squares, spec) for name, part in parts.items()}
-    told = (
-        {}
-        if metadata_sites is None
-        else {
-            name: run_network(model, parts[name].squares, spec, parts[name].metadata)
-            for name in PREFIXES
-            if name in parts
-        }
-    )
-    head = LinearHead(weight=model.head.weight.numpy(force=True), bias=model.head.bias.numpy(force=True))
-    reference = fit_reference(detector, outputs[TRAIN], parts[TRAIN].labels, head)
-    fit_on_validation = partial(
-        fit_decision,
-        labels=parts[VALIDATION].labels,
-        lesions=lesions_of(split.validation),
-        detector=detector,
-        reference=reference,
-        taxonomy=taxonomy,
-    )
-    decision = fit_on_validation(outputs[VALIDATION])
-    with_metadata = None
-    if told:
-        with_metadata = fit_on_validation(told[VALIDATION])
-    elif any(r.age_approx is not None or r.sex or r.anatom_site_general for r in split.validation):
-        with_metadata = fit_on_validation(outputs[VALIDATION], metadata=split.validation)
-    exported = None
-    if export:
-        held_out = parts[VALIDATION]
-        exported = export_checked(
-            model.cpu(),
-            held_out.squares,
-            outputs[VALIDATION].logits,
-            spec,
-            told=None if held_out.metadata is None else (held_out.metadata, told[VALIDATION].logits),
-        )
-    manifest = BundleManifest(
-        name=REGISTERED_NAME,
-        backbone=backbone,
-        taxonomy=taxonomy,
-        preprocess=spec,
-        decision=decision,
-        training=TrainingFacts(
-            dataset=facts.dataset,
-            data_digest=facts.data_digest,
-            split_digest=facts.split_digest,
-            seed=seed,
-            git_revision=facts.git_revision,
-            lock_digest=facts.lock_digest,
-            created_at=now(),
-            train_images=len(split.train),
-            validation_images=len(split.validation),
-            metrics={},  # of the evaluations below
-            data_licenses=tuple(license.name for license in source.licenses),
-        ),
-        decision_with_metadata=with_metadata,
-        metadata_sites=metadata_sites,
-        onnx_parity=exported.parity if exported is not None else None,
-    )
+    said = _ask(trained)
+    rules = _fit_rules(trained, said)
+    exported = _export(trained, said) if export else None
+    manifest = _manifest(trained, rules, exported)
     evaluations: dict[str, Evaluation] = {}
     answers: dict[str, AnsweredPart] = {}
     metrics: dict[str, Interval] = {}
-    for name in [name for name in ROLES if name in parts]:
+    for name in [name for name in ROLES if name in trained.parts]:
         evaluations[name], answers[name] = measure_outputs(
-            outputs[name],
-            choice_of(name, split, manifest.training),
+            said.plain[name],
+            choice_of(name, trained.split, manifest.training),
             manifest=manifest,
-            reference=reference,
-            output_with_metadata=told.get(name),
+            reference=rules.reference,
+            output_with_metadata=said.told.get(name),
         )
         metrics |= headline_metrics(evaluations[name], prefix=PREFIXES[name])
-        probabilities = answers[name].probabilities
-        record.write_predictions(name, Predictions.of(split.parts[name], probabilities, taxonomy.trained_codes))
+        probabilities, codes = answers[name].probabilities, trained.taxonomy.trained_codes
+        record.write_predictions(name, Predictions.of(trained.split.parts[name], probabilities, codes))
     manifest = attrs.evolve(manifest, training=attrs.evolve(manifest.training, metrics=metrics))
     card = CardFacts(
         manifest=manifest,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=sum(parameter.numel() for parameter in trained.model.parameters()),
         settings=record.description["settings"],
-        split=split,
-        source=source,
+        split=trained.split,
+        source=trained.source,
         evaluations=evaluations,
     )
-    # A network with a branch for metadata is compared with what it says where it is told some, as servers tell it.
-    said, rules = (told[VALIDATION], with_metadata) if told and with_metadata else (outputs[VALIDATION], decision)
-    decided = decide(said, parameters=rules, reference=reference, taxonomy=taxonomy)
-    drift = make_drift_reference(outputs[TRAIN].embeddings, said, decided, split.validation, spec)
-    part = TEST if TEST in parts else VALIDATION
+    part = TEST if TEST in trained.parts else VALIDATION
     reported = evaluations[part]
     files = {
-        WEIGHTS: weights_to_bytes(model.cpu()),
-        REFERENCE: safetensors.numpy.save(reference),
+        WEIGHTS: weights_to_bytes(trained.model.cpu()),
+        REFERENCE: safetensors.numpy.save(dict(rules.reference)),
         CARD: render_card(card).encode(),
-        DRIFT: drift.to_bytes(),
+        DRIFT: _drift(trained, said, rules),
         # Of images it has not seen, without their names: bundles travel further than images may.
         EVALUATION: to_json(attrs.evolve(reported, mistakes=(), missed=())).encode(),
     }
@@ -183,6 +137,102 @@ def make_bundle(
     bundle = write_bundle(record.bundle, manifest, files)
     write_report(bundle, reported, answers[part], record)
     return bundle
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Said:
+    """What the network says, by part: ``plain``, and of held-out parts ``told`` the metadata, where it takes any."""
+
+    plain: Mapping[str, NetworkOutput]
+    told: Mapping[str, NetworkOutput]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Rules:
+    """The decision layer, fitted on the validation part; ``with_metadata`` where there is any."""
+
+    reference: Reference
+    plain: DecisionParameters
+    with_metadata: DecisionParameters | None
+
+
+def _ask(trained: Trained) -> _Said:
+    model, parts, spec = trained.model, trained.parts, trained.spec
+    told = [] if trained.metadata_sites is None else [name for name in PREFIXES if name in parts]
+    return _Said(
+        plain={name: trained.known.get(name) or run_network(model, part.squares, spec) for name, part in parts.items()},
+        told={name: run_network(model, parts[name].squares, spec, parts[name].metadata) for name in told},
+    )
+
+
+def _fit_rules(trained: Trained, said: _Said) -> _Rules:
+    head = trained.model.head
+    linear = LinearHead(weight=head.weight.numpy(force=True), bias=head.bias.numpy(force=True))
+    reference = fit_reference(trained.detector, said.plain[TRAIN], trained.parts[TRAIN].labels, linear)
+    held_out = trained.split.validation
+    fit = partial(
+        fit_decision,
+        labels=trained.parts[VALIDATION].labels,
+        lesions=lesions_of(held_out),
+        detector=trained.detector,
+        reference=reference,
+        taxonomy=trained.taxonomy,
+    )
+    with_metadata = None
+    if said.told:
+        with_metadata = fit(said.told[VALIDATION])
+    elif any(r.age_approx is not None or r.sex or r.anatom_site_general for r in held_out):
+        with_metadata = fit(said.plain[VALIDATION], metadata=held_out)
+    return _Rules(reference=reference, plain=fit(said.plain[VALIDATION]), with_metadata=with_metadata)
+
+
+def _export(trained: Trained, said: _Said) -> Exported | None:
+    held_out = trained.parts[VALIDATION]
+    return export_checked(
+        trained.model.cpu(),
+        held_out.squares,
+        said.plain[VALIDATION].logits,
+        trained.spec,
+        told=None if held_out.metadata is None else (held_out.metadata, said.told[VALIDATION].logits),
+    )
+
+
+def _manifest(trained: Trained, rules: _Rules, exported: Exported | None) -> BundleManifest:
+    """All but the metrics, which are of the evaluations by it, and the files."""
+    facts = trained.facts
+    return BundleManifest(
+        name=REGISTERED_NAME,
+        backbone=trained.backbone,
+        taxonomy=trained.taxonomy,
+        preprocess=trained.spec,
+        decision=rules.plain,
+        training=TrainingFacts(
+            dataset=facts.dataset,
+            data_digest=facts.data_digest,
+            split_digest=facts.split_digest,
+            seed=trained.seed,
+            git_revision=facts.git_revision,
+            lock_digest=facts.lock_digest,
+            created_at=now(),
+            train_images=len(trained.split.train),
+            validation_images=len(trained.split.validation),
+            metrics={},
+            data_licenses=tuple(license.name for license in trained.source.licenses),
+        ),
+        decision_with_metadata=rules.with_metadata,
+        metadata_sites=trained.metadata_sites,
+        onnx_parity=exported.parity if exported is not None else None,
+    )
+
+
+def _drift(trained: Trained, said: _Said, rules: _Rules) -> bytes:
+    """What servers compare their images with: of a network that takes metadata, what it says where it is told some."""
+    output, parameters = said.plain[VALIDATION], rules.plain
+    if said.told and rules.with_metadata is not None:
+        output, parameters = said.told[VALIDATION], rules.with_metadata
+    decided = decide(output, parameters=parameters, reference=rules.reference, taxonomy=trained.taxonomy)
+    held_out = trained.split.validation
+    return make_drift_reference(said.plain[TRAIN].embeddings, output, decided, held_out, trained.spec).to_bytes()
 
 
 def choice_of(part: str, split: Split, facts: TrainingFacts) -> Choice:

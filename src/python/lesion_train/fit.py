@@ -29,7 +29,7 @@ from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import Classifier, build_classifier
 from lesion_plugins.registry import BackboneRegistry
 from lesion_plugins.weights import NONE
-from lesion_train.bundling import make_bundle
+from lesion_train.bundling import Trained, make_bundle
 from lesion_train.checkpoint import Checkpoints, has_checkpoints
 from lesion_train.config import TrainConfig, preprocess_of, with_backbone_defaults
 from lesion_train.config_file import to_toml, without_paths
@@ -139,25 +139,24 @@ def fit(
             **{f"{name}_images": len(records) for name, records in job.split.parts.items()},
         )
         parts = _decoded(job, record, facts.data_digest)
-        model, known = _trained(job, model, parts, record, mirror, checkpoints, watch)
+        model, known = _train(job, model, parts, record, mirror, checkpoints, watch)
         if not is_first:
             raise SystemExit(0)
-        bundle = make_bundle(
-            model,
-            parts,
-            job.split,
+        trained = Trained(
+            model=model,
+            backbone=attrs.evolve(registry.identity(config.backbone, weights.origin), weights_license=weights.license),
             spec=job.spec,
             taxonomy=job.dataset.taxonomy,
             metadata_sites=job.sites,
             detector=config.ood_detector or job.backbone.ood_detector,
-            backbone=attrs.evolve(registry.identity(config.backbone, weights.origin), weights_license=weights.license),
-            facts=facts,
-            source=job.dataset.source.with_license(config.data_license),
-            seed=config.seed,
+            split=job.split,
+            parts=parts,
             known=known,
-            export=config.onnx and job.backbone.exports_onnx,
-            record=record,
+            source=job.dataset.source.with_license(config.data_license),
+            facts=facts,
+            seed=config.seed,
         )
+        bundle = make_bundle(trained, record, export=config.onnx and job.backbone.exports_onnx)
     record.finish("FINISHED")
     checkpoints.remove()
     return FitResult(record=record, bundle=bundle, registered=published(mirror, register))
@@ -222,7 +221,7 @@ def _starting_model(job: _Job, resume: RunRecord | None) -> tuple[Classifier, St
     return model, weights
 
 
-def _trained(
+def _train(
     job: _Job,
     model: Classifier,
     parts: Mapping[str, Part],
