@@ -12,7 +12,7 @@ import base64
 import binascii
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 import msgspec
@@ -145,6 +145,9 @@ def _png(instance: Any, attribute: attrs.Attribute[Any], value: str) -> None:
 class HeatMap:
     """Which places of the image speak for a diagnosis, as the network weighs them: not where the lesion ends.
 
+    The picture's palette has ``LEVELS`` steps of evidence by as many greys, each the mean of a colour and a grey, so
+    that a pixel takes one byte and both can be had apart again.
+
     Attributes:
         code: of the diagnosis that it explains, a trained one.
         method: ``"class_activation"``: the mean of the values is what the image adds to the diagnosis' logit;
@@ -154,6 +157,8 @@ class HeatMap:
         colours: name of the colour map, ``"viridis"``.
         png_base64: the values in colours, over the square of the image that the network saw, in grey.
     """
+
+    LEVELS: ClassVar[int] = 16
 
     code: str
     method: str = attrs.field(validator=attrs.validators.in_(("class_activation", "opinion_of_places")))

@@ -20,8 +20,6 @@ from lesion_plugins.activation_map import class_activation_maps
 LONGEST_SIDE_PX = 512
 COLOURS = "viridis"
 COLOUR_SHARE = 0.5
-# Steps of the evidence, and of the grey below it: all their blends make one palette, so that a pixel takes one byte.
-LEVELS = 16
 
 
 def evidence_for(
@@ -68,8 +66,8 @@ def draw_heat_map(square: NDArray[np.uint8], evidence: NDArray[np.float32], *, c
         size = (LONGEST_SIDE_PX, LONGEST_SIDE_PX)
         share = np.asarray(cv2.resize(share, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
         grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
-    steps = np.rint(share * (LEVELS - 1)).astype(np.uint8)
-    picture = Image.fromarray(steps * LEVELS + grey.astype(np.uint8) // (256 // LEVELS))
+    steps = np.rint(share * (HeatMap.LEVELS - 1)).astype(np.uint8)
+    picture = Image.fromarray(steps * HeatMap.LEVELS + grey.astype(np.uint8) // (256 // HeatMap.LEVELS))
     picture.putpalette(_PALETTE)  # makes of grey levels positions in the palette
     png = io.BytesIO()
     picture.save(png, "PNG")
@@ -85,9 +83,9 @@ def draw_heat_map(square: NDArray[np.uint8], evidence: NDArray[np.float32], *, c
 
 def _blends() -> bytes:
     """RGB of every step of the evidence over every grey."""
-    greys = np.linspace(0, 255, LEVELS).astype(np.uint8)
-    colours = cv2.applyColorMap(greys, cv2.COLORMAP_VIRIDIS).reshape(LEVELS, 1, 3)[:, :, ::-1]
-    blended = COLOUR_SHARE * colours + (1 - COLOUR_SHARE) * greys.reshape(1, LEVELS, 1)
+    greys = np.linspace(0, 255, HeatMap.LEVELS).astype(np.uint8)
+    colours = cv2.applyColorMap(greys, cv2.COLORMAP_VIRIDIS).reshape(HeatMap.LEVELS, 1, 3)[:, :, ::-1]
+    blended = COLOUR_SHARE * colours + (1 - COLOUR_SHARE) * greys.reshape(1, HeatMap.LEVELS, 1)
     return np.rint(blended).astype(np.uint8).tobytes()
 
 

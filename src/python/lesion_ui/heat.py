@@ -7,14 +7,13 @@ import io
 import numpy as np
 from PIL import Image
 
-LEVELS = 16
+from lesion_core.wire import HeatMap
 
 
 def overlay(png: bytes, opacity: float) -> Image.Image:
     """Colours over the grey picture.
 
-    The service's picture has a palette of 16 steps of evidence by 16 greys, each the mean of a colour and a grey; so
-    both can be had apart again. A picture of another kind is shown as it is, whatever the opacity.
+    A picture with another palette than ``HeatMap`` describes is shown as it is, whatever the opacity.
 
     Args:
         png: of ``lesion_core.wire.HeatMap``.
@@ -26,10 +25,10 @@ def overlay(png: bytes, opacity: float) -> Image.Image:
     if picture.mode != "P":
         return picture.convert("RGB")
     entries = np.array(picture.getpalette() or [], dtype=float).reshape(-1, 3)
-    if len(entries) != LEVELS * LEVELS:
+    if len(entries) != HeatMap.LEVELS * HeatMap.LEVELS:
         return picture.convert("RGB")
-    greys = np.linspace(0, 255, LEVELS)[None, :, None]
-    blends = entries.reshape(LEVELS, LEVELS, 3)
+    greys = np.linspace(0, 255, HeatMap.LEVELS)[None, :, None]
+    blends = entries.reshape(HeatMap.LEVELS, HeatMap.LEVELS, 3)
     colours = 2 * blends[:, :1] - greys[:, :1]  # beside black, a blend is half of its colour
     wanted = opacity * colours + (1 - opacity) * greys
     table = np.rint(wanted.clip(0, 255)).astype(np.uint8).reshape(-1, 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -86,15 +86,24 @@ def told(texts: Texts) -> Iterator[None]:
         show_problem(unexpected(texts), texts)
 
 
-def show_problem(problem: ProblemView, texts: Texts) -> None:
-    """An error in place of an answer."""
-    with st.container(key="problem"):
+def show_problem(
+    problem: ProblemView, texts: Texts, *, number: int = 0, forget: Callable[[], None] | None = None
+) -> None:
+    """An error in place of an answer.
+
+    Args:
+        problem: in words.
+        texts: of the user's language.
+        number: keeps several on one page apart.
+        forget: called where the user tries again, before the page is drawn anew.
+    """
+    with st.container(key=f"problem-{number}" if number else "problem"):
         lines = [f"**{problem.title}**", problem.advice]
         if problem.message:
             lines.append(f":small[{markdown_text(problem.message)}]")
         st.error("  \n".join(line for line in lines if line), icon=":material/error:")
         if problem.can_retry:
-            st.button(texts("word.retry"), key="retry")
+            st.button(texts("word.retry"), key=f"retry-{number}", on_click=forget)
 
 
 def show_sidebar(texts: Texts, caller: Caller | None) -> None:

@@ -25,7 +25,7 @@ from lesion_plugins.activation_map import class_activation_maps
 from lesion_plugins.classifier import classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
 from lesion_serve import predictor as predictor_module
-from lesion_serve.heat_map import LEVELS, LONGEST_SIDE_PX, draw_heat_map, evidence_for
+from lesion_serve.heat_map import LONGEST_SIDE_PX, draw_heat_map, evidence_for
 from lesion_serve.network import load_network
 from lesion_serve.predictor import Predictor
 from support.bundles import make_tiny_bundle, with_metadata_branch, with_views
@@ -48,7 +48,7 @@ def opened(drawn: HeatMap) -> Image.Image:
 
 def steps_of(drawn: HeatMap) -> NDArray[np.int64]:
     """How much evidence each pixel shows, 0 to 15."""
-    return np.asarray(opened(drawn), dtype=np.int64) // LEVELS
+    return np.asarray(opened(drawn), dtype=np.int64) // HeatMap.LEVELS
 
 
 def top_trained(prediction: Prediction) -> str:
@@ -78,7 +78,7 @@ def test_the_picture_is_the_classifiers_own_activation_map(bundle: Bundle, predi
     expected = own[manifest.taxonomy.trained_codes.index(drawn.code)]
     assert (drawn.lowest, drawn.highest) == pytest.approx((expected.min(), expected.max()), abs=1e-4)
     assert drawn.highest > 0
-    wanted = np.rint((LEVELS - 1) * expected.clip(0) / expected.max()).astype(np.int64)
+    wanted = np.rint((HeatMap.LEVELS - 1) * expected.clip(0) / expected.max()).astype(np.int64)
     assert len(np.unique(wanted)) > 5
     assert (steps_of(drawn) != wanted).mean() < 0.01  # a value on the edge of two steps may fall to either side
 
@@ -200,8 +200,12 @@ def test_the_picture_is_small_however_large_the_square() -> None:
 
 def test_more_evidence_is_lighter_over_any_grey() -> None:
     """Lightness alone tells the order, so nobody needs to see the hues."""
-    ramp = np.repeat(np.arange(LEVELS) * (256 // LEVELS), LEVELS).reshape(LEVELS, LEVELS).astype(np.uint8)
-    evidence = np.tile(np.arange(LEVELS, dtype=np.float32), (LEVELS, 1))
+    ramp = (
+        np.repeat(np.arange(HeatMap.LEVELS) * (256 // HeatMap.LEVELS), HeatMap.LEVELS)
+        .reshape(HeatMap.LEVELS, HeatMap.LEVELS)
+        .astype(np.uint8)
+    )
+    evidence = np.tile(np.arange(HeatMap.LEVELS, dtype=np.float32), (HeatMap.LEVELS, 1))
 
     drawn = draw_heat_map(np.repeat(ramp[..., None], 3, axis=2), evidence, code="NV", is_additive=True)
 

@@ -170,7 +170,7 @@ def test_a_missing_server_is_named_before_any_upload(monkeypatch: pytest.MonkeyP
     page = open_app()
 
     assert "The app is not connected to a prediction service" in text(page)
-    assert page.button(key="retry").label == "Try again"
+    assert page.button(key="retry-0").label == "Try again"
 
 
 def test_a_mistake_of_ours_is_a_sentence_and_no_stack_trace(

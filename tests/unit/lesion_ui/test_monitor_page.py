@@ -90,6 +90,6 @@ def test_a_comparison_that_could_not_be_made_is_its_reason_alone() -> None:
 
 def test_classes_are_ordered_by_their_count() -> None:
     """The most frequent on top."""
-    names, counts = counts_of(make_report(classes={"NV": 3, "MEL": 5}), "classes", {}, ENGLISH)
+    names, counts = counts_of(make_report(classes={"NV": 3, "MEL": 5}), "classes", ENGLISH)
 
     assert (names, counts) == (["▲ Melanoma", "● Melanocytic nevus"], [5, 3])

@@ -147,7 +147,7 @@ def test_a_server_that_is_down_is_told_at_once_with_what_to_do(
     shown = text(app)
     assert "The prediction service cannot be reached" in shown
     assert "lesion-serve start" in shown
-    assert app.button(key="retry").label == "Try again"
+    assert app.button(key="retry-0").label == "Try again"
     assert time.monotonic() - started < 20
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 import streamlit as st
 
@@ -14,7 +15,7 @@ from lesion_ui import session, shell, show
 from lesion_ui.asking import Asked, Question, Upload, ask
 from lesion_ui.combine import combine, combined_view
 from lesion_ui.session import Visit
-from lesion_ui.shell import visit
+from lesion_ui.shell import show_problem, visit
 from lesion_ui.similar import show_similar
 from lesion_ui.texts import Texts
 from lesion_ui.view import answer_view, problem_view
@@ -233,12 +234,7 @@ def _show_card(number: int, asked: Asked, texts: Texts) -> None:
 
 def _show_error(asked: Asked, texts: Texts, number: int = 0) -> None:
     assert asked.error is not None
-    problem = problem_view(asked.error, texts)
-    with st.container(key=f"problem-{number}" if number else "problem"):
-        lines = (f"**{problem.title}**", problem.advice, f":small[{markdown_text(problem.message)}]")
-        st.error("  \n".join(line for line in lines if line), icon=":material/error:")
-        if problem.can_retry:
-            st.button(texts("word.retry"), key=f"retry-{number}", on_click=_forget_answer, args=(asked.id,))
+    show_problem(problem_view(asked.error, texts), texts, number=number, forget=partial(_forget_answer, asked.id))
 
 
 def _record_button(asked: Asked, texts: Texts, number: int = 0) -> None:

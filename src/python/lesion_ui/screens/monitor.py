@@ -14,7 +14,6 @@ from lesion_ui.texts import Texts
 from lesion_ui.wording import markdown_text
 
 DAYS = (7, 30, 90)
-NAMES: dict[str, str] = {}  # the report has codes only; those of ours have names
 
 
 def page() -> None:
@@ -91,7 +90,7 @@ def _show_counts(report: MonitoringReport, texts: Texts) -> None:
 
 
 def _show_count(report: MonitoringReport, kind: str, texts: Texts) -> None:
-    names, counts = words.counts_of(report, kind, NAMES, texts)
+    names, counts = words.counts_of(report, kind, texts)
     if not names:
         return
     title = texts(f"monitor.{kind}")
@@ -137,7 +136,7 @@ def _show_feedback(report: MonitoringReport, texts: Texts) -> None:
         border="horizontal",
     )
     if scores.classes:
-        st.table(words.feedback_rows(report, NAMES, texts), hide_index=True, border="horizontal")
+        st.table(words.feedback_rows(report, texts), hide_index=True, border="horizontal")
     if report.comparisons:
         st.markdown(f"##### {texts('monitor.comparisons')}")
         st.dataframe(words.comparison_rows(report, texts), hide_index=True, alt=texts("monitor.comparisons"))
