@@ -27,8 +27,7 @@ from lesion_core.decision.parameters import DecisionParameters, OodDetector
 from lesion_core.drift_reference import DRIFT
 from lesion_core.interval import Interval
 from lesion_core.preprocess_spec import PreprocessSpec
-from lesion_core.records import lesions_of
-from lesion_core.splits import TEST, TRAIN, VALIDATION, Split
+from lesion_core.splits import TEST, TRAIN, VALIDATION, Split, units_of
 from lesion_core.taxonomy import Taxonomy
 from lesion_core.workspace import REGISTERED_NAME
 from lesion_plugins.classifier import Classifier
@@ -173,7 +172,7 @@ def _fit_rules(trained: Trained, said: _Said) -> _Rules:
     fit = partial(
         fit_decision,
         labels=trained.parts[VALIDATION].labels,
-        lesions=lesions_of(held_out),
+        units=units_of(held_out),
         detector=trained.detector,
         reference=reference,
         taxonomy=trained.taxonomy,

@@ -18,6 +18,7 @@ from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.drift_reference import DRIFT, DriftReference, sample_by_lesion
 from lesion_core.errors import DatasetError, LesionError, SplitError
 from lesion_core.frozen_split import read_parts, write_parts
+from lesion_core.interval import share_interval
 from lesion_core.preprocess import decode_for
 from lesion_core.quality_measures import measure_quality
 from lesion_core.splits import folds_as_parts, k_folds
@@ -29,6 +30,7 @@ from lesion_train.fit import FitResult, fit
 from lesion_train.parts import make_split
 from lesion_train.record import RunRecord
 from lesion_train.tracking import Mirror, TrackingError, register
+from support.layouts import FakeImage, write_pad_ufes_20
 from support.runs import fast_settings
 
 
@@ -318,3 +320,23 @@ def test_an_unknown_backbone_names_the_closest(data: Path, tmp_path: Path) -> No
         fit(fast_settings(data, backbone="eficientnet_lite0"), Workspace(tmp_path / "home"))
 
     assert not (tmp_path / "home" / "runs").exists()
+
+
+def test_lesions_of_one_patient_are_one_observation_of_a_threshold(tmp_path: Path) -> None:
+    """Two patients of each diagnosis are held out, with two lesions each."""
+    images = [
+        FakeImage(name=f"{code}_{patient}_{lesion}", diagnosis=code, lesion=str(lesion), patient=f"{code}-{patient}")
+        for code in ("MEL", "NV")
+        for patient in range(4)
+        for lesion in range(2)
+    ]
+    write_pad_ufes_20(tmp_path / "data", images)
+
+    made = fit(
+        fast_settings(tmp_path / "data", linear_probe=True, validation_fraction=0.5),
+        Workspace(tmp_path / "home"),
+        register=False,
+    )
+
+    sensitivity = next(p.sensitivity for p in made.bundle.manifest.decision.operating_points if p.target == "MEL")
+    assert sensitivity == share_interval(sensitivity.value, 2)

@@ -29,7 +29,7 @@ _FOLDS = 2
 def fit_conformal(
     logits: NDArray[np.floating],
     labels: NDArray[np.integer],
-    lesions: NDArray[np.str_],
+    units: NDArray[np.str_],
     *,
     coverage: float,
     temperature: float,
@@ -46,12 +46,12 @@ def fit_conformal(
     Args:
         logits: float ``(N, K)``.
         labels: int ``(N,)`` in ``[0, K)``.
-        lesions: str ``(N,)``; images of one lesion are never on both sides of a cross-fit.
+        units: str ``(N,)``, of ``splits.units_of``; images of one are never on both sides of a cross-fit.
         coverage: in (0, 1).
         temperature: that calibrates.
         codes: of the K classes.
     """
-    folds = _cross_fits(labels, lesions)
+    folds = _cross_fits(labels, units)
     own, fewest = temperature, np.inf
     for factor in TEMPERATURE_FACTORS:
         members = _held_out_members(logits, labels, folds, coverage=coverage, temperature=factor * temperature)
@@ -63,7 +63,7 @@ def fit_conformal(
         coverage=coverage,
         temperature=own,
         quantiles=fit_class_quantiles(probabilities, labels, coverage=coverage),
-        measured=_measured_coverage(logits, labels, lesions, folds, coverage=coverage, temperature=own, codes=codes),
+        measured=_measured_coverage(logits, labels, units, folds, coverage=coverage, temperature=own, codes=codes),
     )
 
 
@@ -98,14 +98,14 @@ def conformal_sets(probabilities: NDArray[np.floating], quantiles: Sequence[floa
 _Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def _cross_fits(labels: NDArray[np.integer], lesions: NDArray[np.str_]) -> list[_Fold]:
-    """Halves that share no lesion, several times over, of the images of classes that have a lesion for each half."""
-    halved = [label for label in np.unique(labels) if len(np.unique(lesions[labels == label])) >= _FOLDS]
+def _cross_fits(labels: NDArray[np.integer], units: NDArray[np.str_]) -> list[_Fold]:
+    """Halves that share no unit, several times over, of the images of classes that have a unit for each half."""
+    halved = [label for label in np.unique(labels) if len(np.unique(units[labels == label])) >= _FOLDS]
     rows = np.flatnonzero(np.isin(labels, halved))
     if len(rows) == 0:
         return []
     halves = (StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed) for seed in range(CROSS_FITS))
-    folds = (fold for half in halves for fold in half.split(rows, labels[rows], groups=lesions[rows]))
+    folds = (fold for half in halves for fold in half.split(rows, labels[rows], groups=units[rows]))
     return [(rows[fitted], rows[held_out]) for fitted, held_out in folds]
 
 
@@ -130,14 +130,14 @@ def _held_out_members(
 def _measured_coverage(
     logits: NDArray[np.floating],
     labels: NDArray[np.integer],
-    lesions: NDArray[np.str_],
+    units: NDArray[np.str_],
     folds: Sequence[_Fold],
     *,
     coverage: float,
     temperature: float,
     codes: Sequence[str],
 ) -> dict[str, Interval]:
-    """Mean over the cross-fits; the interval counts lesions, once each."""
+    """Mean over the cross-fits; the interval counts units, once each."""
     hits: dict[int, list[float]] = {}
     members = _held_out_members(logits, labels, folds, coverage=coverage, temperature=temperature)
     for (_, held_out), sets in zip(folds, members, strict=True):
@@ -146,5 +146,5 @@ def _measured_coverage(
             hits.setdefault(int(label), []).extend(is_hit[labels[held_out] == label])
     measured = {}
     for label, values in sorted(hits.items()):
-        measured[codes[label]] = share_interval(float(np.mean(values)), len(np.unique(lesions[labels == label])))
+        measured[codes[label]] = share_interval(float(np.mean(values)), len(np.unique(units[labels == label])))
     return measured

@@ -80,7 +80,7 @@ def decide(
 def fit_decision(
     output: NetworkOutput,
     labels: NDArray[np.integer],
-    lesions: NDArray[np.str_],
+    units: NDArray[np.str_],
     *,
     detector: OodDetector,
     reference: Reference,
@@ -92,7 +92,7 @@ def fit_decision(
     Args:
         output: of the validation part.
         labels: int ``(N,)`` in ``[0, K)``.
-        lesions: str ``(N,)``.
+        units: str ``(N,)``: the lesion, or patient, of each image; of ``splits.units_of``.
         detector: that ``reference`` was fitted with.
         reference: fitted on the training part.
         taxonomy: whose classes the logits are for.
@@ -100,17 +100,17 @@ def fit_decision(
     """
     logits, adjustment = output.logits, None
     if metadata is not None:
-        adjustment, logits = fit_metadata(logits, metadata, labels, lesions)
+        adjustment, logits = fit_metadata(logits, metadata, labels, units)
     temperature = fit_temperature(logits, labels)
     trained = calibrated_probabilities(logits, temperature)
     score = strangeness(detector, output, reference)
-    points, bands = _fit_triage(trained, labels, lesions, taxonomy)
+    points, bands = _fit_triage(trained, labels, units, taxonomy)
     return DecisionParameters(
         temperature=temperature,
         conformal=fit_conformal(
             logits,
             labels,
-            lesions,
+            units,
             coverage=CONFORMAL_COVERAGE,
             temperature=temperature,
             codes=taxonomy.trained_codes,
@@ -128,7 +128,7 @@ def fit_decision(
 
 
 def _fit_triage(
-    probabilities: NDArray[np.float64], labels: NDArray[np.integer], lesions: NDArray[np.str_], taxonomy: Taxonomy
+    probabilities: NDArray[np.float64], labels: NDArray[np.integer], units: NDArray[np.str_], taxonomy: Taxonomy
 ) -> tuple[tuple[OperatingPoint, ...], tuple[TriageBand, ...]]:
     """Bands of the malignancy risk, and an operating point for it and for each malignant class."""
     risk, is_malignant = malignancy_risk(probabilities, taxonomy), malignant_classes(taxonomy)[labels]
@@ -137,7 +137,7 @@ def _fit_triage(
         if diagnosis.malignancy is Malignancy.MALIGNANT:
             targets[diagnosis.code] = (probabilities[:, index], labels == index)
     points = tuple(
-        fit_operating_point(probability, is_target, lesions, target=target, sensitivity=SENSITIVITY)
+        fit_operating_point(probability, is_target, units, target=target, sensitivity=SENSITIVITY)
         for target, (probability, is_target) in targets.items()
         if is_target.any() and not is_target.all()
     )

@@ -103,7 +103,7 @@ def fit_metadata(
     logits: NDArray[np.floating],
     metadata: Sequence[HasMetadata],
     labels: NDArray[np.integer],
-    lesions: NDArray[np.str_],
+    units: NDArray[np.str_],
 ) -> tuple[MetadataAdjustment, NDArray[np.float64]]:
     """Fit on the validation part.
 
@@ -111,16 +111,16 @@ def fit_metadata(
         logits: float ``(N, K)``.
         metadata: of the N images.
         labels: int ``(N,)`` in ``[0, K)``.
-        lesions: str ``(N,)``.
+        units: str ``(N,)``, of ``splits.units_of``.
     Returns:
-        The adjustment; and adjusted logits ``(N, K)`` by cross-fitting over lesions, from which calibration, sets and
+        The adjustment; and adjusted logits ``(N, K)`` by cross-fitting over units, from which calibration, sets and
         thresholds can be fitted without having seen the same image twice.
     """
     sites = sites_of(metadata)
     features, values = encode_metadata(metadata, sites), np.asarray(logits, dtype=np.float64)
     held_out = np.empty_like(values)
-    folds = GroupKFold(min(FOLDS, len(np.unique(lesions))), shuffle=True, random_state=0)
-    for fitted, new in folds.split(values, labels, groups=lesions):
+    folds = GroupKFold(min(FOLDS, len(np.unique(units))), shuffle=True, random_state=0)
+    for fitted, new in folds.split(values, labels, groups=units):
         held_out[new] = values[new] + features[new] @ fit_weights(values[fitted], features[fitted], labels[fitted])
     weights = fit_weights(values, features, labels)
     return MetadataAdjustment(sites=sites, weights=tuple(map(tuple, weights.tolist()))), held_out

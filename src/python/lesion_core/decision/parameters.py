@@ -27,7 +27,8 @@ class ConformalParameters:
         temperature: of the probabilities that the scores are taken from; not the one that calibrates.
         quantiles: of the K classes, in [0, 1]; 1 means that the class had too few images and is always a member.
         measured: coverage of each class by its code, under cross-fitting: share of images, with quantiles from other
-            lesions than theirs, at a temperature that was chosen on all of them. Classes of one lesion have none.
+            units (lesions, or patients where they are named) than theirs, at a temperature that was chosen on all of
+            them. Classes of one unit have none.
     """
 
     coverage: float = attrs.field(validator=_probability)
@@ -75,7 +76,7 @@ class OperatingPoint:
     Attributes:
         target: a class's code, or ``"malignant"`` for the summed probability of the malignant classes.
         wanted_sensitivity: what the threshold was set for.
-        threshold: with the bootstrap interval that the choice of validation lesions leaves.
+        threshold: with the bootstrap interval that the choice of validation lesions, or patients, leaves.
         sensitivity: share of the target's images at or above the threshold, on the validation part.
         specificity: share of the other images below it, on the validation part.
     """

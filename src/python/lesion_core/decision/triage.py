@@ -54,7 +54,7 @@ def threshold_for_sensitivity(
 def fit_operating_point(
     probability: NDArray[np.floating],
     is_target: NDArray[np.bool_],
-    lesions: NDArray[np.str_],
+    units: NDArray[np.str_],
     *,
     target: str,
     sensitivity: float,
@@ -65,12 +65,12 @@ def fit_operating_point(
     Args:
         probability: float ``(N,)`` in [0, 1].
         is_target: bool ``(N,)``, with both values.
-        lesions: str ``(N,)``; the bootstrap draws lesions of the target, not images.
+        units: str ``(N,)``, of ``splits.units_of``; the bootstrap draws units of the target, not images.
         target: a class's code or ``MALIGNANT``.
         sensitivity: in (0, 1].
     """
     threshold = threshold_for_sensitivity(probability, is_target, sensitivity=sensitivity)
-    _, index = np.unique(lesions[is_target], return_inverse=True)
+    _, index = np.unique(units[is_target], return_inverse=True)
     groups = [np.flatnonzero(index == group) for group in range(index.max() + 1)]
     targets, random = np.asarray(probability)[is_target], np.random.default_rng(seed)
     redrawn = []
@@ -83,14 +83,14 @@ def fit_operating_point(
         target=target,
         wanted_sensitivity=sensitivity,
         threshold=Interval(value=threshold, low=float(low), high=float(high)),
-        sensitivity=_share_of_lesions(is_above[is_target], lesions[is_target]),
-        specificity=_share_of_lesions(~is_above[~is_target], lesions[~is_target]),
+        sensitivity=_share_of_units(is_above[is_target], units[is_target]),
+        specificity=_share_of_units(~is_above[~is_target], units[~is_target]),
     )
 
 
-def _share_of_lesions(is_hit: NDArray[np.bool_], lesions: NDArray[np.str_]) -> Interval:
-    """Share of images, with an interval that counts each lesion once."""
-    return share_interval(float(is_hit.mean()), len(np.unique(lesions)))
+def _share_of_units(is_hit: NDArray[np.bool_], units: NDArray[np.str_]) -> Interval:
+    """Share of images, with an interval that counts each unit once."""
+    return share_interval(float(is_hit.mean()), len(np.unique(units)))
 
 
 def fit_bands(
