@@ -82,7 +82,7 @@ def image_format(data: bytes) -> str:
         ImageError: ``empty_body`` or ``unsupported_format``.
     """
     if not data:
-        raise ImageError(f"The body is empty: send the bytes of one {_LISTED} image.", code="empty_body")
+        raise ImageError(f"The image has no bytes: give one {_LISTED} image.", code="empty_body")
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(PNG_SIGNATURE):
