@@ -100,7 +100,7 @@ def resolve_config(file: Path | None, options: Mapping[str, object]) -> Resolved
     origins = dict.fromkeys(values, DEFAULT)
     for key, value, origin in given:
         if key not in FIELDS:
-            problems.append(f"{origin}: {_unknown_key(key)}")
+            problems.append(f"{origin}: {_unknown_key(key, value)}")
             continue
         try:
             values[key], origins[key] = _checked(key, value), origin
@@ -164,7 +164,9 @@ def _checked(name: str, value: object) -> object:
     return made
 
 
-def _unknown_key(key: str) -> str:
+def _unknown_key(key: str, value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"[{key}] is a section. Settings have none: write its keys ({', '.join(value)}) without it"
     closest = difflib.get_close_matches(key.lower().replace("-", "_"), FIELDS, n=1)
     return f"no key named {key!r}. " + (f"Did you mean {closest[0]!r}?" if closest else f"Known: {', '.join(FIELDS)}")
 

@@ -87,7 +87,7 @@ def test_settings_come_in_the_order_of_the_class(file: Path) -> None:
 def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
     """Each with file and key or with option, the value and what is possible."""
     path = tmp_path / "bad.toml"
-    text = 'epoch = 3\nbatch-size = 8\nseed = "1"\ndropout = 2\ndevice = "gpu"\nood_detector = "vin"\ncolour = {}\n'
+    text = 'epoch = 3\nbatch-size = 8\nseed = "1"\ndropout = 2\ndevice = "gpu"\nood_detector = "vin"\ncolour = 1\n'
 
     problems = problems_of(path, text, epochs=0)
 
@@ -100,6 +100,17 @@ def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
         f"{path}: ood_detector = \"vin\": must be one of {', '.join(OodDetector)}. Did you mean 'vim'?",
         f"{path}: no key named 'colour'. Known: {', '.join(NAMES)}",
         "--epochs = 0: must be >= 1",
+    )
+
+
+def test_a_section_is_no_key_with_a_slip(tmp_path: Path) -> None:
+    """Other programs' settings have sections."""
+    path = tmp_path / "sections.toml"
+
+    problems = problems_of(path, "[training]\nepochs = 3\nseed = 1\n")
+
+    assert problems == (
+        f"{path}: [training] is a section. Settings have none: write its keys (epochs, seed) without it",
     )
 
 
