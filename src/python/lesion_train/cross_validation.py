@@ -237,12 +237,7 @@ def _train_folds(
 
 def _record_of(fold: int, parent: RunRecord) -> RunRecord | None:
     """The newest record of a fold, finished or not."""
-    for folder in sorted(parent.folder.parent.iterdir(), reverse=True):
-        if (folder / "run.json").is_file():
-            description = RunRecord(folder).description
-            if description.get("parent") == parent.folder.name and description["settings"].get("fold") == fold:
-                return RunRecord(folder)
-    return None
+    return next((child for child in parent.children() if child.description["settings"].get("fold") == fold), None)
 
 
 def _joined(folds: list[Predictions]) -> Predictions:

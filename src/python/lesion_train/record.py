@@ -26,7 +26,7 @@ import json
 import shlex
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +201,13 @@ class RunRecord:
         """The run that this one is a part of."""
         name = self.description.get("parent")
         return RunRecord(self.folder.parent / name) if name else None
+
+    def children(self) -> Iterator[RunRecord]:
+        """The runs that are a part of this one, the newest first."""
+        for folder in sorted(self.folder.parent.iterdir(), reverse=True):
+            record = RunRecord(folder)
+            if (folder / "run.json").is_file() and record.description.get("parent") == self.folder.name:
+                yield record
 
     def lock(self) -> BaseFileLock:
         """Be alone with the run, until the lock is released or this program ends.

@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
+from lesion_train.checkpoint import has_checkpoints
 from lesion_train.config import NOT_OF_A_PROBE, TrainConfig
 from lesion_train.config_file import FIELDS, TYPES, ConfigError, resolve_config, without_paths
 from lesion_train.continuing import require_same_study, study_identity
@@ -142,7 +143,8 @@ def tune(
     A trial's value is the balanced accuracy of its model on the validation part; the test part plays no role. A trial
     that is worse than the median of the others after the same epoch is stopped. One whose settings cannot be trained
     with (``FAULTS_OF_SETTINGS``, or a GPU without room) counts as failed, and the search goes on; any other error ends
-    it. Trials are recorded, and are children of the study in MLflow, but not registered.
+    it. A trial that was interrupted is the next one that is tried, and goes on from its run's last checkpoint. Trials
+    are recorded, and are children of the study in MLflow, but not registered.
 
     Args:
         base: settings that every trial shares.
@@ -161,6 +163,7 @@ def tune(
             ``other_settings``: the study of this name is of others; or what ended the search.
     """
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the heartbeat, there since 2021
+    warnings.filterwarnings("ignore", message=r"The reported value is ignored")  # of an epoch that is trained again
     workspace.root.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     identity = study_identity(base, data_digest=data_digest, split_digest=split_digest, space=space)
@@ -184,6 +187,9 @@ def tune(
 
     def objective(trial: optuna.Trial) -> float:
         values = {key: _suggested(trial, key, distribution) for key, distribution in space.items()}
+        begun = _interrupted(parent, values)
+        for row in begun.epochs if begun is not None else ():
+            trial.report(row[GOAL], int(row["epoch"]))
 
         def watch(epoch: int, metrics: Mapping[str, float]) -> None:
             trial.report(metrics[GOAL], epoch)
@@ -196,6 +202,7 @@ def tune(
                 workspace,
                 tracking_uri=tracking_uri,
                 cache=cache,
+                resume=begun,
                 parent=parent,
                 register=False,
                 watch=watch,
@@ -203,8 +210,12 @@ def tune(
         except RunStoppedError as stopped:
             log.info("trial_pruned", trial=trial.number, **values)
             raise optuna.TrialPruned from stopped
+        except KeyboardInterrupt:
+            study.enqueue_trial(trial.params)
+            raise
         except (LesionError, torch.OutOfMemoryError) as error:
             if isinstance(error, LesionError) and error.code not in FAULTS_OF_SETTINGS:
+                study.enqueue_trial(trial.params)
                 raise
             log.warning("trial_failed", trial=trial.number, reason=str(error), **values)
             trial.set_user_attr(FAILURE, str(error))
@@ -223,7 +234,7 @@ def tune(
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
-        log.warning("search_interrupted", resume="repeat the command: finished trials are kept")
+        log.warning("search_interrupted", resume="repeat the command: trials are kept, and this one goes on")
         raise
     finally:
         if not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):  # of other processes
@@ -262,6 +273,16 @@ def _suggested(trial: optuna.Trial, name: str, distribution: optuna.distribution
                 name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
             )
     raise TypeError(f"{name}: {distribution}")
+
+
+def _interrupted(parent: RunRecord, values: Mapping[str, Any]) -> RunRecord | None:
+    """The run of an earlier trial of the study with these values that did not come to its end, and has a checkpoint."""
+    for child in parent.children():
+        settings = child.description["settings"]
+        is_same = all(settings.get(name) == value for name, value in values.items())
+        if is_same and has_checkpoints(child.checkpoints) and (child.end is not None or child.was_killed):
+            return child
+    return None
 
 
 def _require_same(study: optuna.Study, identity: Mapping[str, str]) -> None:

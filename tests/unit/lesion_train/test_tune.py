@@ -329,6 +329,47 @@ def test_a_trial_that_is_stopped_early_is_a_killed_run_in_mlflow(tmp_path: Path)
     assert not list(record.checkpoints.glob("*"))
 
 
+def test_an_interrupted_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    """With real training: the study ends as one that was left alone, to the last bit; its first epoch is kept."""
+    from lesion_train.fit import fit
+
+    data = write_synthetic_dataset(tmp_path / "data", images_per_class=10, side_px=64)
+    base = TrainConfig(
+        data=data,
+        pretrained="none",
+        input_size_px=32,
+        epochs=3,
+        threads=1,
+        validation_fraction=0.2,
+        test_fraction=0.0,
+        augmentation=Augmentation.LIGHT,
+    )
+    trained: list[int] = []
+
+    def interrupted(*arguments: Any, watch: Callable[..., None], **options: Any) -> Any:
+        def stop(epoch: int, metrics: dict[str, float]) -> None:
+            watch(epoch, metrics)
+            trained.append(epoch)
+            if trained == [1, 2]:  # before the checkpoint of the second
+                raise KeyboardInterrupt
+
+        return fit(*arguments, watch=stop, **options)
+
+    alone, pieces = Workspace(tmp_path / "alone"), Workspace(tmp_path / "pieces")
+    expected = tune(base, SPACE, alone, name="balance", trials=1, **DIGESTS)
+    with pytest.raises(KeyboardInterrupt):
+        tune(base, SPACE, pieces, name="balance", trials=1, **DIGESTS, run=interrupted)
+    study = tune(base, SPACE, pieces, name="balance", trials=1, **DIGESTS, run=interrupted)
+
+    assert trained == [1, 2, 2, 3]
+    assert (study.best_settings, study.best_value) == (expected.best_settings, expected.best_value)
+    weights = [
+        load_bundle(workspace.runs / made.best_run / "bundle").manifest.files["weights.safetensors"]
+        for workspace, made in ((alone, expected), (pieces, study))
+    ]
+    assert weights[0] == weights[1]
+
+
 def test_the_command_line_searches_and_names_the_best(tmp_path: Path) -> None:
     """With the options that repeat it."""
     data = write_synthetic_dataset(tmp_path / "data", images_per_class=10, side_px=64)
