@@ -44,6 +44,7 @@ def run_program(name: str, run: Callable[[], object], *, exit_codes: Mapping[str
             stream.reconfigure(errors="replace")  # a terminal without a letter for ü shows the rest
     try:
         run()
+        sys.stdout.flush()  # here, where a reader that has gone is foreseen
     except LesionError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit((exit_codes or {}).get(error.code, FAILED_EXIT_CODE))
