@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lesion_core.processes import child_environment
+from lesion_core.program import FAILED_EXIT_CODE
 
 HEAD = """
 import time
@@ -45,7 +46,7 @@ def raising(error: str, options: str = "") -> str:
 @pytest.mark.parametrize(
     ("body", "code", "sentence"),
     [
-        (raising(GONE), 2, "lesion-x: No such thing.\n"),
+        (raising(GONE), FAILED_EXIT_CODE, "lesion-x: No such thing.\n"),
         (raising(GONE, ", exit_codes={'gone': 4}"), 4, "lesion-x: No such thing.\n"),
         (raising("LesionError('Another.', code='other')", ", exit_codes={'gone': 4}"), 2, "lesion-x: Another.\n"),
         (raising("FileNotFoundError(2, 'No such file', 'x.csv')"), 2, "lesion-x: [Errno 2] No such file: 'x.csv'\n"),
@@ -65,7 +66,7 @@ def test_an_error_that_nobody_foresaw_is_no_finding() -> None:
     """Exit code 1 would say that a command has found what it looked for; the traceback is shown."""
     code, _, err = ended(raising("OverflowError('date value out of range')"))
 
-    assert code == 2
+    assert code == FAILED_EXIT_CODE
     assert "Traceback" in err
     assert "date value out of range" in err
 
