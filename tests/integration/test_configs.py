@@ -68,11 +68,11 @@ def test_the_backbone_of_a_file_has_its_size_and_its_weights(file: Path) -> None
 @each_file
 def test_a_file_runs_and_its_run_can_be_repeated_from_its_record(file: Path, data: Path, workspace: Workspace) -> None:
     """One epoch on 80 drawings, from random weights; the settings in the record are those that were resolved."""
-    patch = BackboneRegistry.load().get(str(resolve_config(file, {}).values["backbone"])).input_multiple_px
+    stated = resolve_config(file, {}).values
+    patch = BackboneRegistry.load().get(str(stated["backbone"])).input_multiple_px
     side = 32 if 32 % patch == 0 else 3 * patch
-    is_probe = bool(resolve_config(file, {}).values["linear_probe"])
     small: dict[str, object] = {
-        **({} if is_probe else {"epochs": 1, "batch_size": 16}),
+        **({} if stated["linear_probe"] else {"epochs": 1, "batch_size": 16}),
         "input_size_px": side,
         "pretrained": "none",
         "device": "cpu",

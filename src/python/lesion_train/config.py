@@ -170,7 +170,9 @@ class TrainConfig:
     def __attrs_post_init__(self) -> None:
         if self.metadata_fusion and (self.linear_probe or self.mixup or self.cutmix):
             raise ValueError("metadata_fusion goes with neither linear_probe nor mixup nor cutmix")
-        if self.linear_probe and (idle := [name for name in NOT_OF_A_PROBE if getattr(self, name) != _DEFAULTS[name]]):
+        default = attrs.fields_dict(type(self))
+        idle = [name for name in NOT_OF_A_PROBE if getattr(self, name) != default[name].default]
+        if self.linear_probe and idle:
             raise ValueError(f"a linear_probe has no {', '.join(idle)}: leave these out, or linear_probe")
         if self.imbalance is Imbalance.LDAM_DRW and self.patience is not None:
             raise ValueError("ldam_drw does not go with patience: its weights come in the last fifth of the steps")
@@ -181,9 +183,6 @@ class TrainConfig:
     def sampling_balance(self) -> float:
         """``balance`` where it decides on how often a class is shown, else 0: each image once an epoch."""
         return self.balance if self.imbalance is Imbalance.BALANCED_SAMPLING else 0.0
-
-
-_DEFAULTS = {field.name: field.default for field in attrs.fields(TrainConfig)}
 
 
 def preprocess_of(config: TrainConfig, backbone: BackboneSpec) -> PreprocessSpec:

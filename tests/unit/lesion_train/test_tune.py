@@ -29,6 +29,7 @@ from lesion_train.config_file import ConfigError
 from lesion_train.ending import RunStoppedError
 from lesion_train.record import RunRecord
 from lesion_train.tune import read_space, tune
+from support.runs import fast_settings
 
 BASE = TrainConfig(data=Path("images"), threads=1)
 SPACE = {"balance": optuna.distributions.FloatDistribution(0.0, 1.0)}
@@ -296,16 +297,7 @@ def test_a_trial_that_is_stopped_early_is_a_killed_run_in_mlflow(tmp_path: Path)
     """With real training: its scores are there, its checkpoints are not."""
     data = write_synthetic_dataset(tmp_path / "data", images_per_class=10, side_px=64)
     workspace = Workspace(tmp_path / "home")
-    base = TrainConfig(
-        data=data,
-        pretrained="none",
-        input_size_px=32,
-        epochs=2,
-        threads=1,
-        validation_fraction=0.2,
-        test_fraction=0.0,
-        augmentation=Augmentation.LIGHT,
-    )
+    base = fast_settings(data, input_size_px=32, epochs=2, augmentation=Augmentation.LIGHT)
 
     def fit_and_stop(*arguments: Any, watch: Callable[..., None], **options: Any) -> Any:
         from lesion_train.fit import fit
@@ -334,16 +326,7 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> Non
     from lesion_train.fit import fit
 
     data = write_synthetic_dataset(tmp_path / "data", images_per_class=10, side_px=64)
-    base = TrainConfig(
-        data=data,
-        pretrained="none",
-        input_size_px=32,
-        epochs=3,
-        threads=1,
-        validation_fraction=0.2,
-        test_fraction=0.0,
-        augmentation=Augmentation.LIGHT,
-    )
+    base = fast_settings(data, input_size_px=32, epochs=3, augmentation=Augmentation.LIGHT)
     trained: list[int] = []
 
     def interrupted(*arguments: Any, watch: Callable[..., None], **options: Any) -> Any:
