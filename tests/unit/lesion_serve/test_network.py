@@ -119,15 +119,19 @@ def test_the_plugin_is_asked_for_whatever_the_engine(plain: Bundle, network: byt
         Predictor.load(with_onnx(plain, tmp_path / "bundle", network, backbone=backbone), version="1")
 
 
-def test_a_worker_with_onnx_runtime_never_imports_torch(plain: Bundle, network: bytes, tmp_path: Path) -> None:
-    """It saves half a gigabyte and seconds at the start."""
+def test_a_worker_with_onnx_runtime_imports_nothing_that_only_trains(
+    plain: Bundle, network: bytes, tmp_path: Path
+) -> None:
+    """Neither torch nor what the decision layer is fitted with: it saves 600 MB and seconds at the start."""
     folder = with_onnx(plain, tmp_path / "bundle", network)
     program = (
-        "import sys; from pathlib import Path; from lesion_serve.predictor import Predictor\n"
+        "import sys; from pathlib import Path; import lesion_serve.handler\n"
+        "from lesion_serve.predictor import Predictor\n"
         f"predictor = Predictor.load(Path({str(folder)!r}), version='1'); predictor.warm_up()\n"
-        "print(predictor.engine, 'torch' in sys.modules)"
+        "unneeded = {'torch', 'timm', 'sklearn', 'scipy.optimize', 'scipy.stats', 'pandas', 'mlflow'}\n"
+        "print(predictor.engine, *sorted(unneeded & set(sys.modules)))"
     )
 
     done = subprocess.run([sys.executable, "-c", program], env=child_environment(), capture_output=True, text=True)
 
-    assert done.stdout.split() == ["onnx", "False"], done.stderr
+    assert done.stdout.split() == ["onnx"], done.stderr

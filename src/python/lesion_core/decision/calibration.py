@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 _LOG_RANGE = (np.log(0.05), np.log(20.0))
@@ -24,6 +23,8 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
         logits: float ``(N, K)``.
         labels: int ``(N,)`` in ``[0, K)``.
     """
+    from scipy.optimize import minimize_scalar
+
     values = np.asarray(logits, dtype=np.float64)
     rows = np.arange(len(labels))
 

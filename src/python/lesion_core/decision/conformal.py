@@ -15,7 +15,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.parameters import ConformalParameters
@@ -100,6 +99,8 @@ _Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 def _cross_fits(labels: NDArray[np.integer], units: NDArray[np.str_]) -> list[_Fold]:
     """Halves that share no unit, several times over, of the images of classes that have a unit for each half."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
     halved = [label for label in np.unique(labels) if len(np.unique(units[labels == label])) >= _FOLDS]
     rows = np.flatnonzero(np.isin(labels, halved))
     if len(rows) == 0:

@@ -17,9 +17,7 @@ from typing import Protocol
 import attrs
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import log_softmax
-from sklearn.model_selection import GroupKFold
 
 from lesion_core.decision.parameters import MetadataAdjustment
 
@@ -116,6 +114,8 @@ def fit_metadata(
         The adjustment; and adjusted logits ``(N, K)`` by cross-fitting over units, from which calibration, sets and
         thresholds can be fitted without having seen the same image twice.
     """
+    from sklearn.model_selection import GroupKFold
+
     sites = sites_of(metadata)
     features, values = encode_metadata(metadata, sites), np.asarray(logits, dtype=np.float64)
     held_out = np.empty_like(values)
@@ -133,6 +133,8 @@ def fit_weights(
 
     Minimises the mean negative log-likelihood plus ``PENALTY`` times the squared weights.
     """
+    from scipy.optimize import minimize
+
     count, classes = logits.shape
     rows = np.arange(count)
 

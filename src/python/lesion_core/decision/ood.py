@@ -16,7 +16,6 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logsumexp, softmax
-from sklearn.covariance import LedoitWolf
 
 from lesion_core.decision.parameters import OodDetector
 
@@ -94,11 +93,17 @@ def _unit(embeddings: Array) -> Array:
 
 
 def _class_statistics(embeddings: Array, labels: NDArray[np.integer]) -> dict[str, Array]:
-    """Means of the classes ``(K, D)`` and the shrunk precision ``(D, D)`` of what is left (Ledoit & Wolf 2004)."""
+    """Means of the classes ``(K, D)`` and the precision ``(D, D)`` of what is left."""
     classes, index = np.unique(labels, return_inverse=True)
     means = np.stack([embeddings[labels == label].mean(axis=0) for label in classes])
-    covariance = LedoitWolf(assume_centered=True).fit(embeddings - means[index])
-    return {"class_means": means, "precision": covariance.precision_}
+    return {"class_means": means, "precision": _shrunk_precision(embeddings - means[index])}
+
+
+def _shrunk_precision(centred: Array) -> Array:
+    """Inverse of the shrunk covariance: float ``(N, D)`` → float64 ``(D, D)``. Source: Ledoit & Wolf 2004."""
+    from sklearn.covariance import LedoitWolf
+
+    return np.asarray(LedoitWolf(assume_centered=True).fit(centred).precision_)
 
 
 def _squared_mahalanobis(embeddings: Array, means: Array, precision: Array) -> Array:
@@ -127,11 +132,10 @@ def _score_mahalanobis(output: NetworkOutput, reference: Reference) -> Array:
 def _fit_relative(output: NetworkOutput, labels: NDArray[np.integer], head: LinearHead) -> dict[str, Array]:
     embeddings = np.asarray(output.embeddings, dtype=np.float64)
     mean = embeddings.mean(axis=0)
-    background = LedoitWolf(assume_centered=True).fit(embeddings - mean)
     return {
         **_class_statistics(embeddings, labels),
         "background_mean": mean[None],
-        "background_precision": background.precision_,
+        "background_precision": _shrunk_precision(embeddings - mean),
     }
 
 
