@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 TREE = ("pants", "pants.toml", "pants.cuda.toml", "pyproject.toml", "BUILD", "3rdparty", "build-support")
 CODE = ("pants-plugins", "src")
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The repository without its tests; pants runs in the folder where the repository's files are."""
-    copy = tmp_path / "tree"
+    copy = tmp_path_factory.mktemp("house") / "tree"
     copy.mkdir()
     for name in (*TREE, *CODE):
         source = Path.cwd() / name
@@ -24,13 +27,18 @@ def tree(tmp_path: Path) -> Path:
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, copy / name)
-    return copy
+    yield copy
+    for file in copy.glob(".pids/**/pid"):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            daemon = psutil.Process(int(file.read_text()))
+            daemon.terminate()
+            daemon.wait(60)
 
 
 def run_gate(tree: Path, *targets: str) -> subprocess.CompletedProcess[str]:
-    """``./pants dependencies`` in the copy, without a daemon that would outlive the test."""
+    """``./pants dependencies`` in the copy, whose daemon lives as long as the copy: a start of Pants takes long."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PEX", "PYTHON", "PANTS"))}
-    command = ["./pants", "--no-pantsd", "dependencies", *targets]
+    command = ["./pants", "--pantsd", "dependencies", *targets]
     return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -56,8 +64,10 @@ def test_a_forbidden_import_fails_and_is_named(tree: Path, module: str, statemen
     """With the file that imports and what it may not import."""
     path = tree / "src" / "python" / module
     path.write_text(f'"""Breaks a rule."""\n\n{statement}\n')
-
-    done = run_gate(tree, f"src/python/{module}")
+    try:
+        done = run_gate(tree, f"src/python/{module}")
+    finally:
+        path.unlink()
 
     assert done.returncode == 1
     assert f"src/python/{module}" in done.stderr
