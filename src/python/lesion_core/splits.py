@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold
 
 from lesion_core.errors import SplitError
 from lesion_core.records import ImageRecord, labels_of, lesions_of
@@ -136,6 +135,8 @@ def k_folds(records: Sequence[ImageRecord], taxonomy: Taxonomy, *, folds: int, s
     Raises:
         SplitError: a class has fewer groups (lesions of different patients) than there are folds.
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # here: it takes seconds, and who reads a split needs none
+
     if folds < 2:
         raise SplitError(f"folds must be at least 2, got {folds}.")
     ordered = sorted(records, key=lambda record: record.isic_id)

@@ -93,6 +93,9 @@ def fit(
     found = resolve_options(config, options) if record is None else resolve_resumed(record, config, options)
     settings = found.config()
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
+    from lesion_core.datasets import require_folder
+
+    require_folder(settings.data)  # here too, since what follows imports torch, which takes seconds
     from lesion_train.evaluation.headline import summary
     from lesion_train.evaluation.values import REPORT
     from lesion_train.fit import fit as run_fit

@@ -66,6 +66,10 @@ def evaluate(
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     from lesion_core.bundle import load_bundle
+    from lesion_core.datasets import require_folder
+
+    loaded = load_bundle(bundle)
+    require_folder(data)
     from lesion_train.evaluation.run import EvaluationOptions, evaluate_bundle
     from lesion_train.evaluation.summary import describe
     from lesion_train.evaluation.values import NUMBERS, REPORT
@@ -82,7 +86,7 @@ def evaluate(
         threads=threads,
         device=device,
     )
-    print(describe(evaluate_bundle(load_bundle(bundle), data, out, options)))
+    print(describe(evaluate_bundle(loaded, data, out, options)))
     print(f"Report: {out / REPORT}" + ("" if no_thumbnails else "  (it contains images of patients)"))
     print(f"Numbers: {out / NUMBERS}")
     if isic_csv is not None:

@@ -32,12 +32,18 @@ def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, th
         That calculate.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    from lesion_core.bundle import ONNX, OnnxParity, load_bundle, write_bundle
+    from lesion_core.datasets import require_folder
+
+    if out.exists():
+        raise LesionError(f"{out} exists already. A bundle is never changed: choose another folder with --out.")
+    loaded = load_bundle(bundle)
+    require_folder(data)
     import tempfile
 
     import attrs
     import torch
 
-    from lesion_core.bundle import ONNX, OnnxParity, load_bundle, write_bundle
     from lesion_core.splits import VALIDATION
     from lesion_plugins.classifier import classifier_from_bundle
     from lesion_plugins.registry import BackboneRegistry
@@ -47,10 +53,7 @@ def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, th
     from lesion_train.squares import SquareCache
 
     configure_logging(as_json=False)
-    if out.exists():
-        raise LesionError(f"{out} exists already. A bundle is never changed: choose another folder with --out.")
     torch.set_num_threads(threads)
-    loaded = load_bundle(bundle)
     spec = loaded.manifest.preprocess
     records = choose_images(loaded, read_dataset_of(loaded, data), split=split, part=VALIDATION).records
     model = classifier_from_bundle(loaded, BackboneRegistry.load())

@@ -66,6 +66,9 @@ def cross_validate(
     found = resolve_options(config, options) if record is None else resolve_resumed(record, config, options)
     settings = found.config()
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
+    from lesion_core.datasets import require_folder
+
+    require_folder(settings.data)
     from lesion_train.cross_validation import LABEL_ISSUES, OUT_OF_FOLD
     from lesion_train.cross_validation import cross_validate as run
     from lesion_train.label_quality import describe_label_issues
@@ -180,7 +183,9 @@ def tune(
     _require_one_process()
     settings = resolve_options(config, options).config()
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
-    from lesion_core.datasets import read_dataset
+    from lesion_core.datasets import read_dataset, require_folder
+
+    require_folder(settings.data)
     from lesion_core.records import data_digest
     from lesion_core.taxonomy_file import read_taxonomy
     from lesion_train.config_file import option_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -83,6 +84,18 @@ def test_a_named_error_is_one_sentence_and_exit_code_2(arguments: list[str], sen
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [("fit",), ("cross-validate",), ("tune", "--space", "space.toml")])
+def test_a_folder_that_is_not_there_is_named_before_torch_is_imported(command: tuple[str, ...]) -> None:
+    """Which takes seconds: a slip of the pen is told at once."""
+    program = [sys.executable, "-X", "importtime", "-m", "lesion_train", *command, "--data", "/nowhere"]
+
+    done = subprocess.run(program, env=child_environment(), capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "the folder does not exist" in done.stderr
+    assert not re.search(r"\| +(torch|mlflow|sklearn)$", done.stderr, re.MULTILINE)
 
 
 def test_a_command_that_is_printed_can_be_pasted(tmp_path: Path) -> None:
