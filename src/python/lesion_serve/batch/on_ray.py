@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ log = structlog.get_logger()
 CHUNK = 32  # images that an actor answers before it says so
 ROUND = 50_000  # images that are handed to Ray at a time, so that memory stays flat
 TRIES_OF_A_CHUNK = 3
+READERS = ("iter_threaded", "StreamingExecutor", "ray-data-metadata-prefetch")  # what Ray Data's threads are called
+READERS_END_S = 30.0
 
 
 class RayAnswers:
@@ -82,6 +86,23 @@ def answering_on_ray(
     return answers
 
 
+@contextmanager
+def _iterated(batches: Iterable[dict[str, Any]]) -> Iterator[Iterator[dict[str, Any]]]:
+    """Iterate over what Ray Data makes, until its threads have ended too, also where the iteration stops early.
+
+    Ray leaves them to themselves then, and one that asks Ray for anything after ``ray.shutdown`` ends the whole program,
+    without a word and with exit code 1.
+    """
+    iterator = iter(batches)
+    try:
+        yield iterator
+    finally:
+        iterator.close()  # type: ignore[attr-defined]  # a generator
+        for thread in threading.enumerate():
+            if thread.name.startswith(READERS):
+                thread.join(READERS_END_S)
+
+
 def _round(
     tasks: Sequence[Task], model: Model, arguments: dict[str, Any], actors: int
 ) -> Generator[Sequence[Answer], None, None]:
@@ -107,10 +128,11 @@ def _round(
             max_restarts=-1,
             max_task_retries=TRIES_OF_A_CHUNK - 1,
         )
-        for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
-            answers = [Answer.from_json(text) for text in batch["item"]]
-            answered.update(answer.number for answer in answers)
-            yield answers
+        with _iterated(dataset.iter_batches(batch_size=None, prefetch_batches=0)) as batches:
+            for batch in batches:
+                answers = [Answer.from_json(text) for text in batch["item"]]
+                answered.update(answer.number for answer in answers)
+                yield answers
     except RaysOwnError as error:
         hint = "Each host of the cluster needs lesion-serve[ray]. " if "No module named 'lesion" in str(error) else ""
         raise RayError(f"Ray gave up: {error}. {hint}What was answered is kept; repeat the command.") from error
