@@ -90,8 +90,8 @@ def answering_on_ray(
 def _iterated(batches: Iterable[dict[str, Any]]) -> Iterator[Iterator[dict[str, Any]]]:
     """Iterate over what Ray Data makes, until its threads have ended too, also where the iteration stops early.
 
-    Ray leaves them to themselves then, and one that asks Ray for anything after ``ray.shutdown`` ends the whole program,
-    without a word and with exit code 1.
+    Ray leaves them to themselves then, and one that asks Ray for anything after ``ray.shutdown`` ends the whole
+    program, without a word and with exit code 1.
     """
     iterator = iter(batches)
     try:
