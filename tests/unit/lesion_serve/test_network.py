@@ -122,7 +122,7 @@ def test_the_plugin_is_asked_for_whatever_the_engine(plain: Bundle, network: byt
 def test_a_worker_with_onnx_runtime_imports_nothing_that_only_trains(
     plain: Bundle, network: bytes, tmp_path: Path
 ) -> None:
-    """Neither torch nor what the decision layer is fitted with: it saves 600 MB and seconds at the start."""
+    """Neither torch nor what the decision layer is fitted with: it saves hundreds of MB, and seconds at the start."""
     folder = with_onnx(plain, tmp_path / "bundle", network)
     program = (
         "import sys; from pathlib import Path; import lesion_serve.handler\n"
