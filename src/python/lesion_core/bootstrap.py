@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lesion_core.interval import Interval
+from lesion_core.interval import FEWEST_FOR_A_BOOTSTRAP, Interval
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +34,8 @@ def bootstrap_interval(
 ) -> Interval:
     """A metric with its percentile bootstrap interval; whole lesions are resampled, within each class.
 
-    Drawing within the class of a lesion's first image keeps every class in every resample.
+    Drawing within the rarest class of a lesion (or patient), and once more where a class was lost all the same, keeps
+    every class in every resample. Of a class of few lesions (``few_units``) the interval knows too little.
 
     Args:
         metric: takes probabilities and labels.
@@ -112,18 +113,35 @@ def paired_bootstrap_difference(
     )
 
 
+def few_units(labels: NDArray[np.integer], units: NDArray[np.str_]) -> dict[int, int]:
+    """The classes of so few units that a bootstrap calls their scores too certain: the number of units by class.
+
+    A single unit is the same in every resample, and so is all that depends on it. For such classes a Wilson interval
+    (``lesion_core.interval.share_interval``) of so many observations is honest.
+    """
+    counts = {int(label): len(np.unique(units[labels == label])) for label in np.unique(labels)}
+    return {label: count for label, count in counts.items() if count < FEWEST_FOR_A_BOOTSTRAP}
+
+
 def _resampled_rows(
     labels: NDArray[np.integer], lesions: NDArray[np.str_], resamples: int, seed: int
 ) -> Iterator[NDArray[np.int64]]:
     """Rows of each resample. All rows of a lesion stand side by side, so that drawing needs no loop over lesions."""
-    _, first, group = np.unique(lesions, return_index=True, return_inverse=True)
+    _, group = np.unique(lesions, return_inverse=True)
     rows = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     starts = np.cumsum(sizes) - sizes
-    strata = [np.flatnonzero(labels[first] == label) for label in np.unique(labels[first])]
+    classes, class_of = np.unique(labels, return_inverse=True)
+    holds = np.zeros((len(sizes), len(classes)), dtype=bool)  # which classes a lesion has images of
+    holds[group, class_of] = True
+    rarest = np.where(holds, np.bincount(class_of), len(labels) + 1).argmin(axis=1)
+    strata = [np.flatnonzero(rarest == index) for index in np.unique(rarest)]
     random = np.random.default_rng(seed)
-    for _ in range(resamples):
+    while resamples > 0:
         drawn = np.concatenate([stratum[random.integers(0, len(stratum), len(stratum))] for stratum in strata])
+        if not holds[drawn].any(axis=0).all():
+            continue  # the sample itself is one of the draws, so this ends
+        resamples -= 1
         length = sizes[drawn]
         offset = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
         yield rows[np.repeat(starts[drawn], length) + offset]

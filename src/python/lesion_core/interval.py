@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import attrs
+
+FEWEST_FOR_A_BOOTSTRAP = 10  # units: of fewer, resamples hardly show what others would have been like
 
 
 @attrs.frozen(kw_only=True)
@@ -63,3 +66,33 @@ def share_interval(share: float, observations: int, *, confidence: float = 0.95)
     # Rounding may put an end a little beyond a share of 0 or 1.
     low, high = max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
     return Interval(value=share, low=low, high=high, confidence=confidence)
+
+
+def difference_interval(first: Interval, second: Interval) -> Interval:
+    """``second - first`` of two measurements, by their intervals, as if they were independent.
+
+    Of two measurements of the same lesions it is rather too wide. Source: Newcombe 1998, "Interval estimation for the
+    difference between independent proportions", method 10 (square and add).
+    """
+    value = second.value - first.value
+    below = math.hypot(second.value - second.low, first.high - first.value)
+    above = math.hypot(second.high - second.value, first.value - first.low)
+    return Interval(value=value, low=value - below, high=value + above, confidence=first.confidence)
+
+
+def widened(mean: Interval, uncertain: Sequence[Interval], terms: int) -> Interval:
+    """A mean whose interval takes some of its terms for certain, wider by what is not known of them.
+
+    Args:
+        mean: of ``terms`` numbers.
+        uncertain: these numbers, each with its own interval.
+        terms: at least 1.
+    Source: Zou & Donner 2008, "Construction of confidence limits about effect measures" (square and add).
+    """
+    below = [(one.value - one.low) / terms for one in uncertain]
+    above = [(one.high - one.value) / terms for one in uncertain]
+    return attrs.evolve(
+        mean,
+        low=mean.value - math.hypot(mean.value - mean.low, *below) if below else mean.low,
+        high=mean.value + math.hypot(mean.high - mean.value, *above) if above else mean.high,
+    )

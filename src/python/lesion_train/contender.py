@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 import numpy as np
 
-from lesion_core.bootstrap import PairedDifference, paired_bootstrap_difference
+from lesion_core.bootstrap import PairedDifference, few_units, paired_bootstrap_difference
 from lesion_core.bundle import Bundle
 from lesion_core.errors import LesionError
-from lesion_core.interval import reflected
-from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
+from lesion_core.interval import Interval, difference_interval, reflected, share_interval, widened
+from lesion_core.metrics import area_under_roc, balanced_multiclass_accuracy, macro_auroc
 from lesion_core.reliability import expected_calibration_error
 from lesion_core.splits import TEST, VALIDATION
 from lesion_train.evaluation.headline import sensitivity_of
@@ -41,6 +41,7 @@ class Contender:
         bundle: ``None`` where it is not intact; ``problem`` says why.
         problem: see ``bundle``.
         predictions: by part.
+        unreadable: why some of them could not be had; empty where all were.
     """
 
     label: str
@@ -50,6 +51,7 @@ class Contender:
     bundle: Bundle | None
     problem: str = ""
     predictions: Mapping[str, Predictions]
+    unreadable: str = ""
 
     @classmethod
     def from_run(cls, folder: Path) -> Contender:
@@ -79,15 +81,34 @@ class Pair:
     second: Predictions
 
     def difference(self, metric: str) -> PairedDifference:
-        """``second - first`` of a metric: a name of ``METRICS``, or ``sensitivity CODE``."""
+        """``second - first`` of a metric: a name of ``METRICS``, or ``sensitivity CODE``.
+
+        What classes of few units leave open widens the intervals of the scores that are means over classes.
+        """
+        labels, units = self.first.labels, self.first.units
         code = metric.removeprefix("sensitivity ")
         measure = METRICS.get(metric) or sensitivity_of(self.first.codes.index(code))
-        found = paired_bootstrap_difference(
-            measure, self.first.probabilities, self.second.probabilities, self.first.labels, self.first.units
-        )
-        if measure is not expected_calibration_error:
-            return found
-        return attrs.evolve(found, first=reflected(found.first), second=reflected(found.second))
+        found = paired_bootstrap_difference(measure, self.first.probabilities, self.second.probabilities, labels, units)
+        if metric == "ECE":
+            return attrs.evolve(found, first=reflected(found.first), second=reflected(found.second))
+        few = few_units(labels, units)
+        if metric in METRICS:
+            uncertain = [self._of_few(metric, label, count) for label, count in few.items()]
+            return _widened(found, uncertain, terms=len(np.unique(labels)))
+        label = self.first.codes.index(code)
+        return self._of_few(metric, label, few[label]) if label in few else found
+
+    def _of_few(self, metric: str, label: int, count: int) -> PairedDifference:
+        """What one class of so few units contributes, with the intervals that these leave."""
+        is_class = self.first.labels == label
+        values = []
+        for said in (self.first, self.second):
+            if metric == "macro AUROC":
+                values.append(area_under_roc(said.probabilities[:, label], is_class))
+            else:
+                values.append(float((said.probabilities[is_class].argmax(axis=1) == label).mean()))
+        first, second = (share_interval(value, count) for value in values)
+        return PairedDifference(first=first, second=second, difference=difference_interval(first, second))
 
     def metrics(self) -> Iterator[str]:
         """What can be compared: the scores, and the sensitivity of each class of which there are two lesions or more.
@@ -105,7 +126,7 @@ def pair(first: Contender, second: Contender) -> Pair:
 
     Raises:
         NotComparableError: they were trained on different splits, so that one may have seen the images that the other
-            was measured on; or there are no predictions of the same images.
+            was measured on; or there are no predictions of the same images; or some that there were cannot be had.
     """
     if first.split_digest != second.split_digest:
         raise NotComparableError(
@@ -113,6 +134,11 @@ def pair(first: Contender, second: Contender) -> Pair:
             f"({first.split_digest[:12]}… and {second.split_digest[:12]}…), so that one may have seen the images that "
             "the other was measured on. Train one again with --split of the other's split.csv."
         )
+    for contender in (first, second):
+        if contender.unreadable:
+            raise NotComparableError(
+                f"{first.label} and {second.label} are not comparable: of {contender.label} {contender.unreadable}"
+            )
     both = [part for part in PARTS if part in first.predictions and part in second.predictions]
     if not both:
         without = [one.label for one in (first, second) if not one.predictions] or [first.label, second.label]
@@ -130,3 +156,10 @@ def pair(first: Contender, second: Contender) -> Pair:
             f"or classes ({len(one.isic_ids):,} and {len(two.isic_ids):,} images)."
         )
     return Pair(part=both[0], first=one, second=two)
+
+
+def _widened(found: PairedDifference, uncertain: Sequence[PairedDifference], *, terms: int) -> PairedDifference:
+    def one(name: str) -> Interval:
+        return widened(getattr(found, name), [getattr(part, name) for part in uncertain], terms=terms)
+
+    return PairedDifference(first=one("first"), second=one("second"), difference=one("difference"))

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from lesion_core.bootstrap import PairedDifference, bootstrap_interval, paired_bootstrap_difference
+from lesion_core.bootstrap import PairedDifference
 from lesion_core.durable import write_whole
 from lesion_core.errors import LesionError
 from lesion_core.metrics import Labels, Probabilities, balanced_multiclass_accuracy
 from lesion_core.workspace import Workspace
+from lesion_train.contender import Pair
 from lesion_train.predictions import OUT_OF_FOLD, Predictions
 from lesion_train.record import RunRecord
 
@@ -53,21 +54,34 @@ def select_ensemble(
         metric: higher is better.
         seed: of the folds by which the selection itself is judged.
     Raises:
-        LesionError: ``other_images``: the models were not asked about the same images with the same labels.
+        LesionError: ``other_images``: the models were not asked about the same images with the same labels, or one
+            does not know their patients; ``too_few_images``: they are of one lesion (or patient).
     Source: Caruana et al. 2004, "Ensemble Selection from Libraries of Models".
     """
     first = models[0]
     for other in models[1:]:
-        same = np.array_equal(first.isic_ids, other.isic_ids) and np.array_equal(first.labels, other.labels)
+        same = (
+            np.array_equal(first.isic_ids, other.isic_ids)
+            and np.array_equal(first.labels, other.labels)
+            and np.array_equal(first.units, other.units)
+        )
         if not same or first.codes != other.codes:
             raise LesionError(
-                "These models were not asked about the same images with the same labels. Cross-validate them on one "
-                "split of folds: lesion-train data split DIR --folds K --out FILE, then cross-validate --split FILE.",
+                "These models were not asked about the same images with the same labels and patients. Cross-validate "
+                "them on one split of folds: lesion-train data split DIR --folds K --out FILE, then cross-validate "
+                "--split FILE.",
                 code="other_images",
             )
     stacked = np.stack([model.probabilities for model in models])
     blended = np.empty_like(first.probabilities)
-    folding = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=seed)
+    folds = min(FOLDS, len(np.unique(first.units)), int(np.bincount(first.labels).max()))
+    if folds < 2:
+        raise LesionError(
+            f"{len(first.labels)} images are too few to choose an ensemble on: two lesions (or patients), and two "
+            "images of a class, are needed.",
+            code="too_few_images",
+        )
+    folding = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     for chosen_on, judged in folding.split(first.labels, first.labels, groups=first.units):
         weights = _greedy(stacked[:, chosen_on], first.labels[chosen_on], metric)
         blended[judged] = np.tensordot(weights, stacked[:, judged], axes=1)
@@ -91,10 +105,9 @@ def keep_ensemble(
     Returns:
         The record, and the gain in balanced accuracy over the best study.
     """
-    first, metric = models[0], balanced_multiclass_accuracy
-    scores = [metric(model.probabilities, model.labels) for model in models]
-    best = models[int(np.argmax(scores))]
-    gain = paired_bootstrap_difference(metric, best.probabilities, chosen.probabilities, best.labels, best.units)
+    blended = attrs.evolve(models[0], probabilities=chosen.probabilities)
+    scores = [balanced_multiclass_accuracy(model.probabilities, model.labels) for model in models]
+    gain = Pair(part=OUT_OF_FOLD, first=models[int(np.argmax(scores))], second=blended).difference("BMA")
     facts = studies[0].description["facts"]
     record = RunRecord.create(
         workspace.runs,
@@ -110,9 +123,8 @@ def keep_ensemble(
         "bma_gain_over_best": attrs.asdict(gain.difference),
     }
     write_whole(record.ensemble, json.dumps(content, indent=2) + "\n")
-    record.write_predictions(OUT_OF_FOLD, attrs.evolve(first, probabilities=chosen.probabilities))
-    score = bootstrap_interval(metric, chosen.probabilities, first.labels, first.units)
-    record.write_scores({"out_of_fold_bma": score})
+    record.write_predictions(OUT_OF_FOLD, blended)
+    record.write_scores({"out_of_fold_bma": gain.second})
     record.finish()
     return record, gain
 

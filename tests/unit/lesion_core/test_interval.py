@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
-from lesion_core.bootstrap import bootstrap_interval, resampled_counts
-from lesion_core.interval import proportion_interval, share_interval
+from lesion_core.bootstrap import bootstrap_interval, few_units, resampled_counts
+from lesion_core.interval import Interval, difference_interval, proportion_interval, share_interval, widened
 from lesion_core.metrics import balanced_multiclass_accuracy
 
 
@@ -113,3 +113,52 @@ def test_a_proportion_has_wilsons_interval() -> None:
     assert (interval.low, interval.high) == pytest.approx(
         (centre - half / (1 + z**2 / n), centre + half / (1 + z**2 / n))
     )
+
+
+def test_classes_of_few_lesions_are_known() -> None:
+    """Ten are enough; their images do not count."""
+    labels = np.repeat([0, 1, 2], [10, 40, 9])
+    units = np.array([f"L{row}" for row in range(10)] + ["M1"] * 20 + ["M2"] * 20 + [f"N{row}" for row in range(9)])
+
+    assert few_units(labels, units) == {1: 2, 2: 9}
+
+
+def test_a_difference_of_proportions_has_newcombes_interval() -> None:
+    """His own example: 56 of 70 against 48 of 80 (Newcombe 1998, table II)."""
+    found = difference_interval(proportion_interval(48, 80), proportion_interval(56, 70))
+
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+def test_what_is_not_known_of_terms_widens_their_mean() -> None:
+    """By squares, each end on its own side; without such terms nothing changes."""
+    mean = Interval(value=0.5, low=0.47, high=0.53)
+    terms = [Interval(value=1.0, low=0.84, high=1.0), Interval(value=0.5, low=0.5, high=0.66)]
+
+    found = widened(mean, terms, terms=4)
+
+    assert (found.low, found.high) == pytest.approx((0.45, 0.55))
+    assert widened(mean, [], terms=4) == mean
+
+
+def test_a_class_that_only_comes_second_in_its_patients_stays_in_every_resample() -> None:
+    """Patients are drawn, who have several diagnoses: class 2 stands last in three of forty."""
+    labels = np.concatenate([np.tile([0, 1], 40), [2, 2, 2]])
+    patients = np.array([f"P{row // 2}" for row in range(80)] + ["P0", "P1", "P2"])
+
+    counts = resampled_counts(labels, patients, resamples=300)
+
+    assert (counts[:, labels == 2].sum(axis=1) > 0).all()
+    assert (counts[:, labels == 0].sum(axis=1) == 40).all(), "as many patients as there are"
+    assert np.std(counts[:, labels == 2].sum(axis=1)) == 0, "drawn as a stratum of their own"
+
+
+def test_a_resample_that_lost_a_class_is_drawn_anew() -> None:
+    """Class 1 is nobody's rarest: it stands beside a rarer one in one patient of two."""
+    labels = np.array([2, 1, 1, 1, 2, 0, 0, 0, 0])
+    patients = np.array(["a", "a", "a", "a", "b", "c", "d", "e", "f"])
+
+    counts = resampled_counts(labels, patients, resamples=200)
+
+    assert (counts[:, 1] > 0).all()
+    assert (counts[:, 4] == 0).any(), "and is not simply the sample"

@@ -74,3 +74,20 @@ def test_models_of_other_images_are_refused() -> None:
         select_ensemble([one, other])
 
     assert caught.value.code == "other_images"
+
+
+@pytest.mark.parametrize(("images", "lesions"), [(12, 6), (20, 3), (2, 2)])
+def test_few_images_are_chosen_on_in_fewer_folds_or_refused(images: int, lesions: int) -> None:
+    """As two folds of a small data set leave them."""
+    labels = np.arange(images) % 2
+    units = np.array([f"L{row}" for row in np.arange(images) % lesions])
+    models = [
+        attrs.evolve(predictions(np.random.default_rng(seed).random((images, 3)), labels), lesions=units, units=units)
+        for seed in (1, 2)
+    ]
+
+    if images == 2:
+        with pytest.raises(LesionError, match="2 images are too few"):
+            select_ensemble(models)
+    else:
+        np.testing.assert_allclose(select_ensemble(models).probabilities.sum(axis=1), 1)

@@ -43,11 +43,11 @@ def test_an_evaluation_gives_the_same_scores_and_that_of_nine_answers(tmp_path: 
     bundle = make_tiny_bundle(tmp_path / "bundle")
     reference = safetensors.numpy.load(bundle.read(REFERENCE))
     random = np.random.default_rng(0)
-    records = images(60, "test")
+    records = images(160, "test")
     labels, lesions = labels_of(records, ISIC_2019), lesions_of(records)
     output = NetworkOutput(
-        logits=random.normal(size=(60, 8)) + 2 * np.eye(8)[labels],
-        embeddings=random.normal(0, 3, (60, reference["class_means"].shape[1])),
+        logits=random.normal(size=(160, 8)) + 2 * np.eye(8)[labels],
+        embeddings=random.normal(0, 3, (160, reference["class_means"].shape[1])),
     )
     choice = Choice(dataset="drawn", records=records, part="test", role=Role.TEST, data_digest=None, split_digest=None)
 

@@ -11,7 +11,9 @@ Source: Sadinle et al. 2019, "Least Ambiguous Set-Valued Classifiers"; class-con
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +23,7 @@ from lesion_core.decision.parameters import ConformalParameters
 from lesion_core.interval import Interval, share_interval
 
 TEMPERATURE_FACTORS = (1.0, 0.5, 0.7, 1.4, 2.0)
-CROSS_FITS = 5
-_FOLDS = 2
+FOLDS, HALVES, REPEATS = 10, 2, 5
 
 
 def fit_conformal(
@@ -39,8 +40,9 @@ def fit_conformal(
     The promise, ``coverage`` for each class, holds for new images exchangeable with these, so exactly only where each
     image shows a lesion of its own. Where some lesions have several images, it is a promise for images drawn in the
     same way, whose quantiles are less certain than their number says. The sets' own temperature is the multiple of the
-    calibrating one that gives the smallest sets under cross-fitting. It is chosen among five, by size and on all these
-    images, so neither the promise nor ``measured`` is quite free of that choice; what the sets cover in a test part is.
+    calibrating one that gives the smallest sets of one half with the quantiles of the other. It is chosen among five,
+    by size and on all these images, so neither the promise nor ``measured`` is quite free of that choice; what the sets
+    cover in a test part is.
 
     Args:
         logits: float ``(N, K)``.
@@ -50,19 +52,22 @@ def fit_conformal(
         temperature: that calibrates.
         codes: of the K classes.
     """
-    folds = _cross_fits(labels, units)
+    halves = [half for seed in range(REPEATS) for half in _cross_fits(labels, units, HALVES, seed=seed)]
     own, fewest = temperature, np.inf
     for factor in TEMPERATURE_FACTORS:
-        members = _held_out_members(logits, labels, folds, coverage=coverage, temperature=factor * temperature)
-        size = float(np.mean([sets.sum(axis=1).mean() for sets in members])) if members else 0.0
+        probabilities = calibrated_probabilities(logits, factor * temperature)
+        held_out = _held_out(probabilities, labels, halves, coverage=coverage)
+        size = float(np.mean([one.sets.sum(axis=1).mean() for one in held_out])) if held_out else 0.0
         if size < fewest:
             own, fewest = factor * temperature, size
     probabilities = calibrated_probabilities(logits, own)
+    quantiles = fit_class_quantiles(probabilities, labels, coverage=coverage)
+    held_out = _held_out(probabilities, labels, _cross_fits(labels, units, FOLDS), coverage=coverage)
     return ConformalParameters(
         coverage=coverage,
         temperature=own,
-        quantiles=fit_class_quantiles(probabilities, labels, coverage=coverage),
-        measured=_measured_coverage(logits, labels, units, folds, coverage=coverage, temperature=own, codes=codes),
+        quantiles=quantiles,
+        measured=_measured_coverage(held_out, labels, units, quantiles=quantiles, codes=codes),
     )
 
 
@@ -97,55 +102,59 @@ def conformal_sets(probabilities: NDArray[np.floating], quantiles: Sequence[floa
 _Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def _cross_fits(labels: NDArray[np.integer], units: NDArray[np.str_]) -> list[_Fold]:
-    """Halves that share no unit, several times over, of the images of classes that have a unit for each half."""
+class _HeldOut(NamedTuple):
+    """The rows of a fold, int ``(n,)``; their sets, bool ``(n, K)``; the K quantiles of the other folds."""
+
+    rows: NDArray[np.int64]
+    sets: NDArray[np.bool_]
+    quantiles: tuple[float, ...]
+
+
+def _cross_fits(labels: NDArray[np.integer], units: NDArray[np.str_], number: int, *, seed: int = 0) -> list[_Fold]:
+    """Folds that share no unit, of the images of classes that have at least two units."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    halved = [label for label in np.unique(labels) if len(np.unique(units[labels == label])) >= _FOLDS]
-    rows = np.flatnonzero(np.isin(labels, halved))
+    several = [label for label in np.unique(labels) if len(np.unique(units[labels == label])) > 1]
+    rows = np.flatnonzero(np.isin(labels, several))
     if len(rows) == 0:
         return []
-    halves = (StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed) for seed in range(CROSS_FITS))
-    folds = (fold for half in halves for fold in half.split(rows, labels[rows], groups=units[rows]))
+    number = min(number, len(np.unique(units[rows])), int(np.bincount(labels[rows]).max()))
+    folding = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")  # it is then in fewer folds
+        folds = list(folding.split(rows, labels[rows], groups=units[rows]))
     return [(rows[fitted], rows[held_out]) for fitted, held_out in folds]
 
 
-def _held_out_members(
-    logits: NDArray[np.floating],
-    labels: NDArray[np.integer],
-    folds: Sequence[_Fold],
-    *,
-    coverage: float,
-    temperature: float,
-) -> list[NDArray[np.bool_]]:
-    """The sets of each fold's second half, with the quantiles of its first."""
-    probabilities = calibrated_probabilities(logits, temperature)
-    return [
-        conformal_sets(
-            probabilities[held_out], fit_class_quantiles(probabilities[fitted], labels[fitted], coverage=coverage)
-        )
-        for fitted, held_out in folds
-    ]
+def _held_out(
+    probabilities: NDArray[np.floating], labels: NDArray[np.integer], folds: Sequence[_Fold], *, coverage: float
+) -> list[_HeldOut]:
+    """The sets of each fold, with the quantiles of the others."""
+    found = []
+    for fitted, rows in folds:
+        quantiles = fit_class_quantiles(probabilities[fitted], labels[fitted], coverage=coverage)
+        found.append(_HeldOut(rows, conformal_sets(probabilities[rows], quantiles), quantiles))
+    return found
 
 
 def _measured_coverage(
-    logits: NDArray[np.floating],
+    held_out: Sequence[_HeldOut],
     labels: NDArray[np.integer],
     units: NDArray[np.str_],
-    folds: Sequence[_Fold],
     *,
-    coverage: float,
-    temperature: float,
+    quantiles: Sequence[float],
     codes: Sequence[str],
 ) -> dict[str, Interval]:
-    """Mean over the cross-fits; the interval counts units, once each."""
-    hits: dict[int, list[float]] = {}
-    members = _held_out_members(logits, labels, folds, coverage=coverage, temperature=temperature)
-    for (_, held_out), sets in zip(folds, members, strict=True):
-        is_hit = sets[np.arange(len(held_out)), labels[held_out]]
-        for label in np.unique(labels[held_out]):
-            hits.setdefault(int(label), []).extend(is_hit[labels[held_out] == label])
+    """Coverage of each class in the folds; the interval counts units.
+
+    A class that has just enough images for a quantile, and without a fold too few, is left out: it would be a member
+    of every set of the folds, and so look better than it is.
+    """
     measured = {}
-    for label, values in sorted(hits.items()):
-        measured[codes[label]] = share_interval(float(np.mean(values)), len(np.unique(units[labels == label])))
+    for label in np.unique(np.concatenate([labels[one.rows] for one in held_out])) if held_out else ():
+        is_always_held = any(one.quantiles[label] == 1 for one in held_out)
+        if is_always_held and quantiles[label] < 1:
+            continue
+        hits = np.concatenate([one.sets[labels[one.rows] == label, label] for one in held_out])
+        measured[codes[label]] = share_interval(float(hits.mean()), len(np.unique(units[labels == label])))
     return measured
