@@ -71,6 +71,7 @@ def evaluate(
     loaded = load_bundle(bundle)
     require_folder(data)
     from lesion_train.evaluation.run import EvaluationOptions, evaluate_bundle
+    from lesion_train.evaluation.submission import images_without_row
     from lesion_train.evaluation.summary import describe
     from lesion_train.evaluation.values import NUMBERS, REPORT
 
@@ -86,8 +87,11 @@ def evaluate(
         threads=threads,
         device=device,
     )
-    print(describe(evaluate_bundle(loaded, data, out, options)))
+    evaluation = evaluate_bundle(loaded, data, out, options)
+    print(describe(evaluation))
     print(f"Report: {out / REPORT}" + ("" if no_thumbnails else "  (it contains images of patients)"))
     print(f"Numbers: {out / NUMBERS}")
     if isic_csv is not None:
         print(f"Challenge file: {isic_csv}")
+        if missing := images_without_row(evaluation.data):
+            print(f"  ! {missing}")

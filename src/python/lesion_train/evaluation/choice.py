@@ -37,7 +37,7 @@ class Role(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Choice:
-    """The images to measure on, of the data set of this name.
+    """The images to measure on, of the data set of this name, which has ``dataset_images`` where they were counted.
 
     ``left_out`` counts those that the model's run knows, among foreign ones; ``is_history_known``: there was its split
     to know them by.
@@ -51,6 +51,7 @@ class Choice:
     split_digest: str | None
     left_out: int = 0
     is_history_known: bool = True
+    dataset_images: int | None = None
 
 
 def read_dataset_of(bundle: Bundle, data: Path) -> Dataset:
@@ -99,6 +100,7 @@ def choose_images(bundle: Bundle, dataset: Dataset, *, split: Path | None, part:
         )
     own = _own_split(bundle, split)
     choice = _choose(bundle, _without(dataset, label), split=split, part=part, own=own)
+    choice = attrs.evolve(choice, dataset_images=len(everything))
     if not none:
         return choice  # whose digest has read every file already
     seen = _seen(bundle, none, own)

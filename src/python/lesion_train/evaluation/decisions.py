@@ -17,7 +17,8 @@ from lesion_core.decision.parameters import ConformalParameters, OperatingPoint,
 from lesion_core.decision.triage import MALIGNANT, malignant_classes, malignant_share
 from lesion_core.taxonomy import Taxonomy
 from lesion_train.evaluation import weighted
-from lesion_train.evaluation.part import AnsweredPart, Resamples
+from lesion_train.evaluation.part import AnsweredPart
+from lesion_train.evaluation.resamples import Resamples
 from lesion_train.evaluation.values import (
     BandResult,
     ConformalResult,
@@ -158,6 +159,6 @@ def _outside_group(known: AnsweredPart, group: _Strange, threshold: float) -> Ou
     return OutsideGroup(
         name=group.name,
         images=len(group.scores),
-        auroc=draw.interval(partial(weighted.area_under_roc, scores=of_both, is_positive=is_strange)),
+        auroc=draw.area(weighted.area_under_roc, of_both, is_strange),
         called_outside=draw.share(of_both > threshold, is_strange),
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lesion_core.decision.triage import MALIGNANT
 from lesion_core.interval import Interval
-from lesion_train.evaluation.values import Evaluation
+from lesion_train.evaluation.values import ConformalResult, Evaluation, OperatingResult
 
+WITH_METADATA = "With age, sex and site"
 CALLED_OUTSIDE = 0.5  # of strange images; where fewer are, the detector misses most
 MILD_SEVERITY = 2
 LOST_SENSITIVITY = 0.10  # that a mild corruption may cost
@@ -29,10 +30,16 @@ def findings(evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def _sensitivities(e: Evaluation) -> Iterator[str]:
-    for point in e.operating_points:
+    yield from _missed_sensitivities("The threshold", e.operating_points)
+    if e.decision_with_metadata is not None:
+        yield from _missed_sensitivities(f"{WITH_METADATA}, the threshold", e.decision_with_metadata.operating_points)
+
+
+def _missed_sensitivities(threshold: str, points: Iterable[OperatingResult]) -> Iterator[str]:
+    for point in points:
         if point.sensitivity is not None and point.sensitivity.high < point.wanted_sensitivity:
             yield (
-                f"The threshold for {point.target} was set for a sensitivity of "
+                f"{threshold} for {point.target} was set for a sensitivity of "
                 f"{_percent(point.wanted_sensitivity)} and reaches {_shown(point.sensitivity)}."
             )
 
@@ -51,11 +58,19 @@ def _groups(e: Evaluation) -> Iterator[str]:
 
 
 def _coverages(e: Evaluation) -> Iterator[str]:
-    for item in e.classes:
-        if item.coverage is not None and item.coverage.high < e.conformal.promised:
+    yield from _missed_coverages("Conformal", e, [item.coverage for item in e.classes], e.conformal)
+    if (told := e.decision_with_metadata) is not None:
+        yield from _missed_coverages(f"{WITH_METADATA}, conformal", e, told.coverage, told.conformal)
+
+
+def _missed_coverages(
+    conformal: str, e: Evaluation, coverages: Iterable[Interval | None], sets: ConformalResult
+) -> Iterator[str]:
+    for code, coverage in zip(e.codes, coverages, strict=True):
+        if coverage is not None and coverage.high < sets.promised:
             yield (
-                f"Conformal sets hold {item.code} in {_shown(item.coverage)} of its images; "
-                f"{_percent(e.conformal.promised)} were promised."
+                f"{conformal} sets hold {code} in {_shown(coverage)} of its images; "
+                f"{_percent(sets.promised)} were promised."
             )
 
 

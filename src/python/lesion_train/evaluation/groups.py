@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,15 +59,8 @@ def _result(group: AnsweredPart, grouping: str, name: str, manifest: BundleManif
     if lesions >= FEWEST_LESIONS:
         is_right = answered_rightly(group.probabilities, group.labels)
         draw = group.resamples
-        bma = draw.interval(partial(weighted.balanced_accuracy, is_right=is_right, labels=group.labels))
-        area = draw.interval(
-            partial(
-                weighted.macro_average,
-                metric=weighted.area_under_roc,
-                probabilities=group.probabilities,
-                labels=group.labels,
-            )
-        )
+        bma = draw.balanced_accuracy(is_right, group.labels)
+        area = draw.macro_area(weighted.area_under_roc, group.probabilities, group.labels)
         if point is not None:
             is_above = scores_of(group, MALIGNANT, manifest.taxonomy) >= point.threshold.value
             sensitivity = _share_of_enough(group, is_above, is_malignant)

@@ -12,7 +12,7 @@ from lesion_core.interval import Interval
 from lesion_core.metrics import Labels, Probabilities, recall_per_class
 from lesion_core.taxonomy import Taxonomy
 from lesion_train.evaluation import weighted
-from lesion_train.evaluation.part import Resamples
+from lesion_train.evaluation.resamples import Resamples
 from lesion_train.evaluation.scores import answered_rightly
 from lesion_train.evaluation.values import Evaluation
 
@@ -28,7 +28,7 @@ def measure(
 ) -> dict[str, Interval]:
     """Scores with 95 % bootstrap intervals that draw whole units; one that is not defined is left out.
 
-    A bootstrap never sees what did not happen: the interval of a sensitivity of 0 or 1 is Wilson's, of units.
+    What of few units cannot be known from resamples is in the intervals all the same, see ``Resamples``.
 
     Args:
         probabilities: float ``(N, K)`` over the trained classes; rows sum to 1.
@@ -38,10 +38,9 @@ def measure(
     """
     draw = Resamples.draw(labels, units, resamples)
     is_right, is_most_probable = answered_rightly(probabilities, labels), probabilities.argmax(axis=1) == labels
-    auroc = partial(weighted.macro_average, metric=weighted.area_under_roc, probabilities=probabilities, labels=labels)
     scores = {
-        "bma": draw.interval(partial(weighted.balanced_accuracy, is_right=is_right, labels=labels)),
-        "macro_auroc": draw.interval(auroc),
+        "bma": draw.balanced_accuracy(is_right, labels),
+        "macro_auroc": draw.macro_area(weighted.area_under_roc, probabilities, labels),
         "ece": draw.gap(
             partial(weighted.calibration_gap, probability=probabilities.max(axis=1), is_true=is_most_probable)
         ),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import attrs
 import numpy as np
 
 from lesion_core.bundle import BundleManifest
@@ -22,7 +23,7 @@ from lesion_train.evaluation.groups import subgroup_results
 from lesion_train.evaluation.mistakes import confident_mistakes, missed_malignant
 from lesion_train.evaluation.part import AnsweredPart, answer
 from lesion_train.evaluation.scores import class_results, confusion, headline, reliability
-from lesion_train.evaluation.values import DataFacts, Evaluation, Headline, ModelFacts, Robustness
+from lesion_train.evaluation.values import DataFacts, DecisionResult, Evaluation, ModelFacts, Robustness
 
 RESAMPLES = 1000
 NOTHING_STRANGE: Mapping[str, NetworkOutput] = {}
@@ -61,6 +62,10 @@ def measure_outputs(
     part = answer(output, records, manifest=manifest, reference=reference, resamples=resamples)
     if not (part.labels < len(taxonomy.trained)).any():
         raise EvaluationError("No image is of a trained class: there is nothing to measure.", code="no_images")
+    told = None
+    if manifest.decision_with_metadata is not None and any(map(_is_told, records)):
+        said = output_with_metadata or output
+        told = answer(said, records, manifest=manifest, reference=reference, resamples=resamples, with_metadata=True)
     evaluation = Evaluation(
         model=_model_facts(manifest, bundle_digest),
         data=_data_facts(choice, taxonomy),
@@ -68,7 +73,7 @@ def measure_outputs(
         resamples=resamples,
         codes=taxonomy.trained_codes,
         headline=headline(part),
-        with_metadata=_with_metadata(output_with_metadata or output, records, manifest, reference, resamples),
+        with_metadata=headline(told) if told is not None else None,
         before_temperature=reliability(part, 1.0),
         after_temperature=reliability(part, decision.temperature),
         classes=class_results(part, taxonomy),
@@ -81,6 +86,7 @@ def measure_outputs(
         robustness=robustness,
         mistakes=confident_mistakes(part, manifest),
         missed=missed_malignant(part, manifest),
+        decision_with_metadata=_decision_result(told, manifest) if told is not None else None,
     )
     return evaluation, part
 
@@ -91,18 +97,24 @@ def now() -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
-def _with_metadata(
-    output: NetworkOutput,
-    records: tuple[ImageRecord, ...],
-    manifest: BundleManifest,
-    reference: Reference,
-    resamples: int,
-) -> Headline | None:
-    told = any(record.age_approx is not None or record.sex or record.anatom_site_general for record in records)
-    if manifest.decision_with_metadata is None or not told:
-        return None
-    return headline(
-        answer(output, records, manifest=manifest, reference=reference, resamples=resamples, with_metadata=True)
+def _is_told(record: ImageRecord) -> bool:
+    return record.age_approx is not None or bool(record.sex or record.anatom_site_general)
+
+
+def _decision_result(told: AnsweredPart, manifest: BundleManifest) -> DecisionResult:
+    """Of answers that take age, sex and site into account."""
+    parameters = manifest.decision_with_metadata
+    assert parameters is not None
+    known, second = told.of_trained_classes(), attrs.evolve(manifest, decision=parameters)
+    return DecisionResult(
+        reliability=reliability(told, parameters.temperature),
+        conformal=conformal_result(told, parameters.conformal),
+        coverage=tuple(
+            known.share(known.decisions.conformal[:, index], known.labels == index)
+            for index in range(len(manifest.taxonomy.trained))
+        ),
+        operating_points=operating_results(told, second),
+        triage=band_results(told, second),
     )
 
 
@@ -133,4 +145,5 @@ def _data_facts(choice: Choice, taxonomy: Taxonomy) -> DataFacts:
         none_of_the_above=sum(record.diagnosis == taxonomy.none_of_the_above.code for record in records),
         left_out=choice.left_out,
         is_history_known=choice.is_history_known,
+        dataset_images=choice.dataset_images,
     )

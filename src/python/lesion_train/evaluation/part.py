@@ -1,87 +1,24 @@
-"""The images that are measured, with the model's answers and the resamples that make intervals of metrics."""
+"""The images that are measured, with the model's answers."""
 
 # N images · K trained classes · R resamples
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lesion_core.bootstrap import resampled_counts
 from lesion_core.bundle import BundleManifest
 from lesion_core.decision.calibration import calibrated_probabilities
 from lesion_core.decision.decide import Decisions, decide
 from lesion_core.decision.metadata import adjusted_logits
 from lesion_core.decision.ood import NetworkOutput, Reference
-from lesion_core.interval import Interval, reflected, share_interval
+from lesion_core.interval import Interval
 from lesion_core.records import ImageRecord, labels_of, lesions_of
 from lesion_core.splits import units_of
-from lesion_train.evaluation.weighted import PerResample, Weights, share
-
-CONFIDENCE = 0.95
-_BLOCK = 2_000_000  # weights at a time: 16 MB, and as much for each step of a metric
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Resamples:
-    """How often each image counts: uint16 ``(1 + R, N)``; in the first row, which gives the value, once.
-
-    ``units``: str ``(N,)``, that were drawn: see ``lesion_core.splits.units_of``.
-    """
-
-    counts: NDArray[np.uint16]
-    units: NDArray[np.str_]
-
-    @classmethod
-    def draw(cls, labels: NDArray[np.integer], units: NDArray[np.str_], resamples: int) -> Resamples:
-        """Draw whole units within each class, as ``lesion_core.bootstrap.bootstrap_interval`` does."""
-        once = np.ones((1, len(labels)), dtype=np.uint16)
-        drawn = resampled_counts(labels, units, resamples=resamples)
-        return cls(counts=np.concatenate([once, drawn]), units=units)
-
-    @property
-    def number(self) -> int:
-        """R."""
-        return len(self.counts) - 1
-
-    def values(self, metric: Callable[[Weights], PerResample]) -> NDArray[np.float64]:
-        """A metric of every resample, the value itself first: float64 ``(1 + R,)``."""
-        rows = max(1, _BLOCK // max(1, self.counts.shape[1]))
-        blocks = range(0, len(self.counts), rows)
-        return np.concatenate([metric(self.counts[start : start + rows].astype(np.float64)) for start in blocks])
-
-    def interval(self, metric: Callable[[Weights], PerResample]) -> Interval | None:
-        """A metric with its percentile interval; ``None`` where it is not defined.
-
-        Args:
-            metric: takes weights ``(R, N)`` and gives a number a resample, NaN where it is not defined.
-        """
-        values = self.values(metric)
-        if np.isnan(values[0]):
-            return None
-        drawn = values[1:] if self.number else values
-        low, high = np.nanquantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        return Interval(value=float(values[0]), low=float(low), high=float(high), confidence=CONFIDENCE)
-
-    def gap(self, metric: Callable[[Weights], PerResample]) -> Interval | None:
-        """A sum of absolute differences with its basic interval, see ``lesion_core.interval.reflected``."""
-        found = self.interval(metric)
-        return None if found is None else reflected(found)
-
-    def share(self, is_hit: NDArray[np.bool_], is_counted: NDArray[np.bool_]) -> Interval | None:
-        """Share of hits among the counted images: bool ``(N,)`` each.
-
-        A bootstrap never sees what did not happen: of shares of 0 and 1, and of a single unit, its interval has no
-        width. There it is Wilson's instead, which counts each unit once.
-        """
-        found = self.interval(lambda weights: share(weights, is_hit, is_counted))
-        if found is None or found.low < found.high:
-            return found
-        units = len(np.unique(self.units[is_counted]))
-        return share_interval(found.value, units, confidence=CONFIDENCE)
+from lesion_train.evaluation.resamples import Resamples
 
 
 @attrs.frozen(kw_only=True, eq=False)

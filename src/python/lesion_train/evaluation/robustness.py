@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+import attrs
 import numpy as np
 import structlog
 from numpy.typing import NDArray
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from lesion_core.bundle import BundleManifest
 from lesion_core.decision.ood import NetworkOutput, Reference
 from lesion_core.decision.triage import MALIGNANT
+from lesion_core.preprocess import resize_square
+from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.records import ImageRecord
-from lesion_train.evaluation import weighted
 from lesion_train.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from lesion_train.evaluation.decisions import scores_of, target_of
 from lesion_train.evaluation.part import AnsweredPart, answer
@@ -30,6 +32,18 @@ BLOCK = 256  # images that are corrupted at a time: memory does not grow with th
 Network = Callable[[NDArray[np.uint8]], NetworkOutput]
 
 
+def photograph_spec(spec: PreprocessSpec) -> PreprocessSpec:
+    """How to decode what ``measure_robustness`` corrupts: without the steps that may take a corruption out again.
+
+    A border is looked for in all of the central square, of which the centre is cut after that: it is decoded with a
+    side that leaves the network's own where there is no border.
+    """
+    if not spec.crop_border:
+        return attrs.evolve(spec, colour_constancy=None)
+    side = round(spec.input_size_px / spec.crop_fraction)
+    return attrs.evolve(spec, input_size_px=side, crop_fraction=1.0, crop_border=False, colour_constancy=None)
+
+
 def measure_robustness(
     network: Network,
     squares: Squares,
@@ -42,15 +56,22 @@ def measure_robustness(
 ) -> Robustness:
     """Corrupt all images in every way, and measure again.
 
+    As in serving, a corrupted image goes through the bundle's own ``crop_border`` and ``colour_constancy``, and so do
+    the clean ones that it is compared with. Where a border is cut, what is left of a square is less sharp than of a
+    larger photograph.
+
     Args:
-        network: says what a network says of uint8 ``(B, P, P, 3)``.
-        squares: uint8 ``(N, P, P, 3)``, as ``lesion_train.squares`` keeps them.
+        network: says what a network says of uint8 ``(B, S, S, 3)``, S the side of its input.
+        squares: uint8 ``(N, P, P, 3)``, decoded as ``photograph_spec`` says.
         records: of the images.
         manifest: of the bundle; its decision parameters stay as they are.
         reference: of its detector of strange images.
         resamples: of the bootstrap.
         corruptions: keys of ``CORRUPTIONS``.
     """
+    spec = manifest.preprocess
+    # Without a border to be cut first, the squares are the network's own but for the colours.
+    steps = spec if spec.crop_border else attrs.evolve(spec, crop_fraction=1.0)
 
     def result(corruption: str, severity: int, changed: Iterator[NDArray[np.uint8]]) -> CorruptionResult:
         outputs = [network(block) for block in changed]
@@ -61,11 +82,11 @@ def measure_robustness(
         part = answer(output, records, manifest=manifest, reference=reference, resamples=resamples)
         return _result(part, corruption, severity, manifest)
 
-    clean = result("none", 0, _blocks(squares, lambda square, row: square))
+    clean = result("none", 0, _blocks(squares, lambda square, row: resize_square(square, steps)))
     results = []
     for corruption in corruptions:
         for severity in SEVERITIES:
-            change = partial(_corrupted, corruption=corruption, severity=severity)
+            change = partial(_corrupted, corruption=corruption, severity=severity, steps=steps)
             results.append(result(corruption, severity, _blocks(squares, change)))
         left = [item.bma.value for item in results[-len(SEVERITIES) :] if item.bma]
         log.info("corruption_measured", corruption=corruption, mean_bma=round(float(np.mean(left)), 3))
@@ -78,8 +99,10 @@ def measure_robustness(
     )
 
 
-def _corrupted(square: NDArray[np.uint8], row: int, *, corruption: str, severity: int) -> NDArray[np.uint8]:
-    return corrupt(square, corruption, severity, row=row)
+def _corrupted(
+    square: NDArray[np.uint8], row: int, *, corruption: str, severity: int, steps: PreprocessSpec
+) -> NDArray[np.uint8]:
+    return resize_square(corrupt(square, corruption, severity, row=row), steps)
 
 
 def _blocks(
@@ -100,7 +123,7 @@ def _result(part: AnsweredPart, corruption: str, severity: int, manifest: Bundle
     return CorruptionResult(
         corruption=corruption,
         severity=severity,
-        bma=known.resamples.interval(partial(weighted.balanced_accuracy, is_right=is_right, labels=known.labels)),
+        bma=known.resamples.balanced_accuracy(is_right, known.labels),
         sensitivity=found,
         called_outside=known.share(known.decisions.strangeness > manifest.decision.ood.threshold),
     )

@@ -22,6 +22,7 @@ from lesion_core.decision.metadata import encode_metadata
 from lesion_core.decision.ood import NetworkOutput, Reference
 from lesion_core.durable import write_whole
 from lesion_core.errors import DatasetError
+from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.records import ImageRecord
 from lesion_core.taxonomy import Taxonomy
 from lesion_plugins.classifier import classifier_from_bundle
@@ -34,7 +35,7 @@ from lesion_train.evaluation.measure import NOTHING_STRANGE, RESAMPLES, measure_
 from lesion_train.evaluation.mistakes import thumbnails
 from lesion_train.evaluation.part import AnsweredPart, answer
 from lesion_train.evaluation.report import draw_pictures, render_report
-from lesion_train.evaluation.robustness import measure_robustness
+from lesion_train.evaluation.robustness import measure_robustness, photograph_spec
 from lesion_train.evaluation.submission import require_isic_classes, write_submission
 from lesion_train.evaluation.values import (
     NUMBERS,
@@ -144,22 +145,21 @@ def evaluate_bundle(bundle: Bundle, data: Path, folder: Path, options: Evaluatio
 
     with tempfile.TemporaryDirectory(prefix="lesion-squares-") as scratch:
 
-        def decode(records: tuple[ImageRecord, ...]) -> Squares:
+        def decode(records: tuple[ImageRecord, ...], spec: PreprocessSpec) -> Squares:
             """Left on the disk: memory does not grow with their number."""
-            cache = SquareCache(Path(scratch), records, threads=options.threads)
-            return cache.squares(records, manifest.preprocess)
+            return SquareCache(Path(scratch), records, threads=options.threads).squares(records, spec)
 
-        squares = decode(choice.records)
+        squares = decode(choice.records, manifest.preprocess)
         output, with_metadata = network(squares), None
         if manifest.metadata_sites is not None:
             told = encode_metadata(choice.records, manifest.metadata_sites).astype(np.float32)
             with_metadata = network(squares, metadata=told)
-        strange = {name: network(decode(records)) for name, records in strange_records.items()}
+        strange = {name: network(decode(records, manifest.preprocess)) for name, records in strange_records.items()}
         robustness = None
         if options.corruptions:
             robustness = measure_robustness(
                 network,
-                squares,
+                decode(choice.records, photograph_spec(manifest.preprocess)),
                 choice.records,
                 manifest=manifest,
                 reference=reference,

@@ -41,16 +41,10 @@ def headline(part: AnsweredPart) -> Headline:
     is_right = answered_rightly(probabilities, labels)
     is_right_of_all = answered_rightly(part.decisions.probabilities, part.labels)
     return Headline(
-        bma=draw.interval(partial(weighted.balanced_accuracy, is_right=is_right, labels=labels)),
-        bma_with_none=part.resamples.interval(
-            partial(weighted.balanced_accuracy, is_right=is_right_of_all, labels=part.labels)
-        ),
-        macro_auroc=draw.interval(
-            partial(weighted.macro_average, metric=area, probabilities=probabilities, labels=labels)
-        ),
-        macro_auroc_above_80=draw.interval(
-            partial(weighted.macro_average, metric=area_above_80, probabilities=probabilities, labels=labels)
-        ),
+        bma=draw.balanced_accuracy(is_right, labels),
+        bma_with_none=part.resamples.balanced_accuracy(is_right_of_all, part.labels),
+        macro_auroc=draw.macro_area(area, probabilities, labels),
+        macro_auroc_above_80=draw.macro_area(area_above_80, probabilities, labels),
         accuracy=known.share(is_right),
     )
 
@@ -100,10 +94,10 @@ def class_results(part: AnsweredPart, taxonomy: Taxonomy) -> tuple[ClassResult, 
                 specificity=known.share(~is_called, ~is_class),
                 ppv=known.share(is_class, is_called),
                 npv=known.share(~is_class, ~is_called),
-                auroc=known.resamples.interval(partial(area, scores=scores, is_positive=is_class)),
-                auroc_above_80=known.resamples.interval(partial(area_above_80, scores=scores, is_positive=is_class)),
+                auroc=known.resamples.area(area, scores, is_class),
+                auroc_above_80=known.resamples.area(area_above_80, scores, is_class),
                 coverage=known.share(known.decisions.conformal[:, index], is_class),
-                set_size=known.resamples.interval(partial(weighted.mean, values=sizes, is_counted=is_class)),
+                set_size=known.resamples.mean(sizes, is_class, lowest=1, highest=len(taxonomy.trained)),
             )
         )
     return tuple(results)

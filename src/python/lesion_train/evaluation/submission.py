@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lesion_core.taxonomy import ISIC_2019, Taxonomy
 from lesion_train.evaluation.errors import EvaluationError
+from lesion_train.evaluation.values import DataFacts
 
 
 def require_isic_classes(taxonomy: Taxonomy) -> None:
@@ -44,3 +45,13 @@ def write_submission(images: Sequence[str], probabilities: NDArray[np.floating],
         table.writerow(["image", *ISIC_2019.codes])
         for image, row in zip(images, np.clip(probabilities, 0.0, 1.0).tolist(), strict=True):
             table.writerow([image, *row])
+
+
+def images_without_row(data: DataFacts) -> str:
+    """How many images of the data set the file has no row for, and why: a sentence, empty where it has them all."""
+    others = (data.dataset_images or data.images + data.left_out) - data.images - data.left_out
+    reasons = [
+        *([f"the model's run knows {data.left_out:,}"] if data.left_out else []),
+        *([f"{others:,} are not of part {data.part}"] if others else []),
+    ]
+    return f"{data.left_out + others:,} images of the data have no row: {', '.join(reasons)}." if reasons else ""

@@ -36,12 +36,17 @@ def _lines(e: Evaluation) -> Iterator[str]:
     yield f"  macro AUROC   {_shown(e.headline.macro_auroc)}"
     yield f"  ECE           {_shown(e.after_temperature.ece)}"
     yield f"    before temperature   {_shown(e.before_temperature.ece)}"
+    told = e.decision_with_metadata
+    if told is not None:
+        yield f"    with age, sex, site  {_shown(told.reliability.ece)}"
     for point in points:
         yield f"  {point.target} at the threshold for sensitivity {point.wanted_sensitivity:.2f}"
         yield f"    sensitivity {_shown(point.sensitivity)}"
         yield f"    specificity {_shown(point.specificity)}"
     yield f"  conformal     coverage {_shown(e.conformal.coverage)}, promised {e.conformal.promised:.2f}"
     yield f"    set size    {_shown(e.conformal.set_size)}"
+    if told is not None:
+        yield f"    with age, sex, site  coverage {_shown(told.conformal.coverage)}"
     yield f"  outside       {_shown(e.outside.called_outside)} of these images, wrongly"
     for group in e.outside.groups:
         yield f"    {group.name}: {_shown(group.called_outside)} called outside, AUROC {_shown(group.auroc)}"

@@ -50,6 +50,7 @@ class DataFacts:
         none_of_the_above: images among them that are labelled so.
         left_out: images that the model's run had in its split, by image, lesion or patient.
         is_history_known: whether there was that split to look them up in; a bundle that was fetched has none beside it.
+        dataset_images: of the whole data set, also those that were not measured; ``None`` where nobody counted them.
     """
 
     dataset: str
@@ -62,6 +63,7 @@ class DataFacts:
     none_of_the_above: int
     left_out: int
     is_history_known: bool = True  # in evaluations of earlier releases nobody asked
+    dataset_images: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -160,6 +162,20 @@ class BandResult:
 
 
 @attrs.frozen(kw_only=True)
+class DecisionResult:
+    """Whether the parameters for images that come with age, sex or site keep what they promised.
+
+    ``coverage`` is that of each of the K classes, as in ``ClassResult``; ``reliability`` is at their temperature.
+    """
+
+    reliability: Reliability
+    conformal: ConformalResult
+    coverage: tuple[Interval | None, ...]
+    operating_points: tuple[OperatingResult, ...]
+    triage: tuple[BandResult, ...]
+
+
+@attrs.frozen(kw_only=True)
 class OutsideGroup:
     """Images that are none of the trained classes: how well they are told from the measured part."""
 
@@ -241,6 +257,7 @@ class Evaluation:
         codes: of the K trained classes.
         confusion: images by true class (row) and answer (column), K × K.
         with_metadata: scores with age, sex and site as a second input, where bundle and data have them.
+        decision_with_metadata: what the bundle's parameters for that second input come to, in the same cases.
         mistakes: the wrong answers that were given with the highest probability.
         missed: malignant images in the low triage band (below the operating point), those of lowest risk first.
     """
@@ -264,6 +281,7 @@ class Evaluation:
     robustness: Robustness | None
     mistakes: tuple[Mistake, ...]
     missed: tuple[Mistake, ...]
+    decision_with_metadata: DecisionResult | None = None  # of evaluations that were written before it was measured
     schema_version: int = SCHEMA_VERSION
 
     def operating_result(self, target: str) -> OperatingResult | None:
