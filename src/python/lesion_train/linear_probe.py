@@ -12,19 +12,17 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from lesion_core.decision.ood import NetworkOutput
-from lesion_core.errors import LesionError
 from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_plugins.classifier import Classifier
 from lesion_train.config import Imbalance, TrainConfig
 from lesion_train.devices import resolve_device
 from lesion_train.loop import Part, run_network
-from lesion_train.losses import class_counts, class_weights
+from lesion_train.losses import ABSENT_LOGIT, class_counts, class_weights
 
 log = structlog.get_logger()
 
 INVERSE_STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)
-ABSENT_LOGIT = -20.0
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -42,8 +40,8 @@ def fit_linear_probe(
     """Set the head to a multinomial logistic regression on the features of the untouched backbone.
 
     Features are standardised by the training part, which is folded into the head afterwards. Classes are weighed as
-    ``imbalance`` says. The inverse strength of the regularisation, scikit-learn's ``C``, is the one with the best
-    balanced accuracy on the validation part.
+    ``imbalance`` says, ``none`` or ``weighted``. The inverse strength of the regularisation, scikit-learn's ``C``, is
+    the one with the best balanced accuracy on the validation part.
 
     Args:
         model: with the weights that it starts from; its head is overwritten.
@@ -51,13 +49,7 @@ def fit_linear_probe(
         validation: what the inverse strength is chosen on.
         spec: the network's preprocessing.
         config: the settings; those of the optimiser have no effect.
-    Raises:
-        LesionError: ``imbalance``: not ``none`` or ``weighted``.
     """
-    if config.imbalance not in (Imbalance.NONE, Imbalance.WEIGHTED):
-        raise LesionError(
-            f"A linear probe knows no --imbalance {config.imbalance}. Possible: none, weighted.", code="imbalance"
-        )
     torch.set_num_threads(config.threads)
     model = model.to(resolve_device(config.device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     features, held_out = (run_network(model, part.squares, spec).embeddings for part in (train, validation))

@@ -32,7 +32,7 @@ from lesion_train.checkpoint import Checkpoints, Progress, optimiser_tensors, re
 from lesion_train.config import Keep, TrainConfig
 from lesion_train.data import EpochPlan, epoch_batches, plain_batches, unknown_metadata
 from lesion_train.devices import make_fabric, with_shared_statistics
-from lesion_train.losses import class_counts, make_loss
+from lesion_train.losses import ABSENT_LOGIT, class_counts, make_loss
 from lesion_train.mixing import Mixing
 from lesion_train.optimiser import make_optimiser, set_learning_rates
 from lesion_train.squares import Squares
@@ -76,7 +76,7 @@ def train_classifier(
 
     The average is that after the epoch with the best balanced accuracy on the validation part, or that of the last
     epoch, as ``config.keep`` says. All randomness comes from the seed and the number of the step: nothing depends on
-    when, or how often, the run was interrupted.
+    when, or how often, the run was interrupted. A class without training images is never the answer: see ``leave_out``.
 
     Args:
         fabric: the processes that share the work; this one alone if not given.
@@ -108,12 +108,14 @@ def train_classifier(
         slices=fabric.world_size * config.accumulate,
         workers=config.workers,
     )
+    counts = class_counts(train.labels, classes)
     loss_of = make_loss(
         config.imbalance,
-        class_counts(train.labels, classes),
+        counts,
         balance=config.balance,
         label_smoothing=config.label_smoothing,
     ).to(fabric.device)
+    leave_out(model, counts == 0)
     ema_decay = min(config.ema_decay, 1 - 3 / max(steps, 4))  # a short run averages over a third of itself at most
 
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits it
@@ -241,6 +243,22 @@ def run_network(
             logits.append(torch.stack([output.logits.float() for output in outputs]).mean(0).cpu().numpy())
             embeddings.append(torch.stack([output.embedding.float() for output in outputs]).mean(0).cpu().numpy())
     return NetworkOutput(logits=np.concatenate(logits), embeddings=np.concatenate(embeddings))
+
+
+@torch.no_grad()
+def leave_out(model: Classifier, is_absent: NDArray[np.bool_]) -> None:
+    """Set the logit of classes without training images to ``ABSENT_LOGIT``, whatever the image.
+
+    The loss leaves them out, so no gradient moves it: it stays in every step, in the average and in the checkpoints.
+    Starting weights that were trained on such a class make no difference, for the head never comes with them.
+
+    Args:
+        model: with a fresh head; a branch for metadata starts silent.
+        is_absent: bool ``(K,)``.
+    """
+    absent = torch.from_numpy(np.flatnonzero(is_absent))
+    model.head.weight[absent] = 0.0
+    model.head.bias[absent] = ABSENT_LOGIT
 
 
 @torch.no_grad()

@@ -19,12 +19,13 @@ def make_optimiser(model: Classifier, backbone: BackboneSpec, config: TrainConfi
     """AdamW over the layer groups of the backbone from the input on, then the new head.
 
     The group next to the features learns at ``learning_rate``; each one before it at ``layer_decay`` times that of the
-    next, since pretrained layers near the input are general and need the least change. Biases and the gains of
-    normalisations are not decayed.
+    next, since pretrained layers near the input are general and need the least change. Biases, the gains of
+    normalisations, and what the network itself exempts (positions and class tokens, say) are not decayed.
 
     Source: Howard & Ruder 2018, discriminative fine-tuning; Bao et al. 2022, BEiT, appendix.
     """
     layers: dict[int, list[nn.Parameter]] = {}
+    exempt = _exempt_from_decay(model.backbone)
     for name, parameter in model.backbone.named_parameters():
         layers.setdefault(backbone.layer_of(name), []).append(parameter)
     last = max(layers)
@@ -33,19 +34,31 @@ def make_optimiser(model: Classifier, backbone: BackboneSpec, config: TrainConfi
         # The group next to the features joins first, that of the input last, when the stage is over.
         joins_at = (len(layers) - position) / len(layers)
         peak = config.learning_rate * config.layer_decay ** (last - layer)
-        groups += _by_decay(layers[layer], config.weight_decay, peak=peak, joins_at=joins_at)
+        groups += _by_decay(layers[layer], exempt, config.weight_decay, peak=peak, joins_at=joins_at)
     groups += _by_decay(
-        list(model.head_parameters()), config.weight_decay, peak=config.head_learning_rate, joins_at=0.0
+        list(model.head_parameters()), exempt, config.weight_decay, peak=config.head_learning_rate, joins_at=0.0
     )
     return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
+def _exempt_from_decay(backbone: nn.Module) -> set[nn.Parameter]:
+    """What the network, or one within it, names by ``no_weight_decay()``, as those of timm do."""
+    exempt = set[nn.Parameter]()
+    for module in backbone.modules():
+        names = getattr(module, "no_weight_decay", None)
+        if callable(names):
+            parameters = dict(module.named_parameters())
+            exempt.update(parameters[name] for name in names() if name in parameters)
+    return exempt
+
+
 def _by_decay(
-    parameters: list[nn.Parameter], weight_decay: float, *, peak: float, joins_at: float
+    parameters: list[nn.Parameter], exempt: set[nn.Parameter], weight_decay: float, *, peak: float, joins_at: float
 ) -> list[dict[str, Any]]:
+    is_decayed = {parameter: parameter.ndim > 1 and parameter not in exempt for parameter in parameters}
     kinds = (
-        ([parameter for parameter in parameters if parameter.ndim > 1], weight_decay),
-        ([parameter for parameter in parameters if parameter.ndim <= 1], 0.0),
+        ([parameter for parameter in parameters if is_decayed[parameter]], weight_decay),
+        ([parameter for parameter in parameters if not is_decayed[parameter]], 0.0),
     )
     return [
         {"params": members, "weight_decay": decay, "peak": peak, "joins_at": joins_at}
@@ -61,7 +74,7 @@ def set_learning_rates(
 
     It depends on the step alone. A group that has not joined yet keeps its weights, though its gradients are known, and
     count where they are clipped; its batch statistics follow the images. Where ``unfreeze_epochs`` is 0, all join at
-    once.
+    once. The last group joins at the last step at the latest.
 
     Args:
         optimiser: of ``make_optimiser``.
@@ -69,10 +82,11 @@ def set_learning_rates(
         step: counted from 0, over the whole run.
         steps_an_epoch: at least 1.
     """
-    factor = learning_rate_factor(step, config.epochs * steps_an_epoch)
+    steps = config.epochs * steps_an_epoch
+    factor = learning_rate_factor(step, steps)
     staged = config.unfreeze_epochs * steps_an_epoch
     for group in optimiser.param_groups:
-        group["lr"] = group["peak"] * factor * (step >= group["joins_at"] * staged)
+        group["lr"] = group["peak"] * factor * (step >= min(group["joins_at"] * staged, steps - 1))
     return float(max(group["lr"] for group in optimiser.param_groups))
 
 

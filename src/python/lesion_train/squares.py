@@ -125,8 +125,13 @@ class SquareCache:
         folder = self._folder / hashlib.sha256(about.encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         side, count = spec.input_size_px, len(self._records)
-        for name, size in (("squares.u8", count * side * side * 3), ("done.u8", count)):
-            with (folder / name).open("ab") as stream:
+        pixels, marks, pixel_bytes = folder / "squares.u8", folder / "done.u8", count * side * side * 3
+        if marks.exists() and (not pixels.exists() or pixels.stat().st_size < pixel_bytes):
+            # Cut or removed: nothing counts as decoded. Before it has its full size, at which others believe the marks.
+            with marks.open("r+b") as stream:
+                stream.write(bytes(count))
+        for path, size in ((pixels, pixel_bytes), (marks, count)):
+            with path.open("ab") as stream:
                 if stream.tell() < size:
                     os.truncate(stream.fileno(), size)  # takes no room until it is written
         (folder / "about.json").write_text(about + "\n", encoding="utf-8")

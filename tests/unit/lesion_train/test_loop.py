@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from lesion_core.datasets.synthetic import draw_lesion
+from lesion_core.decision.metadata import metadata_features
+from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.taxonomy import ISIC_2019
 from lesion_plugins.classifier import Classifier, build_classifier
 from lesion_plugins.registry import BackboneRegistry
@@ -20,7 +22,8 @@ from lesion_train.config import Augmentation, Imbalance, Precision, TrainConfig
 from lesion_train.data import plain_batches
 from lesion_train.devices import with_shared_statistics
 from lesion_train.loop import Part, run_network, train_classifier
-from lesion_train.losses import DEFERRED_SHARE, ImbalanceLoss
+from lesion_train.losses import ABSENT_LOGIT, DEFERRED_SHARE, ImbalanceLoss
+from support.small_network import SMALL_CNN
 
 SIDE = 64
 
@@ -189,6 +192,42 @@ def test_the_late_weights_of_a_short_run_come_too(spec: object, monkeypatch: pyt
 
     assert seen == [step / 10 for step in range(10)]
     assert sum(progress >= DEFERRED_SHARE for progress in seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("imbalance", "features"),
+    [(Imbalance.WEIGHTED, 0), (Imbalance.WEIGHTED, metadata_features(())), (Imbalance.LOGIT_ADJUSTMENT, 0)],
+)
+def test_a_class_without_images_is_never_the_answer(imbalance: Imbalance, features: int) -> None:
+    """Its logit is one number for every image and patient; the others are learned, the frequent one as well."""
+    spec, labels = SMALL_CNN.preprocess, np.repeat([0, 1, 3], [240, 24, 24])
+    side_px = spec.input_size_px
+    random = np.random.default_rng(0)
+    pixels = 30 + 60 * labels[:, None, None, None] + random.normal(0, 8, (len(labels), side_px, side_px, 3))
+    metadata = random.normal(0, 1, (len(labels), features)).astype(np.float32) if features else None
+    data = Part(squares=pixels.clip(0, 255).astype(np.uint8), labels=labels, metadata=metadata)
+    settings = config(
+        epochs=4,
+        input_size_px=side_px,
+        augmentation=Augmentation.LIGHT,
+        imbalance=imbalance,
+        balance=1.0,
+        learning_rate=2e-3,
+        head_learning_rate=1e-2,
+        workers=0,
+        device="cpu",
+    )
+    torch.manual_seed(0)
+    model, _ = build_classifier(
+        SMALL_CNN, classes=4, input_size_px=side_px, pretrained="none", metadata_features=features
+    )
+
+    model = train_classifier(model, data, data, spec, SMALL_CNN, settings)
+
+    logits = run_network(model, data.squares, spec, metadata).logits
+    assert balanced_multiclass_accuracy(logits, labels) > 0.9
+    assert (logits[labels == 0].argmax(axis=1) == 0).mean() > 0.9
+    assert set(logits[:, 2].tolist()) == {ABSENT_LOGIT}
 
 
 def test_statistics_shared_by_gpus_change_nothing_else(spec: object) -> None:

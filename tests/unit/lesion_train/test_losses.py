@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from lesion_core.errors import LesionError
 from lesion_core.metrics import balanced_multiclass_accuracy
-from lesion_train.config import Imbalance
+from lesion_train.config import Imbalance, TrainConfig
 from lesion_train.losses import (
+    ABSENT_LOGIT,
     DEFERRED_SHARE,
     EFFECTIVE_NUMBER_BETA,
     LARGEST_MARGIN,
@@ -26,9 +30,11 @@ from lesion_train.losses import (
     ldam_margins,
     log_prior_shift,
     make_loss,
+    require_true_optimum,
 )
 
 COUNTS = np.array([12875, 4522, 3323, 867, 239, 2624, 253, 628])  # ISIC 2019: NV, MEL, BCC, AK, DF, BKL, VASC, SCC
+HAM10000 = np.array([4693, 779, 360, 229, 80, 769, 99, 0])  # 70 % of each class; no SCC
 BALANCE = 0.7
 BATCHES = st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 12), st.sampled_from([0.1, 3.0, 30.0]))
 
@@ -190,13 +196,142 @@ def test_gradients_stay_finite_at_extreme_logits_and_without_a_class(imbalance: 
 
 
 def test_a_class_without_images_is_counted() -> None:
-    """All K classes have a place, in their order, and finite constants."""
+    """All K classes have a place, in their order, and finite constants; those without images have no weight."""
     counts = class_counts(np.array([0, 0, 2]), 4)
 
     assert counts.tolist() == [2, 0, 1, 0]
-    for constants in (class_weights(counts, 1.0), effective_number_weights(counts), log_prior_shift(counts)):
+    for constants in (class_weights(counts, 1.0), effective_number_weights(counts), ldam_margins(counts)):
         assert torch.isfinite(constants).all()
-    assert class_weights(counts, 0.0).tolist() == [1.0] * 4
+        assert (constants > 0).tolist() == [True, False, True, False]
+    assert class_weights(counts, 0.0).tolist() == [1.0, 0.0, 1.0, 0.0]
+    torch.testing.assert_close(log_prior_shift(counts)[[0, 2]], torch.tensor([2 / 3, 1 / 3]).log())
+
+
+@pytest.mark.parametrize("progress", [0.0, 1.0])
+@pytest.mark.parametrize("imbalance", Imbalance)
+@given(drawn=BATCHES)
+def test_a_class_without_images_takes_no_part(
+    imbalance: Imbalance, progress: float, drawn: tuple[int, int, float]
+) -> None:
+    """The loss is that of a taxonomy without it, of mixed images as well, and leaves its logit where it is."""
+    logits, labels = batch(drawn)
+    labels = labels % 7
+    soft = (torch.nn.functional.one_hot(labels, 8) + torch.nn.functional.one_hot(labels.flip(0), 8)) / 2
+    logits.requires_grad_()
+    known = make_loss(imbalance, HAM10000[:7], balance=BALANCE, label_smoothing=0.05)
+
+    loss = make_loss(imbalance, HAM10000, balance=BALANCE, label_smoothing=0.05)(
+        logits, soft, progress=progress, step_labels=labels
+    )
+    loss.backward()
+
+    torch.testing.assert_close(loss, known(logits[:, :7], soft[:, :7], progress=progress, step_labels=labels))
+    assert logits.grad is not None
+    assert not logits.grad[:, 7].any()
+
+
+@pytest.mark.parametrize("counts", [COUNTS, HAM10000, np.array([171, 36, 592, 511, 0, 164, 0, 134])])
+@pytest.mark.parametrize("imbalance", Imbalance)
+def test_the_least_loss_of_an_image_is_where_its_own_class_is_the_answer(
+    imbalance: Imbalance, counts: NDArray[np.int64]
+) -> None:
+    """Of ISIC 2019, of HAM10000 (no SCC) and of PAD-UFES-20 (no DF, no VASC), at the default settings."""
+    labels = torch.from_numpy(np.flatnonzero(counts))
+    loss_of = make_loss(imbalance, counts, balance=BALANCE, label_smoothing=0.05)
+    start = torch.where(torch.from_numpy(counts > 0), 0.0, ABSENT_LOGIT)  # as the head of a network
+    logits = start.repeat(len(labels), 1).requires_grad_()
+    optimizer = torch.optim.LBFGS([logits], max_iter=300, line_search_fn="strong_wolfe")
+
+    def step() -> torch.Tensor:
+        optimizer.zero_grad()
+        # Each image's own mean: of the batch's, rare classes would be most, and the frequent ones' minimum flat.
+        loss: torch.Tensor = torch.stack([loss_of(logits[[n]], labels[[n]]) for n in range(len(labels))]).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(step)
+
+    assert torch.equal(logits.argmax(dim=1), labels)
+    require_true_optimum(config(imbalance=imbalance), dict(zip("ABCDEFGH", counts.tolist(), strict=True)))
+
+
+def config(**changes: object) -> TrainConfig:
+    return TrainConfig(data=Path("unused"), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("imbalance", "balance", "images"),
+    [
+        (Imbalance.WEIGHTED, 1.0, [30_000, 500, 100]),
+        (Imbalance.FOCAL, 1.0, [30_000, 500, 100]),
+        (Imbalance.CLASS_BALANCED, BALANCE, [30_000, 500, 20]),
+        (Imbalance.LDAM_DRW, BALANCE, [30_000, 500, 20]),
+        (Imbalance.LOGIT_ADJUSTMENT, BALANCE, [30_000, 500, 100]),
+    ],
+)
+def test_a_loss_that_would_teach_a_rare_class_in_images_of_another_is_refused(
+    imbalance: Imbalance, balance: float, images: list[int]
+) -> None:
+    """With both classes, and the largest label smoothing that does not: there the own class is the answer again."""
+    counts = dict(zip(("NV", "MEL", "DF"), images, strict=True)) | {"SCC": 0}
+
+    with pytest.raises(LesionError, match=r"image of NV \(30,000 .* where DF \(\d+\) is the answer") as caught:
+        require_true_optimum(config(imbalance=imbalance, balance=balance), counts)
+
+    assert caught.value.code == "imbalance"
+    allowed = re.search(r"--label-smoothing to at most ([\d.]+?)( or lower --balance)?\.$", str(caught.value))
+    assert allowed is not None
+    assert bool(allowed[2]) == (imbalance in (Imbalance.WEIGHTED, Imbalance.FOCAL))
+    largest = float(allowed[1])
+    for smoothing, answer in ((largest, 0), (largest + 2e-4, 2)):
+        assert answer_of_least_loss(make_loss(imbalance, np.array(images), balance=balance), smoothing) == answer
+    require_true_optimum(config(imbalance=imbalance, balance=balance, label_smoothing=largest), counts)
+    with pytest.raises(LesionError):
+        require_true_optimum(config(imbalance=imbalance, balance=balance, label_smoothing=largest + 1e-4), counts)
+
+
+def answer_of_least_loss(constants: ImbalanceLoss, smoothing: float) -> int:
+    """For an image of class 0: the loss is least where p is proportional to w s; logits are before shift and margin."""
+    own = torch.nn.functional.one_hot(torch.tensor(0), 3)
+    p = constants.weights * (own * (1 - smoothing) + smoothing / 3)
+    return int((p.log() - constants.shift + own * constants.margins).argmax())
+
+
+@pytest.mark.parametrize("imbalance", Imbalance)
+@pytest.mark.parametrize("counts", [COUNTS, COUNTS[:7]])
+@given(drawn=BATCHES)
+def test_where_all_classes_have_images_every_bit_is_as_published(
+    imbalance: Imbalance, counts: NDArray[np.int64], drawn: tuple[int, int, float]
+) -> None:
+    """The formula without a thought of absent classes; of logits and their gradient."""
+    logits, labels = batch(drawn)
+    classes = len(counts)
+    logits, labels = logits[:, :classes].clone().requires_grad_(), labels % classes
+    known = counts.astype(np.float64)
+    weights, shift, margins = torch.ones(classes), torch.zeros(classes), torch.zeros(classes)
+    if imbalance in (Imbalance.WEIGHTED, Imbalance.FOCAL):
+        weights = one_for_the_average_image(known**-BALANCE, counts)
+    if imbalance in (Imbalance.CLASS_BALANCED, Imbalance.LDAM_DRW):
+        weights = one_for_the_average_image((1 - EFFECTIVE_NUMBER_BETA) / (1 - EFFECTIVE_NUMBER_BETA**known), counts)
+    if imbalance is Imbalance.LDAM_DRW:
+        margins = torch.as_tensor(known**-0.25 * (LARGEST_MARGIN / (known**-0.25).max()), dtype=torch.float32)
+    if imbalance is Imbalance.LOGIT_ADJUSTMENT:
+        shift = torch.as_tensor(np.log(known / known.sum()), dtype=torch.float32)
+    hard = torch.nn.functional.one_hot(labels, classes).float()
+    log_p = torch.log_softmax(logits + shift - hard * margins, dim=1)
+    terms = weights * (hard * (1 - 0.05) + 0.05 / classes) * -log_p
+    if imbalance is Imbalance.FOCAL:
+        terms = terms * (-torch.expm1(log_p)) ** 2.0
+    expected = terms.sum() / (weights * hard).sum()
+
+    loss = make_loss(imbalance, counts, balance=BALANCE, label_smoothing=0.05)(logits, labels)
+
+    assert torch.equal(loss, expected)
+    assert torch.equal(*(torch.autograd.grad(value, logits)[0] for value in (loss, expected)))
+
+
+def one_for_the_average_image(weights: NDArray[np.float64], counts: NDArray[np.int64]) -> torch.Tensor:
+    return torch.as_tensor(weights / (float((weights * counts).sum()) / int(counts.sum())), dtype=torch.float32)
 
 
 def test_half_precision_loses_nothing() -> None:

@@ -18,7 +18,7 @@ from lesion_train.optimiser import learning_rate_factor, make_optimiser, set_lea
 def groups_of(name: str, **changes: float) -> tuple[Classifier, TrainConfig, torch.optim.Optimizer]:
     spec = BackboneRegistry.load().get(name)
     model, _ = build_classifier(spec, classes=8, input_size_px=64, pretrained="none")
-    config = TrainConfig(data=Path("unused"), epochs=10, **changes)  # type: ignore[arg-type]
+    config = TrainConfig(**{"data": Path("unused"), "epochs": 10, **changes})  # type: ignore[arg-type]
     return model, config, make_optimiser(model, spec, config)
 
 
@@ -46,6 +46,16 @@ def test_biases_and_gains_are_not_decayed() -> None:
     assert {group["weight_decay"] for group in optimiser.param_groups} == {0.0, config.weight_decay}
 
 
+def test_what_the_network_exempts_is_not_decayed_either() -> None:
+    """Positions and class token of a transformer, by timm's names, though these lie within another network."""
+    model, _, optimiser = groups_of("vit_tiny")
+    names = {parameter: name for name, parameter in model.named_parameters()}
+
+    spared = {names[p] for g in optimiser.param_groups if g["weight_decay"] == 0 for p in g["params"] if p.ndim > 1}
+
+    assert spared == {"backbone.network.pos_embed", "backbone.network.cls_token"}
+
+
 def test_layer_groups_join_from_the_head_s_end_on_and_the_head_learns_from_the_first_step() -> None:
     """In equal distances over the epochs of the stage; afterwards all learn."""
     _, config, optimiser = groups_of("efficientnet_lite0", unfreeze_epochs=4.0)
@@ -66,6 +76,18 @@ def test_layers_that_would_never_join_are_refused() -> None:
     """A stage that is as long as the run."""
     with pytest.raises(ValueError, match="less than epochs"):
         TrainConfig(data=Path("images"), epochs=3, unfreeze_epochs=3)
+
+
+@pytest.mark.parametrize("unfreeze_epochs", [2.99, 2.9])
+def test_the_first_layers_learn_in_the_last_step_at_the_latest(unfreeze_epochs: float) -> None:
+    """Where the stage ends between the last step and the end of the run."""
+    _, config, optimiser = groups_of("efficientnet_lite0", epochs=3, unfreeze_epochs=unfreeze_epochs)
+
+    set_learning_rates(optimiser, config, step=28, steps_an_epoch=10)
+    assert optimiser.param_groups[0]["lr"] == 0
+
+    set_learning_rates(optimiser, config, step=29, steps_an_epoch=10)
+    assert all(group["lr"] > 0 for group in optimiser.param_groups)
 
 
 def test_all_learn_at_once_without_stages() -> None:

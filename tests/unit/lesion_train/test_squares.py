@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -132,6 +133,23 @@ def test_all_images_that_cannot_be_decoded_are_named_and_the_others_kept(
     assert [Path(problem.split(":")[0]).stem for problem in caught.value.problems] == [r.isic_id for r in copies[:2]]
     shutil.rmtree(tmp_path / "images")
     assert len(cache.squares(copies[2:], SPEC)[:]) == 2
+
+
+@pytest.mark.parametrize("left", [None, 64 * 64 * 3 + 5])
+def test_what_was_cut_or_removed_is_decoded_anew(
+    records: tuple[ImageRecord, ...], tmp_path: Path, left: int | None
+) -> None:
+    """By a cleaner of temporary folders, or a copy that was interrupted: black squares were never decoded."""
+    whole = SquareCache(tmp_path, records, threads=2).squares(records, SPEC)[:]
+    (stored,) = tmp_path.glob("*/squares.u8")
+    if left is None:
+        stored.unlink()
+    else:
+        os.truncate(stored, left)
+
+    again = SquareCache(tmp_path, records, threads=2).squares(records, SPEC)[:]
+
+    np.testing.assert_array_equal(again, whole)
 
 
 def test_a_full_disk_is_named_and_what_was_decoded_is_kept(records: tuple[ImageRecord, ...], tmp_path: Path) -> None:
