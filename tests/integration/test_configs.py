@@ -56,6 +56,12 @@ def test_a_file_opens_with_its_command_minutes_and_score(file: Path) -> None:
 
 
 @each_file
+def test_a_file_leaves_the_threads_to_the_machine(file: Path) -> None:
+    """The default is divided among the processes that torchrun starts; a number in a file is taken by each of them."""
+    assert not {"threads", "workers"} & set(tomllib.loads(file.read_text(encoding="utf-8")))
+
+
+@each_file
 def test_the_backbone_of_a_file_has_its_size_and_its_weights(file: Path) -> None:
     """What the run at smoke size replaces."""
     config = resolve_config(file, {"data": Path("images")}).config()

@@ -133,6 +133,13 @@ def test_folds_that_were_frozen_are_taken_as_they_are(data: Path, tmp_path: Path
     assert len(made.fold_bma) == 3
 
 
+def test_no_folds_at_all_are_refused_as_one_is(data: Path, tmp_path: Path) -> None:
+    """They are not the default number."""
+    for folds in (0, 1):
+        with pytest.raises(SplitError, match=f"folds must be at least 2, got {folds}"):
+            cross_validate(settings(data), Workspace(tmp_path / "home"), folds=folds)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"fold": 1}, "leave --fold out"), ({"split": "parts.csv"}, "has the parts train, validation. A cross-valid")],

@@ -10,19 +10,24 @@ import numpy as np
 import pytest
 import structlog
 import torch
+from numpy.typing import NDArray
 
 from lesion_core.bundle import ONNX, load_bundle
 from lesion_core.datasets import read_dataset
 from lesion_core.datasets.synthetic import write_synthetic_dataset
+from lesion_core.decision.metadata import metadata_features
 from lesion_core.errors import LesionError
 from lesion_core.preprocess_spec import PreprocessSpec, Views
 from lesion_core.workspace import Workspace
 from lesion_plugins.classifier import Classifier, build_classifier
+from lesion_plugins.onnx_network import OnnxNetwork, OnnxOutput
 from lesion_train.config import TrainConfig
+from lesion_train.data import unknown_metadata
 from lesion_train.export import export_checked
 from lesion_train.export_cli import export
 from lesion_train.fit import fit
 from lesion_train.loop import run_network
+from support.runs import fast_settings
 from support.small_network import SIDE, SMALL_CNN
 
 pytestmark = pytest.mark.usefixtures("own_logging")
@@ -136,6 +141,28 @@ def test_a_run_exports_and_a_bundle_without_can_be_given_one_later(
     assert "ONNX Runtime" in capsys.readouterr().out
     with pytest.raises(LesionError, match="exists already"):
         export(without.folder, data=data, out=tmp_path / "later", threads=1)
+
+
+def test_a_bundle_that_takes_metadata_is_compared_with_it_by_the_command_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a run: an export that is right only of patients of whom nothing is known is not kept."""
+    data = write_synthetic_dataset(tmp_path / "data", images_per_class=10, side_px=64)
+    settings = fast_settings(data, metadata_fusion=True, epochs=1)
+    bundle = load_bundle(fit(settings, Workspace(tmp_path / "home"), register=False).bundle.folder)
+    assert bundle.manifest.metadata_sites is not None
+    unknown = unknown_metadata(metadata_features(bundle.manifest.metadata_sites))
+
+    class Wrong(OnnxNetwork):
+        def __call__(self, images: NDArray[np.float32], metadata: NDArray[np.float32] | None = None) -> OnnxOutput:
+            said = super().__call__(images, metadata)
+            is_told = metadata is not None and (metadata != unknown).any()
+            return said._replace(logits=said.logits + 1) if is_told else said
+
+    monkeypatch.setattr("lesion_train.export.OnnxNetwork", Wrong)
+
+    with pytest.raises(LesionError, match="no ONNX that answers as it does"):
+        export(bundle.folder, data=data, out=tmp_path / "later", threads=1)
 
 
 def test_a_bundle_of_diagnoses_of_one_s_own_is_exported_far_from_its_run(tmp_path: Path) -> None:

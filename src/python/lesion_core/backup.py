@@ -155,14 +155,24 @@ def restore_files(
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """One state of a SQLite database, whoever writes meanwhile, in one file that reading does not change."""
+    """One state of a SQLite database, whoever writes meanwhile, in one file that reading does not change.
+
+    Raises:
+        BackupError: ``not_intact``: it is damaged, or no such database.
+    """
     _write(target, b"")
-    with (
-        closing(sqlite3.connect(source, timeout=_WAIT_S)) as here,
-        closing(sqlite3.connect(target)) as there,
-    ):
-        here.backup(there)
-        there.execute("PRAGMA journal_mode = DELETE")
+    try:
+        with (
+            closing(sqlite3.connect(source, timeout=_WAIT_S)) as here,
+            closing(sqlite3.connect(target)) as there,
+        ):
+            here.backup(there)
+            there.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as error:
+        raise BackupError(
+            f"{source} cannot be copied: {error}. If it is damaged, put it back from an earlier backup.",
+            code="not_intact",
+        ) from error
 
 
 def copy_file(source: Path, target: Path) -> Path:

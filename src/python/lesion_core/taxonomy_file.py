@@ -51,7 +51,7 @@ def read_taxonomy(path: Path) -> Taxonomy:
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # also of numbers too long to read, and of deep nesting
         raise TaxonomyError(f"{path} is not a taxonomy in TOML ({error}).") from error
     problems = [_unknown_key(key, _TABLES, "the file") for key in data if key not in _TABLES]
     name, tables = data.get("name"), data.get("diagnosis", [])

@@ -99,8 +99,8 @@ class Workspace:
 
     @property
     def mlflow_database(self) -> str:
-        """SQLAlchemy address of the MLflow tracking store."""
-        return f"sqlite:///{self.mlflow_file}"
+        """SQLAlchemy address of the MLflow tracking store; in an address ``%`` and ``?`` mean something else."""
+        return f"sqlite:///{self.mlflow_file}".replace("%", "%25").replace("?", "%3F")
 
     @property
     def mlflow_file(self) -> Path:

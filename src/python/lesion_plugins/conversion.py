@@ -65,6 +65,12 @@ def _state_dict(loaded: object, source: Path) -> dict[str, Tensor]:
             f"{source} is not a state dict: {len(strangers)} of its {len(loaded)} entries are no tensors ({shown}). "
             f"A state dict is looked for under {', '.join(KEYS)}, or as the whole file."
         )
+    if odd := [str(name) for name, item in loaded.items() if not _is_plain(item)]:
+        shown = ", ".join(odd[:3]) + (", …" if len(odd) > 3 else "")
+        raise WeightsError(
+            f"{source} holds {len(odd)} tensors that are sparse, quantised or without their values ({shown}), which "
+            "safetensors cannot hold. Save the state dict of the dense network in floating point."
+        )
     names = [str(name) for name in loaded]
     prefix = WRAPPER if all(name.startswith(WRAPPER) for name in names) else ""
     # Copies, since safetensors refuses tensors that share memory.
@@ -72,6 +78,10 @@ def _state_dict(loaded: object, source: Path) -> dict[str, Tensor]:
         name.removeprefix(prefix): tensor.detach().clone(memory_format=torch.contiguous_format)
         for name, tensor in zip(names, loaded.values(), strict=True)
     }
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_meta
 
 
 def _first_line(error: Exception) -> str:

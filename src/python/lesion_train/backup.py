@@ -86,12 +86,13 @@ def back_up_registry(out: Path, workspace: Workspace, places: Places) -> tuple[M
     Returns:
         The manifest, and what is wrong with versions: a sentence for each.
     Raises:
-        BackupError: ``would_overwrite``; ``nothing_here``: there is no database of MLflow.
+        BackupError: ``would_overwrite``; ``nothing_here``: there is no database of MLflow; ``not_intact``: it cannot be
+            read.
     """
     if not places.database.is_file():
         raise BackupError(
             f"There is no database of MLflow at {places.database}. One in PostgreSQL is copied by its own pg_dump, "
-            "an object store by its own program.",
+            f"an object store by its own program; the promotion log is the file {places.promotions}.",
             code="nothing_here",
         )
     found = tuple[str, ...]()
@@ -147,8 +148,14 @@ def _move_addresses(database: Path, before: str, now: str) -> None:
 
 def _examine(database: Path, address: str, artefacts: Path) -> tuple[int, tuple[str, ...]]:
     """How many versions there are, and what is wrong with each whose bundle is not what was registered."""
-    with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-        rows = connection.execute(_VERSIONS).fetchall()
+    try:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            rows = connection.execute(_VERSIONS).fetchall()
+    except sqlite3.Error as error:
+        raise BackupError(
+            f"{database.name} is no whole database of MLflow: {error}. Put it back from an earlier backup.",
+            code="not_intact",
+        ) from error
     found = []
     for name, version, source, digest in rows:
         inside = source.removeprefix(f"{address}/")

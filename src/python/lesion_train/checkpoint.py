@@ -25,6 +25,7 @@ from torch import Tensor
 
 from lesion_core.disk import FULL_DISK, system_error
 from lesion_core.errors import LesionError
+from lesion_train.continuing import differences, in_words
 
 log = structlog.get_logger()
 
@@ -157,14 +158,10 @@ class Checkpoints:
         return sorted(self._folder.glob(_PATTERN), reverse=True)
 
     def _require_identity(self, found: Mapping[str, str], path: Path) -> None:
-        changes = [
-            f"{key}: {found.get(key, 'not there')} → {self._identity.get(key, 'not there')}"
-            for key in sorted(found.keys() | self._identity.keys())
-            if found.get(key) != self._identity.get(key)
-        ]
+        changes = differences(found, self._identity)
         if changes:
             raise CheckpointError(
-                f"{path} is of other settings or other data than now: {'; '.join(changes)}. A run can only go on as it "
+                f"{path} is of other settings or other data than now: {in_words(changes)}. A run can only go on as it "
                 "began: put them back, or begin a new one with 'lesion-train fit'."
             )
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from lesion_core.address import without_password
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
 from lesion_core.program import run_program
@@ -18,7 +19,7 @@ from lesion_core.workspace import MLFLOW_PORT, REGISTERED_NAME, Workspace
 from lesion_train import __version__
 from lesion_train.backbones_cli import backbones
 from lesion_train.backup_cli import backups
-from lesion_train.config_cli import ConfigFile, Options, resolve_options, resolve_resumed
+from lesion_train.config_cli import ConfigFile, Options, prepare_training, resolve_options, resolve_resumed
 from lesion_train.config_cli import config as config_commands
 from lesion_train.data_cli import data
 from lesion_train.evaluate_cli import evaluate
@@ -64,7 +65,7 @@ def fit(
     Example: lesion-train fit --config configs/efficientnet_lite0.toml --data ISIC_2019 --epochs 20
 
     The run is recorded in .lesion/runs (LESION_HOME changes .lesion), mirrored to MLflow, and its bundle becomes the
-    newest version of model 'skin-lesion' with alias 'challenger', and 'champion' where there is none yet.
+    newest version of model 'skin-lesion' with alias 'challenger', and 'champion' if it is the first.
 
     On several GPUs or hosts: torchrun --nproc-per-node N -m lesion_train fit …; the batch is shared by all processes.
 
@@ -92,10 +93,7 @@ def fit(
         )
     found = resolve_options(config, options) if record is None else resolve_resumed(record, config, options)
     settings = found.config()
-    os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
-    from lesion_core.datasets import require_folder
-
-    require_folder(settings.data)  # here too, since what follows imports torch, which takes seconds
+    prepare_training(settings)
     from lesion_train.evaluation.headline import summary
     from lesion_train.evaluation.values import REPORT
     from lesion_train.fit import fit as run_fit
@@ -203,7 +201,10 @@ def mlflow(*, port: int = MLFLOW_PORT, backend_store_uri: str | None = None, art
     print(f"MLflow: http://127.0.0.1:{port}  (Ctrl-C stops it)", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        server.wait()
+        code, tail = server.wait(), without_password(server.log_tail())
+        raise LesionError(
+            f"The MLflow server ended with exit code {code}. The end of {server.log_path}:\n{tail}", code="server_ended"
+        )
     except KeyboardInterrupt:
         print("Stopping MLflow.")
     finally:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import attrs
 from attrs.validators import ge, gt, in_, le, optional
@@ -32,6 +34,8 @@ def usable_cores() -> int:
         pass
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
+
+LARGEST_SEED = 2**32 - 1  # scikit-learn, which splits, takes no larger one
 
 # Settings of the loop, which a linear probe does not have.
 NOT_OF_A_PROBE = (
@@ -87,7 +91,8 @@ class TrainConfig:
         pretrained: Where its weights start: bundled (ImageNet, offline), hub (downloads), none, or a .safetensors file.
         weights_license: Licence of the weights of such a file, where the bundle that it lies in does not say it.
         input_size_px: Side of the square that the network sees, in pixels; the backbone's own if not given.
-        crop_border: Cut black bars and the black surround of a dermatoscope's field before the central square.
+        crop_border: Cut black bars and a dermatoscope's black surround before the central square; the backbone's own
+            choice if not given.
         colour_constancy: shades_of_grey takes the colour of the light out of every image.
         views: Other views of an image that the finished model answers for too: flips_and_rotations or multi_crop.
         metadata_fusion: The network also learns from age, sex and site; images without them are answered as before.
@@ -108,7 +113,8 @@ class TrainConfig:
         cutmix: A rectangle of another image is pasted in, its area from Beta(cutmix, cutmix); 0 is off, 1 usual.
         dropout: Dropout before the head.
         ema_decay: Decay a step of the averaged weights that are kept; shortened for short runs.
-        patience: Stop after so many epochs without a better BMA on the validation part; never where not given.
+        patience: Stop after so many epochs without a better BMA on the validation part; never where not given. At least
+            unfreeze_epochs.
         keep: Averaged weights of the epoch with the best BMA on the validation part, or of the last epoch.
         onnx: Also export the network, where the backbone promises that it answers the same; serving is then faster.
         ood_detector: What tells strange images from those of the training part; the backbone's default if not given.
@@ -131,7 +137,7 @@ class TrainConfig:
     pretrained: str = "bundled"
     weights_license: str | None = None
     input_size_px: int | None = attrs.field(default=None, validator=optional([ge(32), le(1024)]))
-    crop_border: bool = False
+    crop_border: bool | None = None
     colour_constancy: str | None = attrs.field(default=None, validator=in_((None, SHADES_OF_GREY)))
     views: Views = Views.NONE
     metadata_fusion: bool = False
@@ -160,7 +166,7 @@ class TrainConfig:
     test_fraction: float = attrs.field(default=0.15, validator=[ge(0), le(0.5)])
     split: Path | None = None
     fold: int | None = attrs.field(default=None, validator=optional(ge(1)))
-    seed: int = attrs.field(default=0, validator=ge(0))
+    seed: int = attrs.field(default=0, validator=[ge(0), le(LARGEST_SEED)])
     threads: int = attrs.field(default=usable_cores(), validator=ge(1))
     workers: int = attrs.field(default=max(1, usable_cores() // 2), validator=ge(0))
     device: str = attrs.field(default="auto", validator=in_(("auto", "cpu", "cuda")))
@@ -168,16 +174,9 @@ class TrainConfig:
     checkpoint_minutes: float = attrs.field(default=5.0, validator=ge(0))
 
     def __attrs_post_init__(self) -> None:
-        if self.metadata_fusion and (self.linear_probe or self.mixup or self.cutmix):
-            raise ValueError("metadata_fusion goes with neither linear_probe nor mixup nor cutmix")
-        default = attrs.fields_dict(type(self))
-        idle = [name for name in NOT_OF_A_PROBE if getattr(self, name) != default[name].default]
-        if self.linear_probe and idle:
-            raise ValueError(f"a linear_probe has no {', '.join(idle)}: leave these out, or linear_probe")
-        if self.imbalance is Imbalance.LDAM_DRW and self.patience is not None:
-            raise ValueError("ldam_drw does not go with patience: its weights come in the last fifth of the steps")
-        if self.unfreeze_epochs >= self.epochs:
-            raise ValueError("unfreeze_epochs has to be less than epochs, or the first layers would never be trained")
+        found = conflicts(attrs.asdict(self, recurse=False))
+        if found:
+            raise ValueError("; ".join(found))
 
     @property
     def sampling_balance(self) -> float:
@@ -185,20 +184,52 @@ class TrainConfig:
         return self.balance if self.imbalance is Imbalance.BALANCED_SAMPLING else 0.0
 
 
+def conflicts(settings: Mapping[str, Any]) -> list[str]:
+    """What of the settings does not go together, one sentence each.
+
+    Args:
+        settings: by field of ``TrainConfig``, each in range by itself; required ones may be missing.
+    """
+    found: list[str] = []
+    imbalance, patience, unfreeze_epochs = (settings[name] for name in ("imbalance", "patience", "unfreeze_epochs"))
+    if settings["metadata_fusion"] and (settings["linear_probe"] or settings["mixup"] or settings["cutmix"]):
+        found.append("metadata_fusion goes with neither linear_probe nor mixup nor cutmix")
+    if settings["linear_probe"]:
+        default = attrs.fields_dict(TrainConfig)
+        idle = [name for name in NOT_OF_A_PROBE if settings[name] != default[name].default]
+        if idle:
+            found.append(f"a linear_probe has no {', '.join(idle)}: leave these out, or linear_probe")
+        if imbalance not in (Imbalance.NONE, Imbalance.WEIGHTED):
+            found.append(f"a linear_probe has no imbalance {imbalance}: possible are none and weighted")
+    if imbalance is Imbalance.LDAM_DRW and patience is not None:
+        found.append("ldam_drw does not go with patience: its weights come in the last fifth of the steps")
+    if unfreeze_epochs >= settings["epochs"]:
+        found.append("unfreeze_epochs has to be less than epochs, or the first layers would never be trained")
+    if patience is not None and patience < unfreeze_epochs:
+        found.append("patience has to be at least unfreeze_epochs, or a run may end before all layers are trained")
+    return found
+
+
 def preprocess_of(config: TrainConfig, backbone: BackboneSpec) -> PreprocessSpec:
     """How images become pixels: as the settings say, and as the backbone does where they say nothing."""
+    own = backbone.preprocess
     return attrs.evolve(
-        backbone.preprocess,
-        input_size_px=config.input_size_px or backbone.preprocess.input_size_px,
-        crop_border=config.crop_border or backbone.preprocess.crop_border,
-        colour_constancy=config.colour_constancy or backbone.preprocess.colour_constancy,
+        own,
+        input_size_px=config.input_size_px or own.input_size_px,
+        crop_border=own.crop_border if config.crop_border is None else config.crop_border,
+        colour_constancy=config.colour_constancy or own.colour_constancy,
         views=config.views,
     )
 
 
 def with_backbone_defaults(config: TrainConfig, backbone: BackboneSpec) -> TrainConfig:
-    """The settings with all that the backbone decides written out, so that they mean the same with a later release."""
+    """The settings with all that the backbone decides written out, so that they mean the same with a later release.
+
+    Raises:
+        InputSizeError: the backbone does not take images of ``input_size_px``.
+    """
     spec = preprocess_of(config, backbone)
+    backbone.check_input_size(spec.input_size_px)
     return attrs.evolve(
         config,
         input_size_px=spec.input_size_px,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,7 +37,8 @@ def _make_options() -> type[Any]:
     for name, field in FIELDS.items():
         has_default = field.default is not attrs.NOTHING and field.default is not None
         shown = Parameter(show_default=_show(field.default) if has_default else False)
-        hint: Any = Annotated[TYPES[name], shown]
+        kind = None | TYPES[name] if field.default is None else TYPES[name]  # in this order, 'none' is None first
+        hint: Any = Annotated[kind, shown]
         members[name] = attrs.field(type=hint, default=_NOT_GIVEN)
     made = attrs.make_class("TrainOptions", members, frozen=True, kw_only=True)
     made.__doc__ = TrainConfig.__doc__
@@ -77,6 +79,18 @@ def resolve_resumed(record: RunRecord, file: Path | None, options: attrs.AttrsIn
     if record.taxonomy.is_file():
         own["taxonomy"] = record.taxonomy
     return ResolvedConfig({**found.values, **own}, {**found.origins, **dict.fromkeys(own, str(record.folder))})
+
+
+def prepare_training(settings: TrainConfig) -> None:
+    """Set the threads and look for the data: before torch is imported, which reads the former and takes seconds.
+
+    Raises:
+        DatasetError: there is no folder ``data``.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
+    from lesion_core.datasets import require_folder
+
+    require_folder(settings.data)
 
 
 @config.command

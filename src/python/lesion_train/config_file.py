@@ -26,7 +26,7 @@ import cattrs
 
 from lesion_core.errors import LesionError
 from lesion_plugins.backbone import BackboneSpec
-from lesion_train.config import TrainConfig, with_backbone_defaults
+from lesion_train.config import TrainConfig, conflicts, with_backbone_defaults
 
 DEFAULT = "default"
 
@@ -62,20 +62,23 @@ class ResolvedConfig:
         """The settings as one object.
 
         Raises:
-            ConfigError: a required one is missing, or they do not go together.
+            ConfigError: lists what is missing and what does not go together.
         """
         missing = [name for name in REQUIRED if name not in self.values]
-        if missing:
-            raise ConfigError(
-                tuple(f"{name} is missing: give {option_of(name)}, or the key '{name}' in the file" for name in missing)
-            )
-        try:
-            return TrainConfig(**self.values)  # type: ignore[arg-type]  # each was structured as its field's type
-        except ValueError as error:
-            raise ConfigError((str(error.args[0]),)) from error
+        _require_none(
+            *(f"{name} is missing: give {option_of(name)}, or the key '{name}' in the file" for name in missing),
+            *conflicts(self.values),
+        )
+        return TrainConfig(**self.values)  # type: ignore[arg-type]  # each was structured as its field's type
 
     def with_backbone_defaults(self, backbone: BackboneSpec) -> ResolvedConfig:
-        """With all that the backbone decides; its origin is then the backbone's name."""
+        """With all that the backbone decides; its origin is then the backbone's name.
+
+        Raises:
+            ConfigError: lists what does not go together.
+            InputSizeError: the backbone does not take images of ``input_size_px``.
+        """
+        _require_none(*conflicts(self.values))
         stand_in: dict[str, Any] = {**dict.fromkeys(REQUIRED, Path()), **self.values}
         made = with_backbone_defaults(TrainConfig(**stand_in), backbone)
         values = {name: getattr(made, name) for name in self.values}
@@ -90,8 +93,8 @@ def resolve_config(file: Path | None, options: Mapping[str, object]) -> Resolved
         file: TOML file of settings.
         options: what the command line gave, by field.
     Raises:
-        ConfigError: lists everything that is wrong, each with file and key or with option, the value and what is
-            possible; an unknown key with the closest known one.
+        ConfigError: lists every setting that is wrong by itself, each with file and key or with option, the value and
+            what is possible; an unknown key with the closest known one.
     """
     problems: list[str] = []
     given = [(key, value, str(file)) for key, value in (_read_toml(file) if file else {}).items()]
@@ -107,8 +110,7 @@ def resolve_config(file: Path | None, options: Mapping[str, object]) -> Resolved
         except ValueError as error:
             where = origin if origin.startswith("--") else f"{origin}: {key}"
             problems.append(f"{where} = {_shown(value)}: {error}")
-    if problems:
-        raise ConfigError(tuple(problems))
+    _require_none(*problems)
     return ResolvedConfig({name: values[name] for name in FIELDS if name in values}, origins)
 
 
@@ -140,10 +142,15 @@ def plain(value: object) -> Any:
     return _converter.unstructure(value)
 
 
+def _require_none(*problems: str) -> None:
+    if problems:
+        raise ConfigError(problems)
+
+
 def _read_toml(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # also of numbers too long to read, and of deep nesting
         raise ConfigError((f"{path} is not a TOML file of settings ({error})",)) from error
 
 
@@ -172,7 +179,10 @@ def _unknown_key(key: str, value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    return json.dumps(plain(value), ensure_ascii=False, default=str)
+    try:
+        return json.dumps(plain(value), ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists in lists …
+        return "…"
 
 
 def _toml(value: Any) -> str:
@@ -190,6 +200,8 @@ def _make_converter() -> cattrs.Converter:
         def structure(value: Any, _: object) -> Any:
             if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
                 raise ValueError(f"must be {word}")
+            if kind is int and value.bit_length() > 63:
+                raise ValueError("must be a whole number of 64 bits, as TOML has them")
             if kind is float and not abs(value) <= sys.float_info.max:  # infinite, no number, or a whole one too large
                 raise ValueError("must be a finite number")
             return kind(value)

@@ -28,6 +28,7 @@ WITHOUT_EFFECT = (
     "workers",
     "checkpoint_minutes",
 )
+DATA_DIGESTS = {"data_digest", "metadata_digest"}
 
 
 def deciding_settings(settings: Mapping[str, object]) -> dict[str, str]:
@@ -36,7 +37,7 @@ def deciding_settings(settings: Mapping[str, object]) -> dict[str, str]:
 
 
 def run_identity(config: TrainConfig, facts: RunFacts, split: Split, *, processes: int, device: str) -> dict[str, str]:
-    """All that decides on the weights that a run ends with: a checkpoint of another one is refused.
+    """All that decides on the weights that a run ends with: its record and its checkpoints keep it.
 
     Args:
         config: with all that the backbone decides written out.
@@ -61,6 +62,39 @@ def run_identity(config: TrainConfig, facts: RunFacts, split: Split, *, processe
         "processes": str(processes),
         "device": device,
     }
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """What is not as it was, by key: ``then → now``."""
+    return {
+        key: f"{before.get(key, 'not there')} → {now.get(key, 'not there')}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    }
+
+
+def in_words(changes: Mapping[str, str]) -> str:
+    """All of ``differences`` in one line."""
+    return "; ".join(f"{key}: {change}" for key, change in changes.items())
+
+
+def require_same_run(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """An interrupted run goes on as it was begun, or its record would tell of another one.
+
+    Args:
+        name: of the run.
+        before: ``run_identity`` of its beginning.
+        now: that of today.
+    Raises:
+        LesionError: ``other_data``, ``other_settings``: names what has changed.
+    """
+    changes = differences(before, now)
+    if changes:
+        raise LesionError(
+            f"{name} was begun with other settings or other data: {in_words(changes)}. A run can only go on as it "
+            "began: put them back, or begin a new one without --resume.",
+            code="other_data" if changes.keys() & DATA_DIGESTS else "other_settings",
+        )
 
 
 def pretrained_digest(config: TrainConfig) -> str:
@@ -98,7 +132,7 @@ def require_same_study(name: str, before: Mapping[str, str], now: Mapping[str, s
     Raises:
         LesionError: ``other_data``, ``other_settings``: names what has changed.
     """
-    changes = {key for key in (*before, *now) if before.get(key) != now.get(key)}
+    changes = differences(before, now)
     if "data_digest" in changes:
         raise LesionError(
             f"This is not the data of {name}: digest {now['data_digest'][:12]}, then {before['data_digest'][:12]}. "
@@ -106,8 +140,7 @@ def require_same_study(name: str, before: Mapping[str, str], now: Mapping[str, s
             code="other_data",
         )
     if changes:
-        listed = "; ".join(f"{key}: {before.get(key)} → {now.get(key)}" for key in sorted(changes))
         raise LesionError(
-            f"{name} was begun with other settings: {listed}. Leave them as they were, or {instead}.",
+            f"{name} was begun with other settings: {in_words(changes)}. Leave them as they were, or {instead}.",
             code="other_settings",
         )

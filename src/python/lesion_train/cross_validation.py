@@ -95,7 +95,7 @@ def cross_validate(
         raise SplitError("A cross-validation trains on every fold: leave --fold out, or take 'lesion-train fit'.")
     dataset = read_dataset(config.data, read_taxonomy(config.taxonomy) if config.taxonomy else None)
     digest = data_digest((*dataset.records, *dataset.test))
-    record = _begin(config, workspace, dataset, digest, folds or FOLDS) if resume is None else resume
+    record = _begin(config, workspace, dataset, digest, FOLDS if folds is None else folds) if resume is None else resume
     if resume is not None:
         _require_same(config, resume, digest, folds)
     status = "FAILED"

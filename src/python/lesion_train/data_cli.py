@@ -7,7 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from lesion_core.errors import LesionError
-from lesion_train.options import AtLeastOne, NotNegative, OutputFile, Switch
+from lesion_train.options import AtLeastOne, NotNegative, OutputFile, Seed, Switch
 
 data = App(name="data", help="Look at data sets, split them, and download from the ISIC Archive.")
 
@@ -87,7 +87,7 @@ def freeze(
     validation_fraction: float = 0.15,
     test_fraction: float | None = None,
     keep: Path | None = None,
-    seed: NotNegative = 0,
+    seed: Seed = 0,
 ) -> None:
     """Freeze a split by lesion and patient to a file, for 'lesion-train fit --split FILE'.
 

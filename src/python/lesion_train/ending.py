@@ -16,7 +16,7 @@ from lesion_core.workspace import REGISTERED_NAME
 from lesion_train.checkpoint import Checkpoints
 from lesion_train.loop import DivergedError
 from lesion_train.record import RunRecord
-from lesion_train.tracking import BackgroundMirror, RegisteredVersion, TrackingError
+from lesion_train.tracking import BackgroundMirror, RegisteredVersion
 
 log = structlog.get_logger()
 
@@ -78,8 +78,8 @@ def published(mirror: BackgroundMirror, register: bool) -> RegisteredVersion | N
         if register:
             return mirror.register(REGISTERED_NAME)
         mirror.finish()
-    except TrackingError as error:
-        log.warning("registration_failed" if register else "tracking_failed", reason=error.message)
+    except (LesionError, OSError) as error:  # also a damaged promotion log, or a full disk: the run itself is finished
+        log.warning("registration_failed" if register else "tracking_failed", reason=str(error))
     return None
 
 

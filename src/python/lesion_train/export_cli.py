@@ -42,8 +42,10 @@ def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, th
     import tempfile
 
     import attrs
+    import numpy as np
     import torch
 
+    from lesion_core.decision.metadata import encode_metadata
     from lesion_core.splits import VALIDATION
     from lesion_plugins.classifier import classifier_from_bundle
     from lesion_plugins.registry import BackboneRegistry
@@ -59,7 +61,11 @@ def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, th
     model = classifier_from_bundle(loaded, BackboneRegistry.load())
     with tempfile.TemporaryDirectory(prefix="lesion-squares-") as scratch:
         squares = SquareCache(Path(scratch), records, threads=threads).squares(records, spec)
-        found = export_checked(model, squares, run_network(model, squares, spec).logits, spec)
+        told, sites = None, loaded.manifest.metadata_sites
+        if sites is not None:
+            metadata = encode_metadata(records, sites).astype(np.float32)
+            told = metadata, run_network(model, squares, spec, metadata).logits
+        found = export_checked(model, squares, run_network(model, squares, spec).logits, spec, told=told)
     if found is None or found.data is None:
         raise LesionError("The network has no ONNX that answers as it does; the lines above say why.", code="onnx")
     files = {name: loaded.read(name) for name in loaded.manifest.files}

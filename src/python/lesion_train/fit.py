@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
@@ -33,12 +34,13 @@ from lesion_train.bundling import Trained, make_bundle
 from lesion_train.checkpoint import Checkpoints, has_checkpoints
 from lesion_train.config import TrainConfig, preprocess_of, with_backbone_defaults
 from lesion_train.config_file import to_toml, without_paths
-from lesion_train.continuing import run_identity
+from lesion_train.continuing import require_same_run, run_identity
 from lesion_train.devices import make_fabric, resolve_precision
 from lesion_train.ending import ending, published, resume_command
 from lesion_train.finishing import finish_run
 from lesion_train.linear_probe import fit_linear_probe
 from lesion_train.loop import Part, train_classifier
+from lesion_train.losses import require_true_optimum
 from lesion_train.parts import make_split, measured_parts
 from lesion_train.progress import ProgressRecorder
 from lesion_train.provenance import RunFacts
@@ -97,8 +99,9 @@ def fit(
     Raises:
         SystemExit: with 0, in all processes of a run but the first, when the training is over.
         LesionError: a named problem with the data, the backbone or the settings, before any training; or, in the midst
-            of it, one that a run can go on from. ``trained_on_before``: see ``require_unseen``; ``run_in_use``;
-            ``other_settings``: an interrupted run started from other weights.
+            of it, one that a run can go on from. ``trained_on_before``: see ``require_unseen``;
+            ``imbalance``: see ``require_true_optimum``; ``run_in_use``;
+            ``other_settings``, ``other_data``: an interrupted run was begun with others, or from other weights.
     """
     registry = BackboneRegistry.load()
     job = _job_of(config, registry, cache or workspace.squares)
@@ -115,12 +118,15 @@ def fit(
         return FitResult(record=resume, bundle=bundle, registered=published(mirror, register))
     earlier = splits_behind(config.pretrained)
     require_unseen(earlier, job.split)
+    require_true_optimum(config, Counter(record.diagnosis for record in job.split.train))
     model, weights = _starting_model(job, resume)
     facts = RunFacts.of(job.dataset, job.split, weights=weights)
-    record = resume or _new_record(job, workspace, facts, parent, earlier)
     identity = run_identity(
         job.config, facts, job.split, processes=job.fabric.world_size, device=job.fabric.device.type
     )
+    if resume is not None and resume.identity is not None:
+        require_same_run(resume.folder.name, resume.identity, identity)
+    record = resume or _new_record(job, workspace, facts, identity, parent, earlier)
     checkpoints = Checkpoints(record.checkpoints, identity, every_s=60 * config.checkpoint_minutes)
     with ExitStack() as run:
         if is_first:
@@ -259,12 +265,22 @@ def _train(
 
 
 def _new_record(
-    job: _Job, workspace: Workspace, facts: RunFacts, parent: RunRecord | None, earlier: Sequence[Path]
+    job: _Job,
+    workspace: Workspace,
+    facts: RunFacts,
+    identity: Mapping[str, str],
+    parent: RunRecord | None,
+    earlier: Sequence[Path],
 ) -> RunRecord:
     config, folder = job.config, ""
     if job.fabric.is_global_zero:
         record = RunRecord.create(
-            workspace.runs, config.backbone, without_paths(config), attrs.asdict(facts), parent=parent
+            workspace.runs,
+            config.backbone,
+            without_paths(config),
+            attrs.asdict(facts),
+            identity=identity,
+            parent=parent,
         )
         record.config.write_text(to_toml(config), encoding="utf-8")
         if config.taxonomy is not None:

@@ -296,7 +296,9 @@ def _require_finite(loss: float, gradient_norm: float, *, step: int) -> None:
     """Before the step is taken: a checkpoint of weights that are no numbers would be one that no run can go on from."""
     for what, value in (("loss", loss), ("gradient", gradient_norm)):
         if not math.isfinite(value):
-            raise DivergedError(f"The {what} became {value} in step {step}: lower --learning-rate.")
+            raise DivergedError(
+                f"The {what} became {value} in step {step}: begin a new run with a lower --learning-rate."
+            )
 
 
 def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

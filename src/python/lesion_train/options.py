@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from lesion_train.config import LARGEST_SEED
+
 
 def _can_be_written(_type: object, path: Path | None) -> None:
     if path is None:
@@ -21,4 +23,5 @@ Switch = Annotated[bool, Parameter(negative="")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 NotNegative = Annotated[int, Parameter(validator=validators.Number(gte=0))]
+Seed = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=LARGEST_SEED))]
 OutputFile = Annotated[Path, Parameter(validator=_can_be_written)]

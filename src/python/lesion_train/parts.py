@@ -55,7 +55,7 @@ def parts_to_freeze(
     Raises:
         SplitError: too few lesions of a class for so many parts; ``keep`` does not fit.
     """
-    default = 0.0 if folds else 0.15
+    default = 0.15 if folds is None else 0.0
     held_out = 0.0 if dataset.test else default if test_fraction is None else test_fraction
     if keep is not None and (folds is not None or dataset.test):
         raise SplitError("--keep goes with neither --folds nor a data set that has a test part of its own.")

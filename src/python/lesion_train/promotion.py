@@ -62,12 +62,17 @@ class PromotionRefusedError(LesionError):
         self.gates = gates
 
 
-def examine(candidate: Contender, champion: Contender | None, *, max_ece: float = MAX_ECE) -> tuple[Gate, ...]:
-    """All gates of a candidate. ``champion`` is the version to replace; ``None`` where there is none yet."""
+def examine(
+    candidate: Contender, champion: Contender | None, *, max_ece: float = MAX_ECE, removed: str = ""
+) -> tuple[Gate, ...]:
+    """All gates of a candidate. ``champion`` is the version to replace; ``None`` where there is none.
+
+    ``removed`` says why there is none to compare with although there may have been one; empty where there never was.
+    """
     gates = [_bundle_gate(candidate)]
     if candidate.bundle is not None:
         gates += [_card_gate(candidate), _calibration_gate(candidate, max_ece)]
-    return (*gates, *_comparison_gates(candidate, champion))
+    return (*gates, *_comparison_gates(candidate, champion, removed))
 
 
 def promote(
@@ -104,8 +109,8 @@ def promote(
         current = registry.aliases().get(CHAMPION)
         if candidate.version == current:
             raise LesionError(f"{candidate.label} is the champion of {name} already.", code="already_champion")
-        champion = fetch_version(registry, current, Path(scratch)) if current else None
-        gates = examine(candidate, champion, max_ece=max_ece)
+        champion, removed = _to_replace(registry, current, candidate, Path(scratch))
+        gates = examine(candidate, champion, max_ece=max_ece, removed=removed)
         failed = [gate for gate in gates if not gate.has_passed]
         final = [gate for gate in failed if not gate.can_override]
         if final or (failed and not override):
@@ -141,14 +146,14 @@ def rollback(*, name: str, tracking_uri: str, workspace: Workspace, why: str = "
         with registry_lock(registry.workspace):
             registry.settle()
             current = registry.aliases().get(CHAMPION)
-            earlier = champions_before(registry.changes(), current)
+            earlier = registry.earlier_champions(current)
             if not earlier:
                 raise LesionError(
                     f"The log knows no champion of {name} before {f'version {current}' if current else 'now'}. "
                     "See 'lesion-train promotions'; any version can be promoted with 'lesion-train promote VERSION'.",
                     code="no_earlier_champion",
                 )
-        target = fetch_version(registry, earlier[0].to_version, Path(scratch))
+        target = fetch_version(registry, earlier[0].to_version, Path(scratch), with_predictions=False)
         gate = _bundle_gate(target, expected=earlier[0].to_digest)
         if not gate.has_passed:
             raise PromotionRefusedError(
@@ -163,6 +168,28 @@ def rollback(*, name: str, tracking_uri: str, workspace: Workspace, why: str = "
             )
             registry.move_champion(attrs.evolve(change, gates=[attrs.asdict(gate)]))
     return Moved(model=name, from_version=current, to_version=earlier[0].to_version, gates=(gate,))
+
+
+def _to_replace(
+    registry: Registry, current: str | None, candidate: Contender, scratch: Path
+) -> tuple[Contender | None, str]:
+    """The champion; where it was removed, the last one that the log knows; else ``None``, and why, as ``examine``."""
+    if current is not None:
+        return fetch_version(registry, current, scratch), ""
+    if last := next(iter(champions_before(registry.changes(), None)), None):
+        still_there = registry.earlier_champions(None)
+        if last not in still_there:
+            how = "'lesion-train rollback' returns to an earlier one, which this one is then compared with."
+            gone = f"version {last.to_version}, the last champion, is not registered any more."
+            return None, f"{gone} {how}" if still_there else gone
+        is_same = last.to_version == candidate.version
+        return candidate if is_same else fetch_version(registry, last.to_version, scratch), ""
+    if registry.had_champion() or len(registry.versions()) > 1:
+        return None, (
+            f"no version of {registry.name} is champion, and the log of this workspace does not say which one was, so "
+            "there is none to compare with."
+        )
+    return None, ""
 
 
 def _require_champion(registry: Registry, expected: str | None) -> None:
@@ -192,7 +219,10 @@ def _bundle_gate(candidate: Contender, expected: str = "") -> Gate:
 
 
 def _card_gate(candidate: Contender) -> Gate:
-    """Every section is there and says something, and both licences are named."""
+    """Every section is there and says something, and the licences of code and weights are named.
+
+    That of the images is not asked for: one's own often have none, and the card then says what that means.
+    """
     assert candidate.bundle is not None
     text = candidate.bundle.read(CARD).decode("utf-8", errors="replace")
     backbone = candidate.bundle.manifest.backbone
@@ -228,13 +258,14 @@ def _calibration_gate(candidate: Contender, limit: float) -> Gate:
     )
 
 
-def _comparison_gates(candidate: Contender, champion: Contender | None) -> list[Gate]:
+def _comparison_gates(candidate: Contender, champion: Contender | None, removed: str) -> list[Gate]:
     """BMA, and the sensitivity for melanoma, not worse than the champion's beyond the paired interval.
 
     A watched class of which the part has images of less than two lesions fails: nothing says that it is not worse.
     """
     if champion is None:
-        return [Gate(name="comparison", has_passed=True, sentence="there is no champion yet to compare with.")]
+        sentence = removed or "there is no champion yet to compare with."
+        return [Gate(name="comparison", has_passed=not removed, sentence=sentence)]
     try:
         both = pair(champion, candidate)
     except NotComparableError as error:

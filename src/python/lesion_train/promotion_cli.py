@@ -110,7 +110,7 @@ def promotions(*, name: str = REGISTERED_NAME, as_json: AsJson = False) -> None:
     """
     import attrs
 
-    from lesion_train.promotion_log import PromotionLog
+    from lesion_train.promotion_log import ABANDONED, PromotionLog
 
     path = Workspace.default().promotions
     changes = PromotionLog(path).changes(name) if path.exists() else ()  # to look makes no file
@@ -121,7 +121,8 @@ def promotions(*, name: str = REGISTERED_NAME, as_json: AsJson = False) -> None:
         failed = [str(gate["name"]) for gate in change.gates if not gate["has_passed"]]
         notes = [
             *([f"OVERRIDDEN: {', '.join(failed)}"] if change.is_overridden else []),
-            *([] if change.outcome == "done" else [f"NOT DONE: {change.outcome or 'interrupted'}"]),
+            *(["OUTCOME NOT NOTED"] if change.outcome is None else []),
+            *([f"NOT DONE: {change.outcome}"] if change.outcome == ABANDONED else []),
         ]
         print(
             f"{change.made_at[:19]}Z  {change.who}  {change.action.value:8}  "

@@ -117,12 +117,12 @@ class PromotionLog:
         """Write what is about to happen; returns the row's id."""
         values = attrs.asdict(change, filter=attrs.filters.exclude("id", "outcome"))
         values |= {"made_at": _now(), "who": user_name(), "action": change.action.value}
-        with self._connected() as connection:
+        with self._connected("The champion was not touched.") as connection:
             return int(connection.execute(_plans.insert().values(values).returning(_plans.c.id)).scalar_one())
 
     def close(self, promotion_id: int, outcome: str) -> None:
         """Write how a plan ended: ``done`` or ``abandoned``. Once."""
-        with self._connected() as connection:
+        with self._connected("How the change ended is noted by the next that is made.") as connection:
             values = {"promotion_id": promotion_id, "noted_at": _now(), "outcome": outcome}
             connection.execute(_outcomes.insert().values(values))
 
@@ -135,14 +135,16 @@ class PromotionLog:
         return [Promotion(**{**row, "action": Action(row["action"])}) for row in rows]
 
     @contextmanager
-    def _connected(self) -> Iterator[sa.Connection]:
+    def _connected(
+        self, then: str = "Free its file or its disk, or restore it from a backup."
+    ) -> Iterator[sa.Connection]:
         try:
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
             reason = str(error).splitlines()[0]
             raise LesionError(
-                f"The promotion log {self.path} failed: {reason}. The champion was not touched.", code="log_failed"
+                f"The promotion log {self.path} failed: {reason.rstrip('.')}. {then}", code="log_failed"
             ) from error
 
 
@@ -154,7 +156,9 @@ def champions_before(changes: Sequence[Promotion], current: str | None) -> list[
     stack: list[Promotion] = []
     for change in changes:
         if change.outcome == DONE and change.action is Action.ROLLBACK:
-            while stack and stack[-1].to_version != change.to_version:
+            if change.to_version not in {entry.to_version for entry in stack}:
+                stack[-1:] = [change]  # how it became champion is not known any more
+            while stack[-1].to_version != change.to_version:
                 stack.pop()
         elif change.outcome == DONE:
             if change.from_version and (not stack or stack[-1].to_version != change.from_version):

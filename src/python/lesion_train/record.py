@@ -1,6 +1,6 @@
 """The local record of a run: written first and always; MLflow only mirrors it.
 
-run.json            id, name, parent, user, start, settings, facts; never changes
+run.json            id, name, parent, user, start, settings, facts, identity; never changes
 config.toml         the settings again, for 'lesion-train fit --config'
 split.csv           which image was trained on, which was held out
 earlier/*.csv       the splits of the runs whose weights it started from, one after another
@@ -12,6 +12,7 @@ ensemble.json       of a choice among cross-validated models: their weights
 scores.json         final scores of a run without a bundle, such as a cross-validation
 predictions/*.csv   probabilities of the held-out images; see ``predictions``
 checkpoints/        what an interrupted run goes on from
+searchers/*.lock    of a search for settings: held by the programs that take part in it
 report/             page, numbers and figures of the evaluation on the test part
 bundle/             the model
 run.lock            held by the program that trains it
@@ -58,6 +59,7 @@ class RunRecord:
         settings: dict[str, Any],
         facts: dict[str, str],
         *,
+        identity: Mapping[str, str] | None = None,
         parent: RunRecord | None = None,
     ) -> RunRecord:
         """Make a new folder below ``runs``; its name starts with the time (UTC).
@@ -67,6 +69,7 @@ class RunRecord:
             name: end of the folder's name.
             settings: of the run.
             facts: digests and other facts, as text.
+            identity: see ``identity``.
             parent: the run that this one is a part of, such as the k folds of a cross-validation; also below ``runs``.
         """
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
@@ -88,6 +91,7 @@ class RunRecord:
             "started_ms": _now_ms(),
             "settings": settings,
             "facts": facts,
+            "identity": None if identity is None else dict(identity),
         }
         write_whole(folder / "run.json", json.dumps(content, indent=2, sort_keys=True))
         return record
@@ -161,6 +165,11 @@ class RunRecord:
         return self.folder / "checkpoints"
 
     @property
+    def searchers(self) -> Path:
+        """Folder of the locks of the programs that take part in a search; see ``lost_trials``."""
+        return self.folder / "searchers"
+
+    @property
     def report(self) -> Path:
         """Folder of the evaluation; see ``evaluation.run.write_evaluation``."""
         return self.folder / "report"
@@ -195,6 +204,12 @@ class RunRecord:
         """Names this run at every server, whoever sends it: 32 hexadecimal digits."""
         # Records of earlier releases have no id; their content never changes either.
         return str(self.description.get("id") or hashlib.sha256(self._description).hexdigest()[:32])
+
+    @property
+    def identity(self) -> dict[str, str] | None:
+        """What it can only go on with, see ``continuing.run_identity``; ``None`` in records of earlier releases."""
+        identity: dict[str, str] | None = self.description.get("identity")
+        return identity
 
     @property
     def parent(self) -> RunRecord | None:

@@ -11,7 +11,7 @@ from cyclopts import App
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
 from lesion_core.workspace import Workspace
-from lesion_train.config_cli import ConfigFile, Options, resolve_options, resolve_resumed
+from lesion_train.config_cli import ConfigFile, Options, prepare_training, resolve_options, resolve_resumed
 
 studies = App()
 
@@ -65,10 +65,7 @@ def cross_validate(
     record = None if resume is None else RunRecord.open(resume)
     found = resolve_options(config, options) if record is None else resolve_resumed(record, config, options)
     settings = found.config()
-    os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
-    from lesion_core.datasets import require_folder
-
-    require_folder(settings.data)
+    prepare_training(settings)
     from lesion_train.cross_validation import LABEL_ISSUES, OUT_OF_FOLD
     from lesion_train.cross_validation import cross_validate as run
     from lesion_train.label_quality import describe_label_issues
@@ -182,10 +179,8 @@ def tune(
     """
     _require_one_process()
     settings = resolve_options(config, options).config()
-    os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
-    from lesion_core.datasets import read_dataset, require_folder
-
-    require_folder(settings.data)
+    prepare_training(settings)
+    from lesion_core.datasets import read_dataset
     from lesion_core.records import data_digest
     from lesion_core.taxonomy_file import read_taxonomy
     from lesion_train.config_file import option_of

@@ -9,6 +9,7 @@ The space is a TOML file. Keys are settings; a list is a choice, a table with ``
 
 from __future__ import annotations
 
+import math
 import tomllib
 import warnings
 from collections.abc import Callable, Mapping
@@ -29,13 +30,13 @@ from lesion_train.config_file import FIELDS, TYPES, ConfigError, resolve_config,
 from lesion_train.continuing import require_same_study, study_identity
 from lesion_train.ending import RunStoppedError
 from lesion_train.fit import fit
+from lesion_train.lost_trials import join_search, mark_trial, retry_lost_trials
 from lesion_train.record import RunRecord
 from lesion_train.tracking import Mirror, send
 from lesion_train.trial_sampler import SeededByTrial
 
 log = structlog.get_logger()
 
-HEARTBEAT_S = 60
 IDENTITY, PARENT, FAILURE = "identity", "parent_run", "failure"
 GOAL = "val_bma"
 # Errors that settings of one trial cause, so that others may do better.
@@ -80,7 +81,7 @@ def read_space(path: Path, base: TrainConfig) -> dict[str, optuna.distributions.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError((f"{path} is not a TOML file of a search space ({error})",)) from error
     problems: list[str] = []
     space: dict[str, optuna.distributions.BaseDistribution] = {}
@@ -103,10 +104,9 @@ def read_space(path: Path, base: TrainConfig) -> dict[str, optuna.distributions.
             space[name] = _distribution(name, wanted)
         except ConfigError as error:
             problems += [f"{path}: {problem}" for problem in error.problems]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             problems.append(
-                f"{path}: {name} = {wanted!r}: must be a list of choices, or a table of low, high and perhaps log or "
-                f"step ({error})"
+                f"{path}: {name} must be a list of choices, or a table of low, high and perhaps log or step ({error})"
             )
     if not content:
         problems.append(f"{path} names no setting. Known: {', '.join(FIELDS)}")
@@ -119,6 +119,8 @@ def _distribution(name: str, wanted: Any) -> optuna.distributions.BaseDistributi
     if not isinstance(wanted, Mapping):
         return optuna.distributions.CategoricalDistribution(tuple(wanted))
     options = {key: value for key, value in wanted.items() if key not in ("low", "high")}
+    if not math.isfinite(options.get("step", 1)):
+        raise ValueError("step is no finite number")
     if TYPES[name] in (int, int | None):
         return optuna.distributions.IntDistribution(wanted["low"], wanted["high"], **options)
     return optuna.distributions.FloatDistribution(float(wanted["low"]), float(wanted["high"]), **options)
@@ -141,10 +143,15 @@ def tune(
     """Search until the study has ``trials`` finished trials, those of earlier calls and other processes counted.
 
     A trial's value is the balanced accuracy of its model on the validation part; the test part plays no role. A trial
-    that is worse than the median of the others after the same epoch is stopped. One whose settings cannot be trained
+    that is worse than the median of the others after the same epoch is stopped, but none after its first epoch, which
+    warm-up, a frozen backbone and the moving average of the weights decide. One whose settings cannot be trained
     with (``FAULTS_OF_SETTINGS``, or a GPU without room) counts as failed, and the search goes on; any other error ends
-    it. A trial that was interrupted is the next one that is tried, and goes on from its run's last checkpoint. Trials
-    are recorded, and are children of the study in MLflow, but not registered.
+    it. A trial that was interrupted, or whose program was killed, is the next one that is tried, and goes on from its
+    run's last checkpoint; see ``lost_trials``. Trials are recorded, and are children of the study in MLflow, but not
+    registered.
+
+    Of a network with ``metadata_fusion``, epochs are compared by what it says where it is told the metadata, and the
+    value is, as every run's ``val_bma``, that of images of whose patients nothing is known.
 
     Args:
         base: settings that every trial shares.
@@ -162,30 +169,28 @@ def tune(
         LesionError: ``no_finished_trial``: every trial was stopped early, or failed; ``other_data``,
             ``other_settings``: the study of this name is of others; or what ended the search.
     """
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the heartbeat, there since 2021
     warnings.filterwarnings("ignore", message=r"The reported value is ignored")  # of an epoch that is trained again
     workspace.root.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     identity = study_identity(base, data_digest=data_digest, split_digest=split_digest, space=space)
-    with FileLock(workspace.root / "tuning.lock"):  # several may begin a study, and its database, at once
+    alone = FileLock(workspace.root / "tuning.lock")  # several may begin a study, and its database, at once
+    with alone:
         study = optuna.create_study(
             study_name=name,
-            storage=optuna.storages.RDBStorage(
-                storage or f"sqlite:///{workspace.root / 'tuning.db'}",
-                # A trial of a process that was killed is found by its silence, and tried again.
-                heartbeat_interval=HEARTBEAT_S,
-                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3),
-            ),
+            storage=storage or f"sqlite:///{workspace.root / 'tuning.db'}",
             direction="maximize",
             sampler=SeededByTrial(base.seed),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),  # from epoch 2 on
             load_if_exists=True,
         )
         _require_same(study, identity)
         parent = _parent_record(study, base, space, workspace)
         parent.go_on()
+        retry_lost_trials(study, parent.searchers)
+        searcher = join_search(parent.searchers)
 
     def objective(trial: optuna.Trial) -> float:
+        mark_trial(trial, searcher)
         values = {key: _suggested(trial, key, distribution) for key, distribution in space.items()}
         begun = _interrupted(parent, values)
         for row in begun.epochs if begun is not None else ():
@@ -226,19 +231,26 @@ def tune(
         log.info("trial_done", trial=trial.number, val_bma=round(value, 4), **values)
         return value
 
+    def retry_lost(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        with alone:
+            retry_lost_trials(study, parent.searchers)
+
     done = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     status = "FAILED"
     try:
         if len(study.get_trials(deepcopy=False, states=done)) < trials:  # the callback counts after a trial only
-            study.optimize(objective, callbacks=[optuna.study.MaxTrialsCallback(trials, states=done)])
+            study.optimize(objective, callbacks=[retry_lost, optuna.study.MaxTrialsCallback(trials, states=done)])
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         log.warning("search_interrupted", resume="repeat the command: trials are kept, and this one goes on")
         raise
     finally:
-        if not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):  # of other processes
-            parent.finish(status)
+        with alone:
+            searcher.release()
+            retry_lost_trials(study, parent.searchers)
+            if not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):  # of other processes
+                parent.finish(status)
         send(Mirror(parent, tracking_uri or workspace.mlflow_database, workspace))
     finished = study.get_trials(deepcopy=False, states=done)
     failures = [str(trial.user_attrs[FAILURE]) for trial in finished if FAILURE in trial.user_attrs]

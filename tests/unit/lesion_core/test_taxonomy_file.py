@@ -91,6 +91,8 @@ def test_all_problems_are_listed_with_table_and_key(tmp_path: Path) -> None:
             "a text in quotes is needed, got 3 at codes[0].display",
         ),
         ('name = "x"\ndiagnosis = [1, 2]', "[[diagnosis]] 1: not a table"),
+        (f"name = {'9' * 5000}", "taxonomy.toml is not a taxonomy in TOML"),
+        (f"name = {'[' * 5000}{']' * 5000}", "taxonomy.toml is not a taxonomy in TOML"),
     ],
 )
 def test_a_bad_file_is_a_named_error(tmp_path: Path, text: str, reason: str) -> None:

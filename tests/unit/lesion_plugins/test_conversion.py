@@ -83,6 +83,26 @@ def test_what_is_no_state_dict_is_refused(tmp_path, content, reason):
     assert reason in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.eye(3).to_sparse(),
+        torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        torch.ones(3, device="meta"),
+    ],
+    ids=["sparse", "quantised", "meta"],
+)
+def test_a_tensor_that_safetensors_cannot_hold_is_named(tmp_path, tensor):
+    """A dense one beside it changes nothing."""
+
+    torch.save({"dense": torch.ones(1), "odd": tensor}, tmp_path / "odd.pth")
+
+    with pytest.raises(WeightsError, match=r"1 tensors that are sparse, quantised or without their values \(odd\)"):
+        convert_checkpoint(tmp_path / "odd.pth", tmp_path / "odd.safetensors")
+
+    assert not (tmp_path / "odd.safetensors").exists()
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no archive at all"])
 def test_a_file_that_is_missing_or_damaged_is_a_named_error(tmp_path, content):
     """Whatever PyTorch raises for it."""

@@ -147,7 +147,15 @@ def test_rules_are_read_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["rule = 1", "[[rule]]\nname = 'x'", "[mail]\nhost = 'h'", "[[rule", '[[rule]]\nmood = "bad"']
+    "text",
+    [
+        "rule = 1",
+        "[[rule]]\nname = 'x'",
+        "[mail]\nhost = 'h'",
+        "[[rule",
+        '[[rule]]\nmood = "bad"',
+        pytest.param("rule = " + "[" * 5000, id="deep"),
+    ],
 )
 def test_a_file_of_rules_with_a_slip_is_refused(tmp_path: Path, text: str) -> None:
     """By its name."""

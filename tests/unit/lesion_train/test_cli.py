@@ -65,6 +65,9 @@ def test_backbones_lists_the_built_ins() -> None:
         (["fit", "--data", "x", "--epochs", "0"], "--epochs = 0: must be >= 1"),
         (["fit", "--data", "x", "--config", "/nowhere.toml"], "/nowhere.toml is not a TOML file of settings"),
         (["config", "show", "--backbone", "vit_tini"], "Did you mean 'vit_tiny'"),
+        (["config", "show", "--linear-probe", "--mixup", "0.2"], "a linear_probe has no mixup"),
+        (["cross-validate", "--data", "x", "--seed", "4294967296"], "--seed = 4294967296: must be <= 4294967295"),
+        (["data", "split", "x", "--out", "x.csv", "--seed", "4294967296"], "Must be <= 4294967295"),
         (["register", "/nowhere"], "not a recorded run"),
         (["data", "check", "/nowhere"], "the folder does not exist"),
         (["evaluate", "/nowhere", "--data", "x"], "/nowhere is not a bundle"),
@@ -172,6 +175,29 @@ def test_config_show_aligns_every_setting_with_its_origin(tmp_path: Path) -> Non
     assert rows["seed"] == ["3", str(file)]
     assert rows["dropout"] == ["0.2", "default"]
     assert len({line.rindex("  ") for line in lines}) == 1
+
+
+def test_none_takes_back_what_a_file_says(tmp_path: Path) -> None:
+    """Of every setting that may be left out; a file that is called so has its folder before it."""
+    file = tmp_path / "mine.toml"
+    given = {"data_license": "CC0", "taxonomy": "own.toml", "colour_constancy": "shades_of_grey", "split": "split.csv"}
+    given |= {"weights_license": "MIT"}
+    file.write_text("".join(f'{name} = "{value}"\n' for name, value in given.items()) + "fold = 2\npatience = 4\n")
+    optional = [name for name, field in FIELDS.items() if field.default is None]
+    options = [f"{option_of(name)}=none" for name in optional]
+
+    shown = json.loads(run("config", "show", "--json", "--config", str(file), *options).stdout)
+
+    backbone_decides = {"input_size_px", "crop_border", "ood_detector"}
+    assert backbone_decides | {*given, "fold", "patience"} == set(optional)
+    assert {name for name in optional if shown[name] == {"value": None, "origin": option_of(name)}} == {
+        *given,
+        "fold",
+        "patience",
+    }
+    assert {shown[name]["origin"] for name in backbone_decides} == {"efficientnet_lite0"}
+    named = json.loads(run("config", "show", "--json", "--split", "./none").stdout)
+    assert named["split"] == {"value": "none", "origin": "--split"}
 
 
 def test_config_show_as_json_has_the_types_of_toml() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lesion_core.decision.parameters import OodDetector
+from lesion_plugins.errors import InputSizeError
 from lesion_plugins.registry import BackboneRegistry
-from lesion_train.config import TrainConfig, usable_cores, with_backbone_defaults
+from lesion_train.config import LARGEST_SEED, TrainConfig, preprocess_of, usable_cores, with_backbone_defaults
 from lesion_train.config_file import ConfigError, option_of, resolve_config, to_toml, without_paths
 
 NAMES = [field.name for field in attrs.fields(TrainConfig)]
@@ -144,6 +146,10 @@ def test_a_key_with_one_letter_wrong_names_the_right_one(
         ("ood_detector = [1]", "ood_detector = [1]: must be one of mahalanobis"),
         ("input_size_px = 31", "input_size_px = 31: must be >= 32"),
         ("fold = 0", "fold = 0: must be >= 1"),
+        (f"seed = {LARGEST_SEED + 1}", "seed = 4294967296: must be <= 4294967295"),
+        (f"epochs = {2**63}", "epochs = 9223372036854775808: must be a whole number of 64 bits"),
+        (f"seed = 0x{'f' * 5000}", "seed = …: must be a whole number of 64 bits"),
+        (f"fold.{'a.' * 1500}a = 1", "fold = …: must be a whole number"),
     ],
 )
 def test_a_value_of_another_kind_is_never_bent_into_shape(tmp_path: Path, line: str, reason: str) -> None:
@@ -160,9 +166,13 @@ def test_a_whole_number_is_a_number(file: Path) -> None:
     assert resolve_config(file, {}).values["weight_decay"] == 0.0
 
 
-@pytest.mark.parametrize("content", [None, b"epochs = ", b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"epochs = ", b"\xff", b"seed = " + 5000 * b"9", b"fold = " + 5000 * b"[" + 5000 * b"]"],
+    ids=["missing", "half-written", "not text", "a long number", "deep lists"],
+)
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes | None) -> None:
-    """Missing, half-written, or not text."""
+    """Or that Python's reader of TOML gives up."""
     path = tmp_path / "broken.toml"
     if content is not None:
         path.write_bytes(content)
@@ -255,10 +265,69 @@ def test_options_are_named_after_fields() -> None:
     assert option_of("crop_border", False) == "--no-crop-border"
 
 
-def test_weights_that_come_late_go_with_no_early_stop() -> None:
-    """LDAM-DRW is half a method where a run may end before its last fifth."""
-    with pytest.raises(ConfigError, match="ldam_drw does not go with patience"):
-        resolve_config(None, {"data": Path("images"), "imbalance": "ldam_drw", "patience": 3}).config()
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"imbalance": "ldam_drw", "patience": 3}, "ldam_drw does not go with patience: its weights come in the last"),
+        ({"patience": 3, "unfreeze_epochs": 3.5}, "patience has to be at least unfreeze_epochs"),
+        ({"epochs": 3, "unfreeze_epochs": 3}, "unfreeze_epochs has to be less than epochs"),
+        ({"linear_probe": True, "imbalance": "focal"}, "a linear_probe has no imbalance focal: possible are none and"),
+        ({"metadata_fusion": True, "mixup": 0.2}, "metadata_fusion goes with neither linear_probe nor mixup nor cut"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_named(settings: Mapping[str, object], sentence: str) -> None:
+    """Where a run is made of them, and where they are only looked at."""
+    resolved = resolve_config(None, {"data": Path("images"), **settings})
+
+    with pytest.raises(ConfigError, match=f"1 problem with the settings:\n  - {sentence}"):
+        resolved.config()
+    with pytest.raises(ConfigError, match=f"1 problem with the settings:\n  - {sentence}"):
+        resolved.with_backbone_defaults(BackboneRegistry.load().get("vit_tiny"))
+
+
+def test_all_that_does_not_go_together_is_listed_at_once() -> None:
+    """With what is missing."""
+    wrong = {"linear_probe": True, "metadata_fusion": True, "unfreeze_epochs": 20.0, "patience": 3}
+
+    with pytest.raises(ConfigError) as caught:
+        resolve_config(None, {**wrong, "imbalance": "ldam_drw"}).config()
+
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "data is missing",
+        "metadata_fusion goes with neither linear_probe nor mixup nor cutmix",
+        "a linear_probe has no unfreeze_epochs, patience",
+        "a linear_probe has no imbalance ldam_drw",
+        "ldam_drw does not go with patience",
+        "unfreeze_epochs has to be less than epochs, or the first layers would never be trained",
+        "patience has to be at least unfreeze_epochs, or a run may end before all layers are trained",
+    ]
+
+
+def test_a_run_may_stop_early_once_all_layers_are_trained() -> None:
+    """It has one epoch more than its patience at least."""
+    assert TrainConfig(data=Path("images"), patience=3, unfreeze_epochs=3).patience == 3
+
+
+def test_what_a_backbone_crops_can_be_left() -> None:
+    """Its own choice counts where nothing is said, and no longer."""
+    backbone = BackboneRegistry.load().get("vit_tiny")
+    cropping = attrs.evolve(backbone, preprocess=attrs.evolve(backbone.preprocess, crop_border=True))
+
+    made = [
+        with_backbone_defaults(resolve_config(None, {"data": Path("images"), **given}).config(), cropping)
+        for given in ({}, {"crop_border": False})
+    ]
+
+    assert [config.crop_border for config in made] == [True, False]
+    assert [preprocess_of(config, cropping).crop_border for config in made] == [True, False]
+
+
+def test_a_size_that_the_backbone_does_not_take_is_named_with_the_settings() -> None:
+    """``config show`` says it too."""
+    resolved = resolve_config(None, {"input_size_px": 33})
+
+    with pytest.raises(InputSizeError, match="vit_tiny cannot take images of 33 px"):
+        resolved.with_backbone_defaults(BackboneRegistry.load().get("vit_tiny"))
 
 
 def test_a_linear_probe_takes_no_settings_of_the_loop(tmp_path: Path) -> None:

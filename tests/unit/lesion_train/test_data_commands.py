@@ -201,6 +201,8 @@ def test_a_split_is_frozen_once(folder: Path, tmp_path: Path, capsys: pytest.Cap
     assert "digest" in capsys.readouterr().out
     with pytest.raises(LesionError, match=r"folds\.csv exists"):
         data_cli.freeze(folder, out=tmp_path / "folds.csv", folds=3)
+    with pytest.raises(LesionError, match="folds"):
+        data_cli.freeze(folder, out=tmp_path / "none.csv", folds=0)
 
 
 def test_a_test_part_is_set_apart_before_the_rest_is_split(tmp_path: Path) -> None:

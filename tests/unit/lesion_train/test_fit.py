@@ -67,6 +67,22 @@ def test_a_split_whose_parts_share_a_lesion_starts_no_run(data: Path, tmp_path: 
     assert not home.runs.exists()
 
 
+def test_settings_that_would_teach_a_rare_class_in_place_of_a_frequent_one_start_no_run(tmp_path: Path) -> None:
+    """Here with a label smoothing that is as strong as it may be; the classes are named."""
+    data = write_synthetic_dataset(tmp_path / "data", images_per_class=120, side_px=32)
+    rare = [record.isic_id for record in read_dataset(data).records if record.diagnosis == "DF"][10:]
+    for table in (GROUND_TRUTH, METADATA):
+        rows = (data / table).read_text().splitlines(keepends=True)
+        (data / table).write_text("".join(row for row in rows if row.split(",")[0] not in rare))
+    home = Workspace(tmp_path / "home")
+
+    with pytest.raises(LesionError, match=r"where DF \(\d\) is the answer.*or lower --balance") as caught:
+        fit(fast_settings(data, label_smoothing=0.5, balance=1.0), home)
+
+    assert caught.value.code == "imbalance"
+    assert not home.runs.exists()
+
+
 def test_a_run_says_what_it_does_not_use(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything else, so that who starts it can stop it."""
     known = shutil.copytree(data, tmp_path / "data")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import safetensors.numpy
+from PIL import Image
 
 from lesion_core.bundle import WEIGHTS
 from lesion_core.datasets import read_dataset
@@ -109,10 +112,12 @@ def test_an_interrupted_run_goes_on_with_its_own_settings_and_data_only(
     record = interrupted(fast_settings(data), tmp_path, monkeypatch)
     other = write_synthetic_dataset(tmp_path / "other", images_per_class=10, side_px=80, seed=9)
 
-    with pytest.raises(CheckpointError, match="epochs: 2 → 3; seed: 0 → 1; split_digest: "):
+    with pytest.raises(LesionError, match="epochs: 2 → 3; seed: 0 → 1; split_digest: ") as settings:
         fit(fast_settings(data, epochs=3, seed=1), Workspace(tmp_path), resume=record)
-    with pytest.raises(CheckpointError, match="data_digest: "):
+    with pytest.raises(LesionError, match=r"data_digest: .* begin a new one without --resume") as images:
         fit(fast_settings(other), Workspace(tmp_path), resume=record)
+
+    assert (settings.value.code, images.value.code) == ("other_settings", "other_data")
 
     assert len(list(record.checkpoints.iterdir())) == 1
     assert record.end is not None
@@ -129,8 +134,73 @@ def test_an_interrupted_run_goes_on_with_the_same_metadata_only(
     lines = table.read_text().splitlines()
     table.write_text("\n".join([lines[0], *(line.replace(",30,", ",80,") for line in lines[1:])]))
 
-    with pytest.raises(CheckpointError, match="metadata_digest: "):
+    with pytest.raises(LesionError, match="metadata_digest: ") as caught:
         fit(fast_settings(copy), Workspace(tmp_path / "home"), resume=record)
+    assert caught.value.code == "other_data"
+
+
+def test_a_run_without_a_checkpoint_goes_on_with_its_own_settings_and_data_only(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record would tell of other ones than its bundle; how it ended stays."""
+    record = interrupted(fast_settings(data), tmp_path / "home", monkeypatch)
+    shutil.rmtree(record.checkpoints)
+    other = shutil.copytree(data, tmp_path / "other")
+    for photo in other.rglob("*.jpg"):
+        Image.new("RGB", (80, 80), (len(photo.name), 0, 0)).save(photo)
+
+    for changed, code in (
+        (fast_settings(data, learning_rate=1e-4, split=record.split), "other_settings"),
+        (fast_settings(other, split=record.split), "other_data"),
+    ):
+        with pytest.raises(LesionError, match="A run can only go on as it began") as caught:
+            fit(changed, Workspace(tmp_path / "home"), resume=record)
+        assert caught.value.code == code
+
+    assert record.end is not None
+    assert record.end[0] == "KILLED"
+
+
+def test_a_linear_probe_that_was_interrupted_goes_on_with_its_own_settings_only(data: Path, tmp_path: Path) -> None:
+    """It has no checkpoints at all."""
+    probe = fast_settings(data, linear_probe=True, balance=0.5)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lesion_train.fit.fit_linear_probe", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(probe, Workspace(tmp_path), register=False)
+    (folder,) = (tmp_path / "runs").iterdir()
+
+    with pytest.raises(LesionError, match=r"balance: 0\.5 → 0\.7"):
+        fit(attrs.evolve(probe, balance=0.7), Workspace(tmp_path), resume=RunRecord(folder))
+
+
+def test_a_run_that_diverged_is_not_gone_on_with_at_a_lower_rate(data: Path, tmp_path: Path) -> None:
+    """That is a new run."""
+    with pytest.raises(DivergedError):
+        fit(fast_settings(data, learning_rate=1e30, head_learning_rate=1e30), Workspace(tmp_path), register=False)
+    (folder,) = (tmp_path / "runs").iterdir()
+
+    with pytest.raises(LesionError, match=r"learning_rate: .* begin a new one without --resume"):
+        fit(fast_settings(data), Workspace(tmp_path), resume=RunRecord(folder))
+
+
+def test_a_run_of_an_earlier_release_is_known_by_its_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record does not say what it can go on with."""
+    record = interrupted(fast_settings(data), tmp_path, monkeypatch)
+    content = record.description
+    del content["identity"]
+    (record.folder / "run.json").write_text(json.dumps(content))
+
+    with pytest.raises(CheckpointError, match="learning_rate: "):
+        fit(fast_settings(data, learning_rate=1e-4), Workspace(tmp_path), resume=record)
+
+    assert fit(fast_settings(data), Workspace(tmp_path), resume=record, register=False).record == record
 
 
 def test_a_run_without_a_checkpoint_goes_on_from_its_own_weights_only(

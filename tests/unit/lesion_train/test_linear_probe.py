@@ -10,10 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lesion_core.errors import LesionError
 from lesion_core.preprocess_spec import Views
 from lesion_plugins.classifier import Classifier, build_classifier
-from lesion_train.config import Imbalance, TrainConfig
+from lesion_train.config import TrainConfig
 from lesion_train.linear_probe import fit_linear_probe
 from lesion_train.loop import Part, run_network
 from support.small_network import SIDE, SMALL_CNN
@@ -101,11 +100,3 @@ def test_rare_classes_count_more_with_balance() -> None:
     )
 
     assert (predicted(balanced, overlapping) == 1).sum() > (predicted(plain, overlapping) == 1).sum()
-
-
-def test_losses_that_it_does_not_know_are_refused() -> None:
-    """By name, with those that it knows."""
-    part = colours([0, 1] * 4, 2)
-
-    with pytest.raises(LesionError, match=r"no --imbalance focal\. Possible: none, weighted"):
-        fit_linear_probe(model_of(2), part, part, SMALL_CNN.preprocess, config(imbalance=Imbalance.FOCAL))

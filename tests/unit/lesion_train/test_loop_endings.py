@@ -144,7 +144,7 @@ def test_a_loss_that_is_no_number_ends_the_run_by_name() -> None:
     with torch.no_grad():
         model.head.bias.fill_(float("nan"))
 
-    with pytest.raises(LesionError, match=r"The loss became nan in step 1: lower --learning-rate") as caught:
+    with pytest.raises(LesionError, match=r"The loss became nan in step 1: begin a new run with a lower") as caught:
         train(config(), model)
 
     assert caught.value.code == "diverged"
@@ -156,7 +156,9 @@ def test_a_gradient_that_is_no_number_ends_the_run_before_its_step(tmp_path: Pat
     model.head.bias.register_hook(lambda gradient: torch.full_like(gradient, torch.inf))
     checkpoints = Checkpoints(tmp_path, {}, every_s=0)
 
-    with pytest.raises(LesionError, match=r"The gradient became (nan|inf) in step 1: lower --learning-rate") as caught:
+    with pytest.raises(
+        LesionError, match=r"The gradient became (nan|inf) in step 1: begin a new run with a lower"
+    ) as caught:
         train(config(), model, checkpoints=checkpoints)
 
     assert caught.value.code == "diverged"

@@ -51,6 +51,7 @@ def change(to: str, before: str | None, action: Action = Action.PROMOTE, outcome
         ([change("1", None), change("2", "1"), change("3", "2")], "3", ["2", "1"]),
         ([change("1", None), change("2", "1"), change("1", "2", Action.ROLLBACK)], "1", []),
         ([change("1", None), change("2", "1", outcome="abandoned")], "1", []),
+        ([change("1", None), change("3", None), change("2", "3", Action.ROLLBACK)], "2", ["1"]),
         ([change("1", None), change("3", "2")], "3", ["2", "1"]),
         ([change("1", None), change("2", "1")], "9", ["2", "1"]),
     ],

@@ -117,6 +117,20 @@ def test_nothing_is_overwritten_and_nothing_damaged_is_restored(made: House, tmp
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"x" * 5000])
+def test_a_database_that_is_none_is_named(content: bytes, tmp_path: Path) -> None:
+    """An empty file is a database of SQLite, without a table of MLflow. Nothing is left behind."""
+    workspace = Workspace(tmp_path / "home")
+    workspace.root.mkdir()
+    workspace.mlflow_file.write_bytes(content)
+
+    with pytest.raises(BackupError, match="earlier backup") as caught:
+        back_up_registry(tmp_path / "backup", workspace, Places.of(workspace))
+
+    assert caught.value.code == "not_intact"
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
 def test_the_commands_back_up_and_restore(
     made: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,7 +149,9 @@ def test_the_commands_back_up_and_restore(
     assert (told["facts"]["versions"], told["findings"]) == ("2", [])
     monkeypatch.setenv("LESION_HOME", str(tmp_path / "other"))
     assert run("backup", tmp_path / "another") == 2
-    assert "pg_dump" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "pg_dump" in said
+    assert str(tmp_path / "other" / PROMOTIONS) in said
     assert run("restore", tmp_path / "backup") == 0
     assert "2 registered versions." in capsys.readouterr().out
     assert len(PromotionLog(tmp_path / "other" / PROMOTIONS).changes(NAME)) == 2

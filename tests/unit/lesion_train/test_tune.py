@@ -25,76 +25,14 @@ from lesion_core.processes import child_environment
 from lesion_core.workspace import Workspace
 from lesion_train import studies_cli
 from lesion_train.config import Augmentation, TrainConfig
-from lesion_train.config_file import ConfigError
 from lesion_train.ending import RunStoppedError
 from lesion_train.record import RunRecord
-from lesion_train.tune import read_space, tune
+from lesion_train.tune import tune
 from support.runs import fast_settings
 
 BASE = TrainConfig(data=Path("images"), threads=1)
 SPACE = {"balance": optuna.distributions.FloatDistribution(0.0, 1.0)}
 DIGESTS: dict[str, Any] = {"data_digest": "d", "split_digest": "s"}
-
-
-def space_of(tmp_path: Path, text: str) -> dict[str, optuna.distributions.BaseDistribution]:
-    path = tmp_path / "space.toml"
-    path.write_text(text)
-    return read_space(path, BASE)
-
-
-def test_a_space_holds_choices_and_ranges(tmp_path: Path) -> None:
-    """Whole numbers stay whole."""
-    space = space_of(
-        tmp_path,
-        'augmentation = ["light", "heavy"]\nlearning_rate = {low = 1e-4, high = 1e-2, log = true}\n'
-        "batch_size = {low = 8, high = 32, step = 8}\n",
-    )
-
-    assert space["augmentation"] == optuna.distributions.CategoricalDistribution(("light", "heavy"))
-    assert space["learning_rate"] == optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True)
-    assert space["batch_size"] == optuna.distributions.IntDistribution(8, 32, step=8)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("blance = [0.1]", "balance"),
-        ("balance = {low = 0, high = 2}", "balance"),
-        ("balance = []", "empty"),
-        ("balance = {low = 0.1}", "high"),
-        ("balance = 0.1", "list of choices"),
-        ("", "names no setting"),
-        ("balance =", "not a TOML file"),
-        ("validation_fraction = [0.1, 0.2]", "validation_fraction decides which images a trial is measured on"),
-        ('split = ["one.csv", "two.csv"]', "split decides which images a trial is measured on"),
-        ("seed = [1, 2]", "seed decides which images a trial is measured on.*give --split"),
-    ],
-)
-def test_a_space_that_cannot_be_searched_is_refused_by_name(tmp_path: Path, text: str, words: str) -> None:
-    """Unknown settings, values that a setting cannot have, half a range, and what would make trials incomparable."""
-    with pytest.raises(ConfigError, match=words):
-        space_of(tmp_path, text)
-
-
-def test_a_setting_that_a_linear_probe_does_not_have_is_not_searched(tmp_path: Path) -> None:
-    """The best of trials that differ by nothing would be called the best."""
-    path = tmp_path / "space.toml"
-    path.write_text("dropout = [0.1, 0.2]\nbalance = [0.1, 0.2]\n")
-
-    with pytest.raises(ConfigError) as caught:
-        read_space(path, attrs.evolve(BASE, linear_probe=True))
-
-    assert caught.value.problems == (
-        f"{path}: dropout changes nothing of a linear probe: leave it out, or --linear-probe",
-    )
-
-
-def test_the_seed_may_be_searched_where_the_split_is_frozen(tmp_path: Path) -> None:
-    """It decides nothing then that trials are compared by."""
-    path = tmp_path / "space.toml"
-    path.write_text("seed = [1, 2]")
-
-    assert list(read_space(path, attrs.evolve(BASE, split=tmp_path / "split.csv"))) == ["seed"]
 
 
 def interval(value: float) -> Interval:
@@ -131,6 +69,27 @@ def test_the_best_trial_is_found_and_named_with_its_run(tmp_path: Path) -> None:
     parent = RunRecord.open(workspace.runs / study.best_run).parent
     assert parent is not None
     assert parent.folder.name.endswith("tune-balance")
+
+
+def test_a_trial_that_learns_late_is_not_stopped_after_its_first_epoch(tmp_path: Path) -> None:
+    """Warm-up, a frozen backbone and the average of the weights make that epoch; the second one counts."""
+    workspace = Workspace(tmp_path)
+    scores = [(0.5, 0.6, 0.7)] * 5 + [(0.1, 0.8, 0.9), (0.1, 0.2, 0.9)]
+    reached: list[int] = []
+
+    def run(*_: Any, watch: Callable[..., None], parent: RunRecord, **__: Any) -> Any:
+        reached.append(0)
+        for epoch, score in enumerate(scores[len(reached) - 1], start=1):
+            reached[-1] = epoch
+            watch(epoch, {"val_bma": score})
+        record = RunRecord.create(workspace.runs, "trial", {}, {}, parent=parent)
+        return SimpleNamespace(record=record, metrics={"val_bma": interval(score)})
+
+    study = tune(BASE, SPACE, workspace, name="late", trials=7, **DIGESTS, run=run)
+
+    assert reached == [3, 3, 3, 3, 3, 3, 2]
+    assert study.best_value == 0.9
+    assert study.pruned == 1
 
 
 def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
@@ -266,6 +225,49 @@ def test_two_that_begin_a_study_at_once_share_its_run(tmp_path: Path) -> None:
 
     (parent,) = [RunRecord(folder) for folder in workspace.runs.iterdir() if folder.name.endswith("tune-balance")]
     assert all(study.trials >= 4 for study in studies)
+    assert parent.end is not None
+    assert parent.end[0] == "FINISHED"
+
+
+def test_a_study_has_not_ended_while_another_one_trains_and_takes_nothing_from_it(tmp_path: Path) -> None:
+    """Its trial is neither tried twice nor counted as lost."""
+    workspace = Workspace(tmp_path)
+    trainer, slow = Trainer(workspace), Trainer(workspace)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(*arguments: Any, **options: Any) -> Any:
+        begun.set()
+        assert go_on.wait(timeout=120)
+        return slow(*arguments, **options)
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(tune, BASE, SPACE, workspace, name="balance", trials=2, **DIGESTS, run=wait)
+        try:
+            assert begun.wait(timeout=120)
+            tune(BASE, SPACE, workspace, name="balance", trials=1, **DIGESTS, run=trainer)
+            (parent,) = [RunRecord(path) for path in workspace.runs.iterdir() if path.name.endswith("tune-balance")]
+            assert parent.end is None
+        finally:
+            go_on.set()
+        study = other.result()
+
+    assert (len(trainer.seen), len(slow.seen)) == (1, 1)
+    assert study.trials == 2
+    assert parent.end is not None
+    assert parent.end[0] == "FINISHED"
+
+
+def test_a_study_whose_last_trial_was_lost_has_ended(tmp_path: Path) -> None:
+    """Where it has the trials that are wanted: nothing more is tried."""
+    workspace = Workspace(tmp_path)
+    trainer = Trainer(workspace)
+    tune(BASE, SPACE, workspace, name="balance", trials=1, **DIGESTS, run=trainer)
+    optuna.load_study(study_name="balance", storage=f"sqlite:///{workspace.root / 'tuning.db'}").ask()
+
+    study = tune(BASE, SPACE, workspace, name="balance", trials=1, **DIGESTS, run=trainer)
+
+    (parent,) = [RunRecord(folder) for folder in workspace.runs.iterdir() if folder.name.endswith("tune-balance")]
+    assert (study.trials, len(trainer.seen)) == (1, 1)
     assert parent.end is not None
     assert parent.end[0] == "FINISHED"
 

@@ -125,7 +125,7 @@ class Alerting:
         """
         try:
             found = _converter.structure(tomllib.loads(path.read_text(encoding="utf-8")), cls)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise MonitorError(f"The rules {path} cannot be read: {error}.", code="bad_rules") from error
         except cattrs.BaseValidationError as error:
             reasons = "; ".join(cattrs.transform_error(error, format_exception=_reason))

@@ -111,8 +111,9 @@ def experiment_id(client: MlflowClient, uri: str, workspace: Workspace) -> str:
                 raise
             found = client.get_experiment_by_name(EXPERIMENT)
     if found is None or found.lifecycle_stage != "active":
+        which = f" --experiment-id {found.experiment_id}" if found is not None else ""
         raise TrackingError(
             f"Experiment {EXPERIMENT!r} was deleted in MLflow at {without_password(uri)}. "
-            "Bring it back with 'mlflow experiments restore'."
+            f"Bring it back with 'mlflow experiments restore{which}'."
         )
     return str(found.experiment_id)

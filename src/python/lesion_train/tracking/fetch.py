@@ -6,33 +6,38 @@ import hashlib
 from pathlib import Path
 
 from mlflow.artifacts import download_artifacts, list_artifacts
+from mlflow.exceptions import MlflowException
 
 from lesion_core.bundle import DIGEST_TAG, load_bundle, registered_bundle
 from lesion_core.errors import BundleError, LesionError
+from lesion_train.address import reason_of
 from lesion_train.contender import PARTS, Contender
 from lesion_train.predictions import Predictions, read_predictions
 from lesion_train.tracking.client import named_errors
 from lesion_train.tracking.registry import SPLIT_TAG, Registry
 
 
-def fetch_version(registry: Registry, reference: str, scratch: Path) -> Contender:
+def fetch_version(registry: Registry, reference: str, scratch: Path, *, with_predictions: bool = True) -> Contender:
     """Download a version by number or alias.
 
-    A bundle that is missing, altered or exchanged is no error here: the contender says so, and has no bundle.
+    A bundle that is missing, altered or exchanged is no error here: the contender says so, and has no bundle. Nor are
+    predictions that are missing, damaged, or not those that the run wrote.
 
     Raises:
         TrackingError: MLflow is out of reach, or has no such version.
-        LesionError: ``bad_predictions``: they are damaged, or not those that the run wrote.
     """
     with named_errors(registry.uri, "Start it with 'lesion-train mlflow', or name another with --tracking-uri."):
         found = registry.version(reference)
         label = f"version {found.version}"
         tags = dict(found.tags)
-        predictions = {
-            part: _fetch_predictions(registry, str(found.run_id), part, tags[tag], scratch / f"{found.version}-{part}")
-            for part in PARTS
-            if (tag := f"predictions_{part}_sha256") in tags
-        }
+        predictions, unreadable = dict[str, Predictions](), ""
+        for part in PARTS if with_predictions else ():
+            if sha256 := tags.get(f"predictions_{part}_sha256"):
+                folder = scratch / f"{found.version}-{part}"
+                try:
+                    predictions[part] = _fetch_predictions(registry, str(found.run_id), part, sha256, folder)
+                except (LesionError, MlflowException, OSError) as error:
+                    unreadable = f"the predictions on part '{part}' cannot be used: {reason_of(error).rstrip('.')}."
         bundle, problem = None, ""
         try:
             source = registry.client.get_model_version_download_uri(registry.name, str(found.version))
@@ -55,6 +60,7 @@ def fetch_version(registry: Registry, reference: str, scratch: Path) -> Contende
         bundle=bundle,
         problem=problem,
         predictions=predictions,
+        unreadable=unreadable,
     )
 
 
@@ -63,7 +69,7 @@ def _fetch_predictions(registry: Registry, run_id: str, part: str, sha256: str, 
     path = Path(registry.client.download_artifacts(run_id, f"predictions/{part}.csv", str(folder)))
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise LesionError(
-            f"The predictions of run {run_id} on part {part} are not those that it registered: they were altered.",
+            f"they are not those that run {run_id} registered, so they were altered.",
             code="bad_predictions",
         )
     return read_predictions(path)

@@ -36,25 +36,25 @@ DRAWN = ISIC_2019.trained_codes[0]  # what the example shows; its diagnosis does
 def send_files(client: MlflowClient, run_id: str, record: RunRecord) -> int:
     """Send what the server does not have yet; returns how many files that were.
 
-    A tag, set when all have arrived, holds a digest of them. Where it fits there is nothing to do. Where there is none
-    yet, files are compared by size, so that a large bundle is not sent twice after a crash; where it is another, all
-    are sent again.
+    A tag, set when all have arrived, holds a digest of them. Where it is another, all are sent again. Where it fits, or
+    where there is none yet, files are compared by size: what got lost at the server is sent again, and a large bundle
+    is not sent twice after a crash.
     """
     files = _files_of(record)
     lines = [f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for name, path in sorted(files.items())]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     known = client.get_run(run_id).data.tags.get(FILES_TAG)
-    if known == digest:
-        return 0
-    sizes = {} if known else _sizes_at_server(client, run_id, "")
+    sizes = _sizes_at_server(client, run_id, "") if known in (None, digest) else {}
     missing = {name: path for name, path in files.items() if sizes.get(name) != path.stat().st_size}
     for name, path in missing.items():
         folder = name.rpartition("/")[0]
         client.log_artifact(run_id, str(path), folder or None)
     sent = len(missing)
-    if record.bundle.is_dir():
+    is_described = known == digest and {f"{MODEL}/MLmodel", f"{MODEL}/{EXAMPLE}"} <= sizes.keys()
+    if record.bundle.is_dir() and not is_described:
         sent += _send_description(client, run_id, load_bundle(record.bundle).manifest)
-    client.set_tag(run_id, FILES_TAG, digest)
+    if known != digest:
+        client.set_tag(run_id, FILES_TAG, digest)
     return sent
 
 

@@ -3,8 +3,8 @@
 MLflow moves an alias to whatever it is told, without comparing. So all that looks at an alias and then moves it holds a
 file lock of the workspace: on one machine, or where the workspace is a shared folder with working locks, any number of
 trainers get one version each, one champion, and the newest version as challenger. Trainers that share a remote server
-but no workspace still get one version each, since the server numbers them, and each alias names exactly one version;
-but two *first* versions at the same moment may each find no champion, and the later of them keeps the alias.
+but no workspace still get one version each, since the server numbers them, and each alias names exactly one version; of
+two *first* versions at the same moment the one with the lower number becomes champion.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import attrs
+import structlog
 from filelock import FileLock, Timeout
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -22,12 +23,15 @@ from mlflow.tracking import MlflowClient
 
 from lesion_core.address import without_password
 from lesion_core.bundle import DIGEST_TAG, Bundle, BundleManifest
+from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
-from lesion_train.promotion_log import ABANDONED, DONE, Action, Promotion, PromotionLog
+from lesion_train.promotion_log import ABANDONED, DONE, Action, Promotion, PromotionLog, champions_before
 from lesion_train.record import RunRecord
 from lesion_train.tracking.client import TrackingError, connect, is_error, named_errors
 from lesion_train.tracking.files import MODEL
 from lesion_train.tracking.mirror import Mirror
+
+log = structlog.get_logger()
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 SPLIT_TAG = "split_digest"
@@ -47,7 +51,8 @@ class RegisteredVersion:
 def register(mirror: Mirror, name: str) -> RegisteredVersion:
     """Send the rest of the run, and make its bundle the newest version of model ``name``, alias ``challenger``.
 
-    It becomes ``champion`` as well where there is none yet. A bundle that is registered already stays one version.
+    The first version ever becomes ``champion`` as well; where the champion was removed, the next one is for people to
+    choose. A bundle that is registered already stays one version.
 
     Raises:
         TrackingError: MLflow is out of reach or refuses.
@@ -62,17 +67,22 @@ def register(mirror: Mirror, name: str) -> RegisteredVersion:
         made = known[0] if known else registry.add(bundle, run_id, mirror.record)
         version = str(made.version)
         aliases = []
-        newest = str(max(int(v.version) for v in registry.versions()))
+        versions = registry.versions()
+        newest = str(max(int(v.version) for v in versions))
+        registry.settle()
         current = registry.aliases()
         if version == newest and current.get(CHALLENGER) != version:
             registry.client.set_registered_model_alias(name, CHALLENGER, version)
             aliases.append(CHALLENGER)
-        if CHAMPION not in current:
-            registry.settle()
+        others = [v for v in versions if v.tags.get(DIGEST_TAG) != bundle.digest]
+        is_first = not any(known or int(v.version) < int(version) for v in others) and not registry.had_champion()
+        if CHAMPION not in current and is_first:
             registry.move_champion(
                 registry.change(Action.REGISTER, None, version, bundle.digest, why="the first version registered")
             )
             aliases.append(CHAMPION)
+        elif CHAMPION not in current:
+            log.warning("no_champion", model=name, reason="it was removed", choose="lesion-train promote VERSION")
     return RegisteredVersion(name=name, version=version, aliases=tuple(aliases))
 
 
@@ -165,21 +175,53 @@ class Registry:
     def changes(self) -> list[Promotion]:
         """The log's changes of this registry's champion, oldest first.
 
-        The log is the workspace's, and the same number at another server is another bundle. The address does not tell
-        them apart: one registry has several.
+        The log is the workspace's, and the same number at another server is another bundle. The address alone does not
+        tell them apart, since one registry has several; of a version that is gone there is nothing else to go by, and
+        what was champion before it is left out.
         """
-        digests = {str(version.version): version.tags.get(DIGEST_TAG) for version in self.versions()}
+        digests, mine = self._digests(), without_password(self.uri)
+        found = []
+        for change in self.log.changes(self.name):
+            if digests.get(change.to_version) == change.to_digest:
+                found.append(change)
+            elif change.to_version not in digests and change.tracking_uri == mine:
+                found.append(attrs.evolve(change, from_version=None))
+        return found
+
+    def earlier_champions(self, current: str | None) -> list[Promotion]:
+        """Champions before this one that are still registered, latest first."""
+        digests = self._digests()
         return [
             change
-            for change in self.log.changes(self.name)
-            if digests.get(change.to_version, change.to_digest) == change.to_digest
+            for change in champions_before(self.changes(), current)
+            if change.to_version in digests
+            and change.to_version != current
+            and change.to_digest in ("", digests[change.to_version])
         ]
 
+    def had_champion(self) -> bool:
+        """Whether the log knows that a version of this model was ever champion here."""
+        mine = without_password(self.uri)
+        here = [change for change in self.log.changes(self.name) if change.tracking_uri == mine]
+        return any(change.outcome == DONE for change in [*here, *self.changes()])
+
+    def _digests(self) -> dict[str, str]:
+        return {str(version.version): version.tags.get(DIGEST_TAG, "") for version in self.versions()}
+
     def move_champion(self, change: Promotion) -> None:
-        """Log the plan, move the alias, log the outcome. The lock is held."""
+        """Log the plan, move the alias, log the outcome. The lock is held.
+
+        Raises:
+            LesionError: ``log_failed``; the message says whether the champion has moved.
+        """
         row = self.log.plan(change)
         self.client.set_registered_model_alias(self.name, CHAMPION, change.to_version)
-        self.log.close(row, DONE)
+        try:
+            self.log.close(row, DONE)
+        except LesionError as error:
+            raise LesionError(
+                f"The champion of {self.name} is version {change.to_version} now. {error.message}", code=error.code
+            ) from error
 
     def settle(self) -> None:
         """Close plans that a crash left open: done where the champion is the one they planned. The lock is held."""
