@@ -80,19 +80,20 @@ def difference_interval(first: Interval, second: Interval) -> Interval:
     return Interval(value=value, low=value - below, high=value + above, confidence=first.confidence)
 
 
-def widened(mean: Interval, uncertain: Sequence[Interval], terms: int) -> Interval:
+def widened(mean: Interval, uncertain: Sequence[Interval], terms: int, *, lowest: float = 0.0) -> Interval:
     """A mean whose interval takes some of its terms for certain, wider by what is not known of them.
 
     Args:
         mean: of ``terms`` numbers.
         uncertain: these numbers, each with its own interval.
         terms: at least 1.
+        lowest: that the mean can be; the highest is 1.
     Source: Zou & Donner 2008, "Construction of confidence limits about effect measures" (square and add).
     """
     below = [(one.value - one.low) / terms for one in uncertain]
     above = [(one.high - one.value) / terms for one in uncertain]
     return attrs.evolve(
         mean,
-        low=mean.value - math.hypot(mean.value - mean.low, *below) if below else mean.low,
-        high=mean.value + math.hypot(mean.high - mean.value, *above) if above else mean.high,
+        low=max(lowest, mean.value - math.hypot(mean.value - mean.low, *below)) if below else mean.low,
+        high=min(1.0, mean.value + math.hypot(mean.high - mean.value, *above)) if above else mean.high,
     )

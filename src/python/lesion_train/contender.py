@@ -159,7 +159,7 @@ def pair(first: Contender, second: Contender) -> Pair:
 
 
 def _widened(found: PairedDifference, uncertain: Sequence[PairedDifference], *, terms: int) -> PairedDifference:
-    def one(name: str) -> Interval:
-        return widened(getattr(found, name), [getattr(part, name) for part in uncertain], terms=terms)
+    def one(name: str, lowest: float) -> Interval:
+        return widened(getattr(found, name), [getattr(part, name) for part in uncertain], terms, lowest=lowest)
 
-    return PairedDifference(first=one("first"), second=one("second"), difference=one("difference"))
+    return PairedDifference(first=one("first", 0.0), second=one("second", 0.0), difference=one("difference", -1.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -139,6 +140,8 @@ def test_what_is_not_known_of_terms_widens_their_mean() -> None:
 
     assert (found.low, found.high) == pytest.approx((0.45, 0.55))
     assert widened(mean, [], terms=4) == mean
+    certain = attrs.evolve(mean, value=1.0, low=1.0, high=1.0)
+    assert widened(certain, [attrs.evolve(terms[1], value=0.5, low=0.0, high=1.0)], terms=4).high == 1
 
 
 def test_a_class_that_only_comes_second_in_its_patients_stays_in_every_resample() -> None:

@@ -128,5 +128,4 @@ class Resamples:
 def _widened(mean: Interval | None, few: list[Interval | None], labels: NDArray[np.integer]) -> Interval | None:
     if mean is None:
         return None
-    found = widened(mean, [one for one in few if one is not None], terms=len(np.unique(labels)))
-    return attrs.evolve(found, low=max(0.0, found.low), high=min(1.0, found.high))
+    return widened(mean, [one for one in few if one is not None], terms=len(np.unique(labels)))
