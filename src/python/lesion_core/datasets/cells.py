@@ -1,4 +1,4 @@
-"""What one cell of a data set's table may say: an age, a sex, a body site, or that it is not known."""
+"""What one cell of a data set's table may say: an age, a sex, a body site, an id, or that it is not known."""
 
 from __future__ import annotations
 
@@ -18,8 +18,14 @@ ANATOMICAL_SITES = (
     "upper extremity",
 )
 SEXES = ("female", "male")
-UNKNOWN = ("", "unknown", "unk", "na", "nan", "none")
+# As tables say that something is not known, pandas and R among those who wrote them; in small letters.
+UNKNOWN = ("", "#n/a", "-", "<na>", "?", "n/a", "na", "nan", "none", "null", "unk", "unknown")
 OLDEST_YEARS = 120
+
+
+def id_of(text: str) -> str:
+    """An id of a lesion or patient; blank where the cell says that it is not known: ``NA`` is nobody."""
+    return "" if text.lower() in UNKNOWN else text
 
 
 def age_of(text: str, what: str, problems: list[str]) -> float | None:

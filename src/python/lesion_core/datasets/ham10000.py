@@ -60,7 +60,7 @@ def read_ham10000(folder: Path) -> Reading:
         Licence: CC BY-NC 4.0.
         Files: ``HAM10000_metadata.csv``; the images in ``HAM10000_images_part_1`` and ``_part_2``, in
             ``HAM10000_images``, or, where none of these exists, anywhere in the folder.
-        Lesions: ``lesion_id``. Patients are not named.
+        Lesions: ``lesion_id``. Patients are not named; a column ``patient_id`` of one's own is read.
         Body sites: mapped to the ISIC Archive's; "trunk" becomes blank.
         Citation: Tschandl, Rosendahl, Kittler 2018, doi:10.1038/sdata.2018.161.
         Address: doi:10.7910/DVN/DBW86T
@@ -77,6 +77,7 @@ def read_ham10000(folder: Path) -> Reading:
             path=images.get(row["image_id"]),
             expected=f"{row['image_id']}.jpg",
             lesion_id=row["lesion_id"],
+            patient_id=row["patient_id"],
             age=row["age"],
             sex=row["sex"],
             site=row["localization"],

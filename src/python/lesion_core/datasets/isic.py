@@ -77,7 +77,8 @@ def read_isic_2019(folder: Path) -> Reading:
             ``ISIC_2019_Test_Input/*.jpg`` and its tables: 8,238 images, 2,047 of them UNK, which are no lesion of a
             trained class; no lesion ids.
         Lesions: ``lesion_id`` groups the images of a lesion; a blank one makes a lesion of its own. Patients are
-            not named. Some lesions have two ids: ``lesion-train data check`` finds their images.
+            not named; a column ``patient_id`` of one's own in the metadata is read. Some lesions have two ids:
+            ``lesion-train data check`` finds their images.
         Citation: the three papers above.
         Address: https://challenge.isic-archive.com/data/#2019
 
@@ -107,6 +108,7 @@ def read_isic_2019(folder: Path) -> Reading:
                 path=images.get(name),
                 expected=f"{images_name}/{name}.jpg" if has_images else "",
                 lesion_id=facts["lesion_id"],
+                patient_id=facts["patient_id"],
                 age=facts["age_approx"],
                 sex=facts["sex"],
                 site=facts["anatom_site_general"],
@@ -142,7 +144,7 @@ def read_isic_2018(folder: Path) -> Reading:
         Files: ``ISIC2018_Task3_Training_Input/*.jpg``; the ground truth (one-hot) as CSV, in a folder of its own
             name or beside it; ``ISIC2018_Task3_Training_LesionGroupings.csv`` in either place.
         Lesions: the groupings file; without it each image is a lesion of its own, and scores come out too good; a note
-            says so.
+            says so. Patients are not named; a column ``patient_id`` of one's own in that file is read.
         Citation: Codella et al. 2019, arXiv:1902.03368; Tschandl et al. 2018, doi:10.1038/sdata.2018.161.
         Address: https://challenge.isic-archive.com/data/#2018
     """
@@ -153,18 +155,22 @@ def read_isic_2018(folder: Path) -> Reading:
         lesions = index_rows(read_table(groupings, problems, columns=("image", "lesion_id")), "image", problems)
     images = find_images([folder / IMAGES_2018], problems)
     has_images = _has_folder(folder, IMAGES_2018, problems)
-    rows = [
-        RawRow(
-            where=row.where,
-            image_id=row["image"],
-            labels=_marked(row, CODES_2018, problems),
-            path=images.get(row["image"]),
-            expected=f"{IMAGES_2018}/{row['image']}.jpg" if has_images else "",
-            lesion_id=lesions[row["image"]]["lesion_id"] if row["image"] in lesions else "",
-            source="HAM10000",
+    rows = []
+    for row in truth:
+        name = row["image"]
+        grouped = lesions.get(name, TableRow(where=row.where, cells={}))
+        rows.append(
+            RawRow(
+                where=row.where,
+                image_id=name,
+                labels=_marked(row, CODES_2018, problems),
+                path=images.get(name),
+                expected=f"{IMAGES_2018}/{name}.jpg" if has_images else "",
+                lesion_id=grouped["lesion_id"],
+                patient_id=grouped["patient_id"],
+                source="HAM10000",
+            )
         )
-        for row in truth
-    ]
     notes = [*_unlisted(images, rows, GROUND_TRUTH_2018), *_lesion_notes(lesions, rows, GROUPINGS_2018, problems)]
     source = _source_of(rows, SOURCE_2018)
     return Reading.of(folder, LAYOUT_2018, rows, problems, codes={"akiec": "AK"}, notes=notes, source=source)

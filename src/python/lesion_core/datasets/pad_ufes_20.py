@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lesion_core.data_source import DataSource, license_named
-from lesion_core.datasets.csv_file import has_columns, read_table
+from lesion_core.datasets.cells import id_of
+from lesion_core.datasets.csv_file import TableRow, has_columns, read_table
 from lesion_core.datasets.folder import find_images
 from lesion_core.datasets.table import RawRow, Reading, note_of
 
@@ -62,7 +63,7 @@ def read_pad_ufes_20(folder: Path) -> Reading:
             labels=(row["diagnostic"],) if row["diagnostic"] else (),
             path=images.get(name),
             expected=row["img_id"],
-            lesion_id=f"{row['patient_id']}_{row['lesion_id']}" if row["lesion_id"] else "",
+            lesion_id=_lesion(row),
             patient_id=row["patient_id"],
             age=row["age"],
             sex=row["gender"],
@@ -75,3 +76,9 @@ def read_pad_ufes_20(folder: Path) -> Reading:
     unlisted = images.keys() - {row.image_id for row in rows}
     notes = note_of(f"images are not listed in {METADATA}, so they are not used", unlisted)
     return Reading.of(folder, LAYOUT, rows, problems, codes=CODES, sites=SITES, notes=notes, source=SOURCE)
+
+
+def _lesion(row: TableRow) -> str:
+    """Unknown where the patient is: lesion 1 of nobody is no lesion."""
+    patient, lesion = id_of(row["patient_id"]), id_of(row["lesion_id"])
+    return f"{patient}_{lesion}" if patient and lesion else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from lesion_core.data_source import UNSTATED, DataSource
-from lesion_core.datasets.cells import age_of, number_of, sex_of, site_of
+from lesion_core.datasets.cells import age_of, id_of, number_of, sex_of, site_of
 from lesion_core.errors import DatasetError, UnknownDiagnosisError
 from lesion_core.records import UNNAMED_LESION, Dataset, ImageRecord
 from lesion_core.taxonomy import ISIC_2019, Diagnosis, Taxonomy
@@ -26,6 +26,7 @@ class RawRow:
 
     ``labels`` holds all diagnoses that are marked, one in a good row. ``path`` is ``None`` where no file was found,
     and ``expected`` then says which one was looked for; blank where all are missing, which the reader says once.
+    A ``lesion_id`` or ``patient_id`` that says that it is not known (``cells.UNKNOWN``) is none.
     ``described_at`` is where age, sex and site stand, and ``labelled_at`` where the label does, if not in a row.
     """
 
@@ -198,8 +199,8 @@ class _RowCheck:
             isic_id=row.image_id,
             path=row.path,
             diagnosis=diagnosis,
-            lesion_id=row.lesion_id or f"{UNNAMED_LESION}{row.image_id}",
-            patient_id=row.patient_id or None,
+            lesion_id=id_of(row.lesion_id) or f"{UNNAMED_LESION}{row.image_id}",
+            patient_id=id_of(row.patient_id) or None,
             age_approx=age,
             sex=sex,
             anatom_site_general=site,
