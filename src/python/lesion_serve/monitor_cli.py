@@ -56,7 +56,7 @@ def report(
     last
         Only so many predictions, the newest.
     version
-        That answered; the one of the newest prediction by default.
+        That answered; the champion by default, and where nothing is deployed the one of the newest prediction.
     bundle
         What the window is compared with: a bundle's folder or a .mar; what is deployed by default.
     against_since
@@ -68,7 +68,7 @@ def report(
     as_json
         Print it as JSON.
     port
-        Of the gateway whose deployment is compared with.
+        Of the gateway whose champion is looked at, and whose deployment is compared with.
     store
         Address of the database; predictions.db in .lesion by default.
     anchors
@@ -78,6 +78,7 @@ def report(
     from lesion_serve.monitor.report import Wanted, make_report
     from lesion_serve.monitor.watch import write_report
 
+    version = version or _champion(port)
     wanted = Wanted(since=utc(since), until=utc(until), last=last, version=version)
     with opened_store(store, anchors) as opened:
         baseline = _baseline(opened, bundle, port, version, utc(against_since), utc(against_until))
@@ -108,6 +109,8 @@ def watch(
 
     Example: lesion-serve monitor watch --out monitoring --every-minutes 60 --rules rules.toml
 
+    Where the champion has answered nothing yet, as after a promotion, it says so, and that is no error.
+
     Parameters
     ----------
     out
@@ -119,13 +122,13 @@ def watch(
     last
         Predictions that a report looks at, the newest.
     version
-        That answered; the one of the newest prediction by default.
+        That answered; the champion by default, and where nothing is deployed the one of the newest prediction.
     rules
         A TOML file of rules and of where alerts go; by default four rules, and nowhere.
     bundle
         What is compared with: a bundle's folder or a .mar; what is deployed by default.
     port
-        Of the gateway whose deployment is compared with.
+        Of the gateway whose champion is looked at, and whose deployment is compared with.
     store
         Address of the database; predictions.db in .lesion by default.
     anchors
@@ -136,17 +139,29 @@ def watch(
     from lesion_core.errors import LesionError
     from lesion_core.service import to_json
     from lesion_serve.monitor.alerts import Alerting
+    from lesion_serve.monitor.errors import MonitorError
     from lesion_serve.monitor.report import Wanted
     from lesion_serve.monitor.watch import watch_once
 
     alerting = Alerting() if rules is None else Alerting.load(rules)
-    wanted = Wanted(last=last, version=version)
+
+    def look() -> None:
+        asked = version or _champion(port)  # another one after a promotion
+        wanted = Wanted(last=last, version=asked)
+        try:
+            with opened_store(store, anchors) as opened:
+                made = watch_once(opened, wanted, _baseline(opened, bundle, port, asked), alerting, out)
+        except MonitorError as error:
+            if version is not None or error.code != "no_predictions":
+                raise
+            print(_nothing_yet(asked, as_json=as_json), flush=True)
+        else:
+            print(to_json(made) if as_json else _summary(made), flush=True)
+
     while True:
         started = time.monotonic()
         try:
-            with opened_store(store, anchors) as opened:
-                made = watch_once(opened, wanted, _baseline(opened, bundle, port, version), alerting, out)
-            print(to_json(made) if as_json else _summary(made), flush=True)
+            look()
         except LesionError as error:
             if once:
                 raise
@@ -226,6 +241,20 @@ def _summary(made: MonitoringReport) -> str:
         lines.append(f"  {'ALARM' if one.is_alarm else '':5} {one.name} ({one.statistic}): {one.sentence}")
     lines += [f"  {one.state}: {one.message}" for one in made.alerts[:3]]
     return "\n".join(lines)
+
+
+def _nothing_yet(version: str | None, *, as_json: bool) -> str:
+    if as_json:
+        return json.dumps({"model_version": version, "predictions": 0})
+    who = "Nothing was answered" if version is None else f"Version {version} has answered nothing"
+    return f"{who} yet: there is nothing to report on."
+
+
+def _champion(port: int) -> str | None:
+    from lesion_serve.deployment_store import DeploymentStore
+    from lesion_serve.monitor import reference
+
+    return reference.champion_of(DeploymentStore.of(Workspace.default(), port))
 
 
 def _baseline(

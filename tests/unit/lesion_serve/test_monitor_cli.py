@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +20,11 @@ from lesion_core.drift_reference import DRIFT
 from lesion_core.errors import BundleError, LesionError
 from lesion_core.monitoring import MonitoringReport
 from lesion_core.service import from_json
+from lesion_core.workspace import GATEWAY_PORT, Workspace
 from lesion_serve.archive import build_archive
 from lesion_serve.cli import app
+from lesion_serve.deploy import deploy
+from lesion_serve.deployment_store import DeploymentStore
 from lesion_serve.monitor.cases import export_cases
 from lesion_serve.monitor.errors import MonitorError
 from lesion_serve.monitor.reference import baseline_of
@@ -145,6 +149,27 @@ def test_one_round_of_watching_writes_its_files(
     assert {path.name for path in (tmp_path / "watched").iterdir()} == {"report.json", "report.html", "state.json"}
     with open_store(tmp_path) as store:
         assert [alert.name for alert in store.alerts()] == ["drift"]
+
+
+def test_the_champion_is_watched_and_a_new_one_may_have_answered_nothing_yet(
+    tmp_path: Path, bundle: Bundle, run: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not whoever answered last; a timer that runs right after a promotion does not fail for it."""
+    fill_for(tmp_path, bundle)
+    workspace = Workspace(tmp_path / "home")
+    packed = build_archive(bundle.folder, tmp_path / "2.mar", version="2")
+    deploy(DeploymentStore.of(workspace, GATEWAY_PORT), str(packed.path), workspace=workspace)
+
+    assert run("watch", "--once", "--out", tmp_path / "watched") == 0
+    assert "Version 2 has answered nothing yet" in capsys.readouterr().out
+    assert run("watch", "--once", "--out", tmp_path / "watched", "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"model_version": "2", "predictions": 0}
+    with pytest.raises(MonitorError, match="version 2 in this window"):
+        run("report")
+    with pytest.raises(MonitorError, match="version 3"):
+        run("watch", "--once", "--out", tmp_path / "watched", "--version", "3")
+    assert run("report", "--version", "1") == 0
+    assert "60 predictions of version 1" in capsys.readouterr().out
 
 
 def test_corrected_cases_are_a_data_set_that_training_reads(tmp_path: Path) -> None:

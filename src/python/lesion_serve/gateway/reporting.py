@@ -41,14 +41,13 @@ class Reporting:
 
     def _make(self, days: int) -> MonitoringReport:
         # Here, since scikit-learn takes a second to import and a gateway has to be up soon.
-        from lesion_serve.monitor.reference import baseline_of_deployed
+        from lesion_serve.monitor.reference import baseline_of_deployed, champion_of
         from lesion_serve.monitor.report import Wanted, make_report
 
         now = self._clock()
         self._kept = {days: one for days, one in self._kept.items() if now - one[0] <= KEPT_S}
         if days not in self._kept:
-            deployment = self._deployments.read()
-            champion = deployment.champion.version if deployment else None
+            champion = champion_of(self._deployments)
             wanted = Wanted(since=datetime.now(UTC) - timedelta(days=days), last=MOST_PREDICTIONS, version=champion)
             made = make_report(self._store, wanted, baseline_of_deployed(self._deployments, champion))
             self._kept[days] = (self._clock(), made)

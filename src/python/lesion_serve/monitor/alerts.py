@@ -8,7 +8,7 @@ fires once ``times`` of its last ``of`` readings broke ``fires_from``, and is re
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -181,6 +181,27 @@ def judge_rules(
                 )
             )
     return kept, alerts
+
+
+def end_removed_rules(
+    rules: Sequence[Rule], known: Collection[str], last: Mapping[str, AlertRecord], *, at: datetime
+) -> list[AlertRecord]:
+    """Alerts that end since nobody looks for them any more.
+
+    Args:
+        rules: that hold.
+        known: names of all rules that this watch has ever read; others on the same store may be another watch's.
+        last: the last alert of each name.
+        at: now.
+    """
+    gone = set(known) - {rule.name for rule in rules}
+    return [
+        attrs.evolve(
+            last[name], state=RESOLVED, value=None, at=at, message=f"{name} is {RESOLVED}: the rule was removed."
+        )
+        for name in sorted(gone)
+        if name in last and last[name].state == FIRING
+    ]
 
 
 def _message(rule: Rule, state: str, reading: float, report: MonitoringReport) -> str:

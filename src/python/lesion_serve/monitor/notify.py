@@ -96,6 +96,11 @@ class Channels:
     webhook: Webhook | None = None
     mail: Mail | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of those that are there."""
+        return tuple(name for name in ("webhook", "mail") if getattr(self, name) is not None)
+
     def send(self, alert: AlertRecord) -> tuple[str, ...]:
         """Send one everywhere; returns the names of those that did not take it, which is logged."""
         failed = []

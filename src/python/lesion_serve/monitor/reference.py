@@ -31,6 +31,12 @@ def baseline_of(source: Path) -> Baseline | None:
     return _baseline(data, manifest, digest)
 
 
+def champion_of(deployments: DeploymentStore) -> str | None:
+    """The version that answers; ``None`` where nothing is deployed."""
+    deployment = deployments.read()
+    return None if deployment is None else deployment.champion.version
+
+
 def baseline_of_deployed(deployments: DeploymentStore, version: str | None) -> Baseline | None:
     """The sample of a deployed version, the champion where none is named; ``None`` where there is none."""
     deployment = deployments.read()

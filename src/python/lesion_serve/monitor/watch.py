@@ -3,58 +3,25 @@
     OUT/report.json, OUT/report.html   the newest report
     OUT/state.json                     readings that the rules look back on, and alerts that did not arrive yet
 
-Which rule fires is read from the store, where its last alert says so; a lost ``state.json`` costs a few readings.
+Which rule fires is read from the store, where its last alert says so; a lost ``state.json`` costs a few readings, and
+what was on its way. Readings of one version say nothing of another, so each has its own.
 """
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
-import cattrs
-import structlog
 
 from lesion_core.durable import FOR_OWNER, write_whole
 from lesion_core.monitoring import MonitoringReport
 from lesion_core.service import to_json
-from lesion_serve.monitor.alerts import Alerting, judge_rules
+from lesion_serve.monitor.alerts import Alerting, end_removed_rules, judge_rules
 from lesion_serve.monitor.page import render_page
 from lesion_serve.monitor.report import Baseline, Wanted, alerts_of, make_report
+from lesion_serve.monitor.watch_state import Delivery
 from lesion_serve.store import AlertRecord, PredictionStore
-
-MOST_UNSENT = 100
-
-log = structlog.get_logger()
-
-
-@attrs.frozen(kw_only=True)
-class _Unsent:
-    """An alert that a channel did not take."""
-
-    channel: str
-    name: str
-    state: str
-    severity: str
-    value: float | None
-    message: str
-    at: str
-
-    @classmethod
-    def of(cls, channel: str, alert: AlertRecord) -> _Unsent:
-        return cls(channel=channel, **{**attrs.asdict(alert), "at": alert.at.isoformat()})
-
-    @property
-    def alert(self) -> AlertRecord:
-        fields = attrs.asdict(self, filter=attrs.filters.exclude("channel"))
-        return AlertRecord(**{**fields, "at": datetime.fromisoformat(self.at)})
-
-
-@attrs.frozen(kw_only=True)
-class _State:
-    readings: dict[str, list[float]] = attrs.field(factory=dict)
-    unsent: list[_Unsent] = attrs.field(factory=list)
 
 
 def watch_once(
@@ -66,27 +33,22 @@ def watch_once(
     *,
     now: datetime | None = None,
 ) -> MonitoringReport:
-    """Make a report, write it, and alarm where the rules say so.
+    """Deliver what an earlier round did not, make a report, write it, and alarm where the rules say so.
 
     Raises:
         MonitorError: ``no_predictions``.
-        StoreError: an alert could not be written down; nothing is sent then.
+        StoreError: an alert could not be written down; it is not sent then, but with the next round.
     """
     now = now or datetime.now(UTC)
+    delivery = Delivery(out / "state.json", store, alerting.channels)
+    delivery.deliver()
+    readings = delivery.state.readings_of({rule.name for rule in alerting.rule})
+    if ended := end_removed_rules(alerting.rule, delivery.state.rules, _last_alerts(store), at=now):
+        delivery.begin(ended, readings)
     report = make_report(store, wanted, baseline, now=now)
-    state = _read_state(out / "state.json")
-    states = {alert.name: alert.state for alert in store.alerts()}
-    readings, alerts = judge_rules(alerting.rule, report, state.readings, states, at=now)
-    for alert in alerts:
-        store.append_alert(alert)
-        log.warning("alert", name=alert.name, state=alert.state, value=alert.value)
-    unsent = [
-        _Unsent.of(one.channel, one.alert)
-        for one in state.unsent
-        if alerting.channels.only(one.channel).send(one.alert)
-    ]
-    unsent += [_Unsent.of(channel, alert) for alert in alerts for channel in alerting.channels.send(alert)]
-    _write_state(out / "state.json", _State(readings=readings, unsent=unsent[-MOST_UNSENT:]))
+    states = {name: alert.state for name, alert in _last_alerts(store).items()}
+    kept, alerts = judge_rules(alerting.rule, report, readings.get(report.model_version, {}), states, at=now)
+    delivery.begin(alerts, {**readings, report.model_version: kept})
     report = attrs.evolve(report, alerts=alerts_of(store))
     write_report(report, out)
     return report
@@ -99,16 +61,5 @@ def write_report(report: MonitoringReport, out: Path) -> None:
     write_whole(out / "report.html", render_page(report), mode=FOR_OWNER)
 
 
-def _read_state(path: Path) -> _State:
-    try:
-        return cattrs.structure(json.loads(path.read_text(encoding="utf-8")), _State)
-    except FileNotFoundError:
-        return _State()
-    except (ValueError, cattrs.BaseValidationError):
-        log.warning("state_unreadable", path=str(path))
-        return _State()
-
-
-def _write_state(path: Path, state: _State) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_whole(path, json.dumps(attrs.asdict(state), ensure_ascii=False), mode=FOR_OWNER)
+def _last_alerts(store: PredictionStore) -> dict[str, AlertRecord]:
+    return {alert.name: alert for alert in store.alerts()}
