@@ -5,17 +5,23 @@
     ISIC_0024306,HAM_0000550,,NV,train
 
 pandas reads it with ``pandas.read_csv(path, skiprows=1)``.
+
+Another data set may have the same photograph under another name: in another folder, with another ending, or as ISIC
+2019 names its smaller copies, ``ISIC_0024306_downsampled``. For ``seen_in_split`` and ``keep_parts`` these are one image.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import os
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lesion_core.durable import write_whole
 from lesion_core.errors import SplitError
+from lesion_core.imaging import FILE_SUFFIXES
 from lesion_core.records import Dataset, ImageRecord
 from lesion_core.splits import (
     TEST,
@@ -29,6 +35,8 @@ from lesion_core.splits import (
 
 PARTS_HEADER = ("image", "lesion_id", "patient_id", "diagnosis", "part")
 _FIRST_LINE = "# lesion-split 1 sha256:"
+_ARCHIVE_ID = re.compile(r"ISIC_\d{7}")
+_SMALLER_COPY = "_downsampled"
 
 
 def write_parts(parts: Mapping[str, Sequence[ImageRecord]], path: Path) -> str:
@@ -104,7 +112,7 @@ def parts_of_dataset(path: Path, dataset: Dataset) -> dict[str, tuple[ImageRecor
 def seen_in_split(
     path: Path, records: Iterable[ImageRecord], *, parts: Collection[str] | None = None
 ) -> tuple[ImageRecord, ...]:
-    """Those of some records that a frozen split knows by image, lesion or patient, in their order.
+    """Those of some records that a frozen split knows by image (or photograph), lesion or patient, in their order.
 
     For images of another data set than the split's: one that it knows may have been trained on.
 
@@ -115,19 +123,24 @@ def seen_in_split(
     Raises:
         SplitError: as for ``read_parts``.
     """
-    rows = [row for row in _read_rows(path) if parts is None or row[-1] in parts]
+    everything = _read_rows(path)
+    rows = [row for row in everything if parts is None or row[-1] in parts]
     images, lesions, patients = ({row[column] for row in rows} - {""} for column in range(3))
+    photographs = _images_by_photograph(everything)
     return tuple(
         record
         for record in records
-        if record.isic_id in images or record.lesion_id in lesions or record.patient_id in patients
+        if record.isic_id in images
+        or not images.isdisjoint(photographs.get(_photograph(record.isic_id), ()))
+        or record.lesion_id in lesions
+        or record.patient_id in patients
     )
 
 
 def keep_parts(
     path: Path, records: Sequence[ImageRecord]
 ) -> tuple[dict[str, tuple[ImageRecord, ...]], tuple[ImageRecord, ...]]:
-    """Put records that a frozen split knows, by image, lesion or patient, where it has them.
+    """Put records that a frozen split knows, by image (or photograph), lesion or patient, where it has them.
 
     For a data set that has grown, or shares images with another: what was held out once stays held out.
 
@@ -140,13 +153,17 @@ def keep_parts(
         SplitError: ``unreadable_split``, ``altered_split``; ``overlap``: by the ids of today, images of one lesion or
             patient are in two of its parts.
     """
+    rows = _read_rows(path)
     known: dict[tuple[str, str], str] = {}
-    for image, lesion, patient, _, part in _read_rows(path):
+    for image, lesion, patient, _, part in rows:
         known |= dict.fromkeys((("image", image), ("lesion", lesion), ("patient", patient)), part)
+    photographs = _images_by_photograph(rows)
     groups = groups_of(records).tolist()
     parts_of_group: dict[int, set[str]] = {}
     for record, group in zip(records, groups, strict=True):
-        names = (("image", record.isic_id), ("lesion", record.lesion_id), ("patient", record.patient_id or ""))
+        image = record.isic_id
+        same = [image] if ("image", image) in known else photographs.get(_photograph(image), ())
+        names = [("lesion", record.lesion_id), ("patient", record.patient_id or ""), *(("image", i) for i in same)]
         found = {known[name] for name in names if name[1] and name in known}
         parts_of_group.setdefault(group, set()).update(found)
     split_up = sorted(
@@ -164,6 +181,25 @@ def keep_parts(
         mine = next(iter(parts_of_group[group]), None)
         (rest if mine is None else parts.setdefault(mine, [])).append(record)
     return {part: tuple(members) for part, members in parts.items()}, tuple(rest)
+
+
+def _photograph(image: str) -> str:
+    """What is the same in all names of a photograph: no folder, no ending, no mark of a smaller copy."""
+    name = image.rpartition("/")[2]
+    stem, suffix = os.path.splitext(name)
+    return (stem if suffix.lower() in FILE_SUFFIXES else name).removesuffix(_SMALLER_COPY)
+
+
+def _images_by_photograph(rows: Iterable[Sequence[str]]) -> dict[str, set[str]]:
+    """The images of a split that each photograph is, as far as its name tells.
+
+    A name that several images of the split have, as ``nevus/1.jpg`` and ``melanoma/1.jpg``, does not, unless it is the
+    ISIC Archive's.
+    """
+    found: dict[str, set[str]] = {}
+    for image, *_ in rows:
+        found.setdefault(_photograph(image), set()).add(image)
+    return {name: images for name, images in found.items() if len(images) == 1 or _ARCHIVE_ID.fullmatch(name)}
 
 
 def _read_rows(path: Path) -> list[tuple[str, str, str, str, str]]:

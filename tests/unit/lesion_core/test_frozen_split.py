@@ -196,6 +196,56 @@ def test_what_a_split_knows_stays_where_it_is(tmp_path: Path) -> None:
     assert [r.isic_id for r in rest] == ["I00004"]
 
 
+def named(image: str) -> ImageRecord:
+    return ImageRecord(isic_id=image, path=Path("x.jpg"), diagnosis="NV", lesion_id=f"image:{image}")
+
+
+@pytest.mark.parametrize(
+    ("frozen_name", "other_name"),
+    [
+        ("ISIC_0000001", "ISIC_0000001_downsampled"),
+        ("ISIC_0000001_downsampled", "ISIC_0000001"),
+        ("ISIC_0000001", "Train/nevus/ISIC_0000001.JPG"),
+        ("nevus/ISIC_0000001_downsampled.jpg", "ISIC_0000001"),
+        ("nevus/mole of A.B.jpg", "Test/melanoma/mole of A.B.png"),
+        ("scan.2", "nevus/scan.2.tiff"),
+    ],
+)
+def test_a_photograph_is_known_under_its_other_names(tmp_path: Path, frozen_name: str, other_name: str) -> None:
+    """A test image would otherwise come back as a training image of the next data set."""
+    write_parts({"train": [named("nevus/other.jpg")], "test": [named(frozen_name)]}, tmp_path / "old.csv")
+    today = [named(other_name), named(f"{other_name}_new"), named("ISIC_0000002")]
+
+    kept, rest = keep_parts(tmp_path / "old.csv", today)
+
+    assert kept == {"test": (today[0],)}
+    assert rest == tuple(today[1:])
+    assert seen_in_split(tmp_path / "old.csv", today) == (today[0],)
+    assert seen_in_split(tmp_path / "old.csv", today, parts=("train",)) == ()
+
+
+def test_a_name_that_numbers_the_images_of_class_folders_tells_nothing(tmp_path: Path) -> None:
+    """But each image under its own name does: a data set that has grown keeps its parts."""
+    write_parts({"train": [named("nevus/1.jpg")], "test": [named("melanoma/1.jpg")]}, tmp_path / "old.csv")
+    same, new = [named("nevus/1.jpg"), named("melanoma/1.jpg")], named("vascular lesion/1.jpg")
+
+    assert keep_parts(tmp_path / "old.csv", [*same, new]) == ({"train": (same[0],), "test": (same[1],)}, (new,))
+    assert seen_in_split(tmp_path / "old.csv", [new]) == ()
+
+
+def test_a_photograph_of_the_archive_that_is_in_two_parts_is_in_neither_alone(tmp_path: Path) -> None:
+    """Under two names; a third one has no place, and the two stay where they are."""
+    names = ("ISIC_0000001", "ISIC_0000001_downsampled", "nevus/ISIC_0000001.jpg")
+    write_parts({"train": [named(names[0])], "test": [named(names[1])]}, tmp_path / "old.csv")
+
+    with pytest.raises(SplitError, match="some in another") as caught:
+        keep_parts(tmp_path / "old.csv", [named(names[2])])
+
+    assert caught.value.code == "overlap"
+    assert keep_parts(tmp_path / "old.csv", [named(names[0])])[0] == {"train": (named(names[0]),)}
+    assert seen_in_split(tmp_path / "old.csv", [named(names[1])], parts=("train",)) == (named(names[1]),)
+
+
 def test_images_that_were_joined_across_parts_cannot_be_kept(tmp_path: Path) -> None:
     """By a lesion or a patient of today."""
     write_parts({"train": [record(1, "NV", "L1")], "test": [record(2, "NV", "L2")]}, tmp_path / "old.csv")
