@@ -7,7 +7,7 @@
 pandas reads it with ``pandas.read_csv(path, skiprows=1)``.
 
 Another data set may have the same photograph under another name: in another folder, with another ending, or as ISIC
-2019 names its smaller copies, ``ISIC_0024306_downsampled``. For ``seen_in_split`` and ``keep_parts`` these are one image.
+2019 names its smaller copies, ``ISIC_0024306_downsampled``. For ``seen_in_split`` and ``keep_parts`` these are one.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -184,6 +185,49 @@ def test_the_test_images_of_isic_2019_are_read_to_measure_with(tmp_path: Path) -
     assert len({record.lesion_id for record in dataset.records}) == 2
     assert f"{isic.METADATA_TEST} has no column lesion_id" in dataset.notes
     assert dataset.source == isic.SOURCE
+
+
+@pytest.mark.parametrize("used", ["Training", "Test"])
+def test_the_download_of_isic_2019_that_is_not_read_is_noted(tmp_path: Path, used: str) -> None:
+    """In a folder that holds both; the training images are taken where their ground truth is there."""
+    layouts.write_isic_2019(tmp_path, [ONE])
+    other = {"Training": "Test", "Test": "Training"}[used]
+    for name in (isic.GROUND_TRUTH, isic.IMAGES, isic.METADATA):
+        (tmp_path / name).rename(tmp_path / name.replace("Training", used))
+    assert read_dataset(tmp_path).notes == ()
+    layouts.write_pictures(tmp_path / isic.IMAGES.replace("Training", other), ["ISIC_9999999.jpg"])
+
+    dataset = read_dataset(tmp_path)
+
+    assert [record.isic_id for record in dataset.records] == [ONE.name]
+    assert dataset.notes == (
+        f"this is read as the {used.lower()} download of ISIC 2019, so what is here of its {other.lower()} download is "
+        f"not used: ISIC_2019_{other}_Input. Keep the two in folders of their own",
+    )
+
+
+def test_another_data_set_in_the_folder_is_noted(tmp_path: Path) -> None:
+    """One table is read; the images of the other would be missed."""
+    layouts.write_isic_2019(tmp_path, [ONE])
+    layouts.write_ham10000(tmp_path, [attrs.evolve(ONE, name="ISIC_0000002")])
+
+    dataset = read_dataset(tmp_path)
+
+    assert [record.isic_id for record in dataset.records] == [ONE.name]
+    assert dataset.notes == ("the folder also holds data in the layout ham10000, which is not used: move it elsewhere",)
+
+
+def test_weights_of_the_challenge_are_noted(tmp_path: Path) -> None:
+    """The official test ground truth has them: scores without them are not those of its leaderboard."""
+    layouts.write_isic_2019(tmp_path, [ONE, attrs.evolve(ONE, name="ISIC_0000002")])
+    table = tmp_path / isic.GROUND_TRUTH
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header},score_weight", f"{rows[0]},1.0", f"{rows[1]},0", ""]))
+
+    assert read_dataset(tmp_path).notes == (
+        f"{isic.GROUND_TRUTH} has a column score_weight, which is not used: each image counts once, also the 1 whose "
+        "weight is not 1",
+    )
 
 
 def test_dermamnist_is_unpacked_once(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
 
 from lesion_core.datasets import dermamnist, folder, ham10000, isic, isic_archive, pad_ufes_20
+from lesion_core.datasets.folder import LAYOUT as FOLDERS
 from lesion_core.datasets.folder import read_class_folders
 from lesion_core.datasets.table import Reading
 from lesion_core.errors import DatasetError
@@ -64,7 +65,7 @@ LAYOUTS = (
         read=dermamnist.read_dermamnist,
     ),
     Layout(
-        name=folder.LAYOUT,
+        name=FOLDERS,
         expects="Train/<diagnosis>/<image>.jpg, with or without Train/, and Test/<diagnosis>/<image>.jpg where wanted",
         fits=folder.is_class_folders,
         read=folder.read_class_folders,
@@ -86,11 +87,20 @@ def read_layout(folder: Path, taxonomy: Taxonomy | None = None) -> Reading:
     require_folder(folder)
     if taxonomy is not None:
         return read_class_folders(folder, taxonomy)
-    for layout in LAYOUTS:
+    for number, layout in enumerate(LAYOUTS):
         if layout.fits(folder):
-            return layout.read(folder)
+            others = [other.name for other in LAYOUTS[number + 1 :] if other.name != FOLDERS and other.fits(folder)]
+            return _with_note_of(layout.read(folder), others)
     known = (f"{layout.name}: {layout.expects}" for layout in LAYOUTS)
     raise DatasetError(folder, ("it has no layout that is known. Known layouts, each with what it expects:", *known))
+
+
+def _with_note_of(reading: Reading, others: Sequence[str]) -> Reading:
+    """The reading, with a note where other data sets lie in the folder; class folders may be those of a table."""
+    if not others:
+        return reading
+    note = f"the folder also holds data in the layout {' and '.join(others)}, which is not used: move it elsewhere"
+    return attrs.evolve(reading, dataset=attrs.evolve(reading.dataset, notes=(*reading.dataset.notes, note)))
 
 
 def require_folder(folder: Path) -> None:

@@ -22,7 +22,10 @@ IMAGES = "ISIC_2019_Training_Input"
 GROUND_TRUTH_TEST = "ISIC_2019_Test_GroundTruth.csv"
 METADATA_TEST = "ISIC_2019_Test_Metadata.csv"
 IMAGES_TEST = "ISIC_2019_Test_Input"
+_TRAINING = (GROUND_TRUTH, METADATA, IMAGES)
+_TEST = (GROUND_TRUTH_TEST, METADATA_TEST, IMAGES_TEST)
 _DESCRIBING = ("age_approx", "sex", "anatom_site_general")
+_WEIGHTS = ("score_weight", "validation_weight")  # of the challenge's own scoring, in its test ground truth
 SOURCE = DataSource(
     name="ISIC 2019",
     images="dermoscopic images",
@@ -75,7 +78,8 @@ def read_isic_2019(folder: Path) -> Reading:
         Licence: CC BY-NC 4.0. Images of one's own may come in this layout too: theirs is not stated.
         Files: ``ISIC_2019_Training_Input/*.jpg``, the ground truth (one-hot) and the metadata as CSV. Without these,
             ``ISIC_2019_Test_Input/*.jpg`` and its tables: 8,238 images, 2,047 of them UNK, which are no lesion of a
-            trained class; no lesion ids.
+            trained class; no lesion ids. Beside the training download, that of the test is left alone, and a note says
+            so. Each image counts once: the weights in the test ground truth are not used, as a note says too.
         Lesions: ``lesion_id`` groups the images of a lesion; a blank one makes a lesion of its own. Patients are
             not named; a column ``patient_id`` of one's own in the metadata is read. Some lesions have two ids:
             ``lesion-train data check`` finds their images.
@@ -87,8 +91,7 @@ def read_isic_2019(folder: Path) -> Reading:
     """
     problems: list[str] = []
     is_training = (folder / GROUND_TRUTH).is_file()
-    names = (GROUND_TRUTH, METADATA, IMAGES) if is_training else (GROUND_TRUTH_TEST, METADATA_TEST, IMAGES_TEST)
-    truth_name, metadata_name, images_name = names
+    truth_name, metadata_name, images_name = _TRAINING if is_training else _TEST
     truth = read_table(folder / truth_name, problems, columns=("image", *ISIC_2019.trained_codes))
     described: Mapping[str, TableRow] = {}
     if (folder / metadata_name).exists():
@@ -124,8 +127,32 @@ def read_isic_2019(folder: Path) -> Reading:
             for name in (*(() if is_training else ("lesion_id",)), *_DESCRIBING)
             if described and name not in _columns(described)
         ),
+        *_weight_notes(truth, truth_name),
+        *_other_download(folder, is_training=is_training),
     ]
     return Reading.of(folder, LAYOUT, rows, problems, notes=notes, source=_source_of(rows, SOURCE))
+
+
+def _weight_notes(truth: Sequence[TableRow], table: str) -> tuple[str, ...]:
+    columns = [name for name in _WEIGHTS if truth and name in truth[0].cells]
+    unequal = {name: sum(row[name] not in ("1", "1.0") for row in truth) for name in columns}
+    return tuple(
+        f"{table} has a column {name}, which is not used: each image counts once"
+        + (f", also the {count:,} whose weight is not 1" if count else "")
+        for name, count in unequal.items()
+    )
+
+
+def _other_download(folder: Path, *, is_training: bool) -> tuple[str, ...]:
+    """A note where files of the download lie here that is not read."""
+    (used, other), names = (("training", "test"), _TEST) if is_training else (("test", "training"), _TRAINING)
+    found = [name for name in names if (folder / name).exists()]
+    if not found:
+        return ()
+    return (
+        f"this is read as the {used} download of ISIC 2019, so what is here of its {other} download is not used: "
+        f"{', '.join(found)}. Keep the two in folders of their own",
+    )
 
 
 def is_isic_2018(folder: Path) -> bool:
