@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import attrs
@@ -15,19 +15,11 @@ from lesion_core.wire import Prediction
 from lesion_core.workspace import Endpoint
 from lesion_ui.client import GatewayClient
 from lesion_ui.show import SHOWN_SIDE_PX, shown_image
+from lesion_ui.view import Question
 
 AT_ONCE = 2
 
 log = structlog.get_logger(__name__)
-
-
-@attrs.frozen(kw_only=True)
-class Question:
-    """What is asked along with every image of a lesion."""
-
-    metadata: Mapping[str, object] = attrs.field(factory=dict)
-    heat_map: bool = True
-    subject: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -14,11 +14,11 @@ from PIL import Image
 
 from lesion_core.errors import LesionError
 from lesion_core.wire import NOTICE
-from lesion_ui.asking import AT_ONCE, Asked, Question, Upload, ask_one
+from lesion_ui.asking import AT_ONCE, Asked, Upload, ask_one
 from lesion_ui.client import GatewayClient
 from lesion_ui.export import prediction_row, to_csv
 from lesion_ui.texts import Texts
-from lesion_ui.view import answer_view, problem_view
+from lesion_ui.view import Question, answer_view, problem_view
 
 MOST_IMAGES = 500
 THUMBNAIL_PX = 96

@@ -25,8 +25,10 @@ CALLER_S = 30.0
 
 # What the session holds, by name. Everything else in it belongs to widgets.
 KEY, CALLER, LANGUAGE, SEEN, ENDED, VISIT = "api_key", "caller", "language", "seen_at", "ended", "visit"
+OTHER_KEY = "other_key"  # why a session ended: somebody else signed in
 CONSENT, ASSESSMENT, OPEN_RECORD = "has_consented", "assessment", "open_record"
-BATCH, SIMILAR = "batch", "similar"
+CHOSEN, PATIENT_CLEARED = "chosen", "patient_cleared"
+BATCH, SIMILAR, DRAFTS = "batch", "similar", "drafts"
 
 
 @attrs.frozen(kw_only=True)
@@ -58,7 +60,7 @@ def current_texts(state: MutableMapping[Any, Any], locale: str | None) -> Texts:
 
 def has_ended(state: MutableMapping[Any, Any], *, minutes: float, clock: Callable[[], float] = time.monotonic) -> bool:
     """Whether nothing was done for ``minutes``; if so, everything but the language is forgotten."""
-    if ENDED not in state and clock() - state.get(SEEN, clock()) > 60 * minutes:
+    if state.get(ENDED) in (None, OTHER_KEY) and clock() - state.get(SEEN, clock()) > 60 * minutes:
         forget(state, "idle")
     return ENDED in state
 
@@ -69,25 +71,26 @@ def touch(state: MutableMapping[Any, Any], clock: Callable[[], float] = time.mon
 
 
 def forget(state: MutableMapping[Any, Any], reason: str) -> None:
-    """End the session: ``reason`` is ``"idle"`` or ``"signed_out"``."""
-    _stop_batch(state)
+    """End the session: ``reason`` is ``"idle"``, ``"signed_out"`` or ``OTHER_KEY``."""
+    if (batch := state.get(BATCH)) is not None:
+        batch.cancel()
     for name in list(state):
         if name != LANGUAGE:
             del state[name]
     state[ENDED] = reason
 
 
-def go_on_with(state: MutableMapping[Any, Any], key: str) -> None:
-    """Sign in: what was asked with another key before is forgotten, and its batch ends."""
-    _stop_batch(state)
-    for name in (ASSESSMENT, OPEN_RECORD, BATCH, SIMILAR, CALLER):
-        state.pop(name, None)
+def go_on_with(state: MutableMapping[Any, Any], key: str, clock: Callable[[], float] = time.monotonic) -> None:
+    """Sign in: the session of whoever was here before ends, whatever the roles, and one with this key may begin.
+
+    The page between them takes every field off the screen: a browser would send again what is still in one.
+    """
+    is_first = VISIT not in state
+    forget(state, OTHER_KEY)
+    if is_first:
+        del state[ENDED]
     state[KEY] = key
-
-
-def _stop_batch(state: MutableMapping[Any, Any]) -> None:
-    if (batch := state.get(BATCH)) is not None:
-        batch.cancel()
+    touch(state, clock)
 
 
 def connect(state: MutableMapping[Any, Any], environment: Mapping[str, str] = os.environ) -> GatewayClient:

@@ -153,7 +153,7 @@ def _show_end(texts: Texts, minutes: float) -> None:
         if st.session_state[session.ENDED] == "idle":
             st.info(f"**{texts('shell.ended_title')}**  \n{texts('shell.ended', minutes=f'{minutes:g}')}")
         else:
-            st.info(texts("shell.signed_out"))
+            st.info(texts(f"shell.ended_{st.session_state[session.ENDED]}"))
         if st.button(texts("shell.begin"), type="primary", key="begin"):
             del st.session_state[session.ENDED]
             st.rerun()

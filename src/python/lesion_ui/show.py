@@ -11,7 +11,7 @@ from lesion_core.wire import Prediction
 from lesion_ui.charts import CONFIG, empty_chart, probability_chart
 from lesion_ui.heat import overlay
 from lesion_ui.texts import Texts
-from lesion_ui.view import AnswerView, legend
+from lesion_ui.view import AnswerView, Question, asked_text, legend
 from lesion_ui.wording import markdown_text
 
 SHOWN_SIDE_PX = 1200
@@ -74,6 +74,12 @@ def show_answer(answer: AnswerView, prediction: Prediction | None, texts: Texts,
         st.caption(markdown_text(answer.model))
         if answer.notice != texts("word.notice") and texts.language == "en":
             st.caption(markdown_text(answer.notice))
+
+
+def show_question(question: Question, texts: Texts, *, suffix: str = "") -> None:
+    """What was said of the patient when the answer was asked for."""
+    with st.container(key=f"asked{suffix}"):
+        st.caption(markdown_text(asked_text(question, texts)))
 
 
 def show_alerts(answer: AnswerView, *, suffix: str = "") -> None:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -17,6 +17,15 @@ from lesion_ui.wording import SPACE
 SYMBOLS = {Malignancy.MALIGNANT: "▲", Malignancy.INDETERMINATE: "◆", Malignancy.BENIGN: "●"}
 NONE_SYMBOL = "○"
 ENGLISH = texts_for(ORIGINAL)
+
+
+@attrs.frozen(kw_only=True)
+class Question:
+    """What is asked along with every image of a lesion."""
+
+    metadata: Mapping[str, object] = attrs.field(factory=dict)
+    heat_map: bool = True
+    subject: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -127,6 +136,20 @@ def answer_view(prediction: Prediction, texts: Texts = ENGLISH) -> AnswerView:
         digest=prediction.model.bundle_digest,
         notice=prediction.notice,
     )
+
+
+def asked_text(question: Question, texts: Texts) -> str:
+    """What was known of the patient when it was asked, so that an answer for another one is noticed."""
+    age, sex, site = (question.metadata.get(name) for name in ("age_approx", "sex", "anatom_site_general"))
+    known = [
+        *([] if age is None else [texts("asked.age", age=age)]),
+        *([] if sex is None else [texts(f"assess.{sex}")]),
+        *([] if site is None else [texts.site(str(site))]),
+    ]
+    sentences = [texts("asked.with", known=", ".join(known)) if known else texts("asked.without")]
+    if question.subject is not None:
+        sentences.append(texts("asked.subject", subject=question.subject))
+    return " ".join(sentences)
 
 
 def legend(texts: Texts) -> str:

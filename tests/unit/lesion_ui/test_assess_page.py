@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from lesion_core.wire import Problem
 from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE
-from support.app_pages import open_app, text, upload
+from support.app_pages import add, open_app, text, upload
 from support.fake_service import FakeService, make_finding, make_prediction, outside_prediction
+
+
+def fill_in(page: AppTest) -> None:
+    """Everything that may be said of a patient."""
+    page.number_input(key="age").set_value(55)
+    page.selectbox(key="sex").set_value("male")
+    page.selectbox(key="site").set_value("posterior torso")
+    page.text_input(key="subject").set_value("P-1")
+    page.run()
 
 
 def test_an_uploaded_image_gets_its_diagnosis(connected: FakeService, image: bytes) -> None:
@@ -160,6 +171,58 @@ def test_nothing_of_the_last_answer_stays_beside_an_error(connected: FakeService
     assert "Too small." in shown
     assert "Melanoma" not in shown
     assert not page.get("plotly_chart")
+
+
+def test_what_is_known_of_a_patient_goes_with_the_images(connected: FakeService, image: bytes) -> None:
+    """The next image may be of another one; the page says with what each answer was asked."""
+    page = open_app()
+    fill_in(page)
+    shown = text(upload(page, ("first.png", image)))
+    assert "Asked with: age 55, male, back of the torso. Pseudonym: P-1." in shown
+    assert "X-Lesion-Metadata" in connected.headers
+
+    shown = text(upload(page, ("second.png", image)))
+    assert "Asked without age, sex and site." in shown
+    assert "were emptied with the images before" in shown
+    assert not {"X-Lesion-Metadata", "X-Lesion-Subject"} & set(connected.headers)
+    assert [page.number_input(key="age").value, page.selectbox(key="sex").value] == [None, None]
+    assert [page.selectbox(key="site").value, page.text_input(key="subject").value] == [None, ""]
+
+
+def test_another_image_of_the_same_lesion_is_asked_with_the_same(connected: FakeService, image: bytes) -> None:
+    """It was added, so nothing is emptied; the answer for both says with what it was asked."""
+    page = open_app()
+    fill_in(page)
+    upload(page, ("first.png", image))
+    shown = text(add(page, "b.png", image))
+
+    assert page.number_input(key="age").value == 55
+    assert "were emptied" not in shown
+    assert shown.count("Asked with: age 55, male, back of the torso.") == 3
+
+
+def test_images_asked_about_with_different_ages_are_said_to_be(connected: FakeService, image: bytes) -> None:
+    """Their mean is of no one patient."""
+    page = upload(open_app(), ("a.png", image), ("b.png", image))
+    held = page.session_state["assessment"]
+    first = next(iter(held))
+    held[first] = attrs.evolve(held[first], question=attrs.evolve(held[first].question, metadata={"age_approx": 9}))
+
+    assert "with different ages, sexes, sites or pseudonyms" in text(page.run())
+
+
+def test_a_new_lesion_and_the_other_source_begin_without_a_patient(connected: FakeService, image: bytes) -> None:
+    """There too an image of somebody else comes next."""
+    page = open_app()
+    fill_in(page)
+    upload(page, ("first.png", image))
+    page.segmented_control(key="source").set_value("camera").run()
+    assert page.number_input(key="age").value is None
+
+    fill_in(page)
+    page.button(key="new_lesion").click().run()
+    assert page.number_input(key="age").value is None
+    assert "Choose an image to begin." in text(page)
 
 
 def test_a_missing_server_is_named_before_any_upload(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ import io
 import threading
 import time
 
-from lesion_ui.asking import Question, Upload
+from lesion_ui.asking import Upload
 from lesion_ui.batch_job import BatchJob, results_csv, rows
 from lesion_ui.client import GatewayClient
 from lesion_ui.texts import texts_for
+from lesion_ui.view import Question
 from support.app_pages import open_app, text, upload
 from support.fake_service import FakeService, outside_prediction
 from support.zips import packed

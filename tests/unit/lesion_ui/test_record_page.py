@@ -11,18 +11,26 @@ from support.kept import CLINICIAN, make_caller
 
 
 def open_record(request_id: str = "req-0005") -> AppTest:
-    app = open_app("record")
-    app.text_input(key="request_id").set_value(request_id)
-    app.button(key="FormSubmitter:open_form-Open").click()
+    return open_other(open_app("record"), request_id)
+
+
+def draft(app: AppTest, kind: str, *, diagnosis: str | None = None, comment: str = "") -> AppTest:
+    """Fill the fields for req-0005 in."""
+    app.radio(key="feedback_kind-req-0005").set_value(kind).run()
+    if diagnosis is not None:
+        app.selectbox(key="feedback_diagnosis-req-0005").set_value(diagnosis)
+    app.text_area(key="feedback_comment-req-0005").set_value(comment)
     return app.run()
 
 
 def judge(app: AppTest, kind: str, *, diagnosis: str | None = None, comment: str = "") -> AppTest:
-    app.radio(key="feedback_kind").set_value(kind).run()
-    if diagnosis is not None:
-        app.selectbox(key="feedback_diagnosis").set_value(diagnosis)
-    app.text_area(key="feedback_comment").set_value(comment)
-    app.button(key="FormSubmitter:feedback_form-Save").click()
+    draft(app, kind, diagnosis=diagnosis, comment=comment).button(key="feedback_save-req-0005").click()
+    return app.run()
+
+
+def open_other(app: AppTest, request_id: str) -> AppTest:
+    app.text_input(key="request_id").set_value(request_id)
+    app.button(key="FormSubmitter:open_form-Open").click()
     return app.run()
 
 
@@ -65,6 +73,44 @@ def test_a_judgement_is_saved_and_shown(
     assert connected.said == [said]
     assert "Saved." in text(app)
     assert "2026-03-02 10:00 UTC" in text(app)
+
+
+def test_a_draft_stays_with_its_request(connected: FakeService) -> None:
+    """Under the answer for another patient the fields are empty, and what is saved there is of that one alone."""
+    app = open_other(draft(open_record(), "histology", diagnosis="NV", comment="of the first"), "req-0006")
+    assert app.radio(key="feedback_kind-req-0006").value == "agree"
+    assert app.text_area(key="feedback_comment-req-0006").value == ""
+    app.button(key="feedback_save-req-0006").click().run()
+    assert connected.said == [{"verdict": "agree"}]
+
+    go_to(open_other(app, "req-0005"), "history")
+    go_to(app, "record")
+    assert app.radio(key="feedback_kind-req-0005").value == "histology"
+    assert app.selectbox(key="feedback_diagnosis-req-0005").value == "NV"
+    assert app.text_area(key="feedback_comment-req-0005").value == "of the first"
+
+
+def test_a_judgement_that_was_saved_leaves_no_draft(connected: FakeService) -> None:
+    """It would be sent twice."""
+    app = judge(open_record(), "other", diagnosis="NV", comment="once")
+    assert app.text_area(key="feedback_comment-req-0005").value == ""
+    app.radio(key="feedback_kind-req-0005").set_value("other").run()
+
+    assert app.selectbox(key="feedback_diagnosis-req-0005").value is None
+    assert app.button(key="feedback_save-req-0005").click().run()
+    assert len(connected.said) == 1
+
+
+def test_a_judgement_that_could_not_be_saved_is_still_there(connected: FakeService) -> None:
+    """To be sent again."""
+    app = draft(open_record(), "comment", comment="unsure")
+    connected.refuses = True
+    app.button(key="feedback_save-req-0005").click().run()
+    connected.refuses = False
+    app.run()
+
+    assert connected.said == []
+    assert app.text_area(key="feedback_comment-req-0005").value == "unsure"
 
 
 @pytest.mark.parametrize(("kind", "reason"), [("other", "Choose a diagnosis."), ("comment", "Write a comment.")])

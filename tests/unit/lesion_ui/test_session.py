@@ -12,7 +12,7 @@ from lesion_core.workspace import Endpoint, Workspace
 from lesion_ui import session
 from lesion_ui.app import entries_for
 from lesion_ui.client import TOKEN_VARIABLE, GatewayClient
-from support.app_pages import open_app, text, upload
+from support.app_pages import go_to, open_app, text, upload
 from support.fake_service import TOKEN, FakeService
 from support.kept import CLINICIAN, EVERYTHING, make_caller
 
@@ -51,14 +51,58 @@ def test_a_session_that_nobody_uses_forgets_everything_but_the_language() -> Non
 
 
 def test_another_key_ends_what_was_begun_with_the_one_before() -> None:
-    """Its batch would go on asking in the other's name."""
-    job = Job()
-    state: dict[Any, Any] = {"api_key": "old", "batch": job, "assessment": {}, "similar": {}, "caller": (), "visit": 1}
+    """Its batch would go on asking in the other's name; a draft or an image would be sent in it."""
+    clock, job = Clock(), Job()
+    state: dict[Any, Any] = {"api_key": "old", "batch": job, "visit": 1, "language": "de"}
+    state |= dict.fromkeys(("assessment", "drafts", "similar", "caller", "has_consented", "history_export", "image"))
 
-    session.go_on_with(state, "new")
+    session.go_on_with(state, "new", clock)
 
     assert job.is_cancelled
-    assert state == {"api_key": "new", "visit": 1}
+    assert state == {"api_key": "new", "ended": "other_key", "language": "de", "seen_at": clock.now}
+
+
+def test_a_first_key_ends_nothing() -> None:
+    """There is nobody before whom it comes."""
+    state: dict[Any, Any] = {"key_entry": "x"}
+    session.go_on_with(state, "new", Clock())
+
+    assert state == {"api_key": "new", "seen_at": 1000.0}
+
+
+def test_a_key_that_nobody_goes_on_with_is_forgotten() -> None:
+    """As in a session that was begun."""
+    clock = Clock()
+    state: dict[Any, Any] = {"visit": 1}
+    session.go_on_with(state, "new", clock)
+    clock.now += 15 * 60 + 1
+
+    assert session.has_ended(state, minutes=15, clock=clock)
+    assert state == {"ended": "idle"}
+
+
+def test_a_second_user_with_the_same_role_sees_nothing_of_the_first(connected: FakeService, image: bytes) -> None:
+    """Not the image and its answer, nor the draft, the patient, the opened record and the list."""
+    app = upload(open_app(), ("first.png", image))
+    app.text_input(key="subject").set_value("P-1").run()
+    app.session_state["open_record"] = "req-0005"
+    go_to(app, "record").text_area(key="feedback_comment-req-0005").set_value("of the first").run()
+    go_to(app, "history").button(key="collect").click().run()
+    app.text_input(key="sidebar_key").set_value(TOKEN)
+    app.button(key="FormSubmitter:sidebar_key_form-Sign in").click().run()
+
+    assert "You are signed in with another key." in text(app)
+    assert not [*app.file_uploader, *app.dataframe, *app.text_area]
+    app.button(key="begin").click().run()
+    assert "Before you begin" in text(go_to(app, "assess"))
+    app.button(key="consent").click().run()
+    assert "Choose an image to begin." in text(app)
+    assert app.text_input(key="subject").value == ""
+    assert "Choose an answer to judge" in text(go_to(app, "record"))
+    go_to(app, "history")
+    assert not any("Download" in button.proto.label for button in app.get("download_button"))
+    app.session_state["open_record"] = "req-0005"
+    assert go_to(app, "record").text_area(key="feedback_comment-req-0005").value == ""
 
 
 @pytest.mark.parametrize(("given", "minutes"), [(None, 15), ("5", 5), ("0.5", 0.5), ("-1", 15), ("soon", 15)])

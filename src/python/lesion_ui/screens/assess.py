@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import streamlit as st
@@ -12,17 +12,19 @@ from lesion_core.datasets.cells import ANATOMICAL_SITES
 from lesion_core.imaging import ALLOWED_FORMATS, DEFAULT_LIMITS, FILE_SUFFIXES
 from lesion_core.service import SUBJECT_PATTERN
 from lesion_ui import session, shell, show
-from lesion_ui.asking import Asked, Question, Upload, ask
+from lesion_ui.asking import Asked, Upload, ask
 from lesion_ui.combine import combine, combined_view
 from lesion_ui.session import Visit
 from lesion_ui.shell import show_problem, visit
 from lesion_ui.similar import show_similar
 from lesion_ui.texts import Texts
-from lesion_ui.view import answer_view, problem_view
+from lesion_ui.view import Question, answer_view, asked_text, problem_view
 from lesion_ui.wording import markdown_text
 
 MAX_UPLOAD_MB = DEFAULT_LIMITS.max_bytes // 2**20
 MOST_IMAGES = 8
+# The fields that are about the patient, each with what it is while nothing is said.
+PATIENT: Mapping[str, object] = {"age": None, "sex": None, "site": None, "subject": ""}
 
 
 def page() -> None:
@@ -38,6 +40,7 @@ def page() -> None:
         with left:
             question = _question(texts)
             uploads = _uploads(texts)
+        st.session_state[session.CHOSEN] = frozenset(one.id for one in uploads)
         asked = _answers(here, uploads, question, right)
         if not asked:
             with right, st.container(key="instruction"):
@@ -64,22 +67,21 @@ def _question(texts: Texts) -> Question | None:
         site = st.selectbox(
             texts("assess.site"),
             [None, *ANATOMICAL_SITES],
-            format_func=lambda code: unknown if code is None else texts(f"site.{re.sub('[ /]', '_', code)}"),
+            format_func=lambda code: unknown if code is None else texts.site(code),
             key="site",
         )
         subject = st.text_input(
             texts("assess.subject"), help=texts("assess.subject_help"), max_chars=64, key="subject", autocomplete="off"
         )
         heat_map = st.toggle(texts("assess.heat_map"), value=True, key="heat_map")
+    known = {"age_approx": age, "sex": sex, "anatom_site_general": site}
+    metadata = {name: value for name, value in known.items() if value is not None}
+    if st.session_state.get(session.PATIENT_CLEARED) and not metadata and not subject:
+        st.info(texts("assess.patient_cleared"))
     if subject and not re.match(SUBJECT_PATTERN, subject):
         st.error(texts("assess.subject_bad"))
         return None
-    known = {"age_approx": age, "sex": sex, "anatom_site_general": site}
-    return Question(
-        metadata={name: value for name, value in known.items() if value is not None},
-        heat_map=heat_map,
-        subject=subject or None,
-    )
+    return Question(metadata=metadata, heat_map=heat_map, subject=subject or None)
 
 
 def _uploads(texts: Texts) -> list[Upload]:
@@ -91,6 +93,7 @@ def _uploads(texts: Texts) -> list[Upload]:
         required=True,
         format_func=lambda one: texts(f"assess.source_{one}"),
         key="source",
+        on_change=_leave_images,
     )
     if source == "camera":
         taken = st.camera_input(texts("assess.camera"), key="camera", on_change=_forget_answers)
@@ -111,12 +114,32 @@ def _uploads(texts: Texts) -> list[Upload]:
 
 
 def _forget_answers() -> None:
-    """What was chosen has changed: nothing of another image may stay beside it."""
+    """What was chosen has changed: nothing of another image, nor of its patient, may stay beside it."""
     held: dict[str, Asked] = st.session_state.get(session.ASSESSMENT, {})
     files = st.session_state.get("image") or []
     taken = st.session_state.get("camera")
     ids = {one.file_id for one in [*files, *([taken] if taken is not None else [])]}
     st.session_state[session.ASSESSMENT] = {name: one for name, one in held.items() if name in ids}
+    if st.session_state.get(session.CHOSEN, frozenset()) - ids:  # where one was only added, it is the same lesion
+        _forget_patient()
+
+
+def _leave_images() -> None:
+    """Images of the other source are no longer chosen."""
+    if st.session_state.get(session.CHOSEN):
+        _forget_patient()
+
+
+def _forget_patient() -> None:
+    """What is known of a patient goes with the images that were chosen for them, or it would be said of the next."""
+    given = [name for name, empty in PATIENT.items() if st.session_state.get(name, empty) != empty]
+    st.session_state[session.PATIENT_CLEARED] = bool(given)
+    st.session_state.update(PATIENT)
+
+
+def _new_lesion() -> None:
+    st.session_state[session.ASSESSMENT] = {}
+    _forget_patient()
 
 
 def _forget_answer(upload_id: str) -> None:
@@ -133,9 +156,7 @@ def _answers(here: Visit, uploads: Sequence[Upload], question: Question | None, 
             if held:
                 with st.container(key="kept", horizontal=True, vertical_alignment="center"):
                     st.caption(texts("assess.kept"))
-                    if st.button(texts("assess.new_lesion"), key="new_lesion"):
-                        held.clear()
-                        st.rerun()
+                    st.button(texts("assess.new_lesion"), key="new_lesion", on_click=_new_lesion)
             return list(held.values())
         changed = question is not None and any(
             held[one.id].question != question for one in uploads if one.id in held and held[one.id].prediction
@@ -167,6 +188,7 @@ def _show_one(asked: Asked, here: Visit, left: object, right: object) -> None:
     with left:  # type: ignore[attr-defined]
         show.show_quality(answer, texts)
     with right:  # type: ignore[attr-defined]
+        show.show_question(asked.question, texts)
         show.show_answer(answer, asked.prediction, texts)
         show_similar(asked.prediction, here)
         _record_button(asked, texts)
@@ -183,6 +205,10 @@ def _show_several(asked: Sequence[Asked], here: Visit) -> None:
         with st.container(border=True, key="combined"):
             st.markdown(f"#### {texts('combined.title')}")
             st.warning(texts("combined.how"), icon=":material/science:")
+            if len(questions := {asked_text(one.question, texts) for one in answered}) > 1:
+                st.error(texts("combined.questions"))
+            else:
+                st.caption(markdown_text(questions.pop()))
             if combined.is_doubtful:
                 st.error(texts("combined.none_usable"))
             elif combined.left_out:
@@ -222,6 +248,7 @@ def _show_card(number: int, asked: Asked, texts: Texts) -> None:
         if asked.prediction is None:
             _show_error(asked, texts, number)
             return
+        show.show_question(asked.question, texts, suffix=f"-{number}")
         answer = answer_view(asked.prediction, texts)
         for note in answer.quality:
             lead = texts("answer.photo_reject" if note.is_reject else "answer.photo_warn")

@@ -9,17 +9,19 @@ import streamlit as st
 from lesion_core.imaging import DEFAULT_LIMITS, FILE_SUFFIXES
 from lesion_ui import session, shell
 from lesion_ui.archive import is_image_name, read_zip
-from lesion_ui.asking import Question, Upload
+from lesion_ui.asking import Upload
 from lesion_ui.batch_job import MOST_IMAGES, BatchJob, results_csv, rows
 from lesion_ui.session import Visit
 from lesion_ui.shell import visit
 from lesion_ui.texts import Texts
+from lesion_ui.view import Question, asked_text
 from lesion_ui.wording import markdown_text
 
 SOURCES = ("files", "folder", "zip")
 MAX_FILE_MB = DEFAULT_LIMITS.max_bytes // 2**20
 MAX_ZIP_MB = 500
 LOOK_S = 1.0
+QUESTION = Question(heat_map=False)
 
 
 def page() -> None:
@@ -62,7 +64,7 @@ def _choose(here: Visit) -> None:
         return
     st.markdown(texts("batch.found", count=len(uploads)))
     if st.button(texts("batch.start", count=len(uploads)), type="primary", key="batch_start"):
-        st.session_state[session.BATCH] = BatchJob(here.client, uploads, Question(heat_map=False))
+        st.session_state[session.BATCH] = BatchJob(here.client, uploads, QUESTION)
         st.rerun()
 
 
@@ -141,7 +143,7 @@ def _show_table(job: BatchJob, texts: Texts) -> None:
     table = rows(job.results, texts)
     if not table:
         return
-    st.caption(texts("batch.order"))
+    st.caption(f"{asked_text(QUESTION, texts)} {texts('batch.order')}")
     st.dataframe(
         table,
         hide_index=True,

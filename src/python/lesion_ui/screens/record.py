@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 from PIL import Image
 
@@ -18,6 +20,8 @@ from lesion_ui.view import answer_view
 from lesion_ui.wording import markdown_text, time_text
 
 LONGEST_COMMENT = 2000
+# What a judgement consists of, and what each part is before anything is said.
+DRAFT = {"kind": "agree", "diagnosis": None, "comment": ""}
 
 
 def page() -> None:
@@ -49,7 +53,8 @@ def _chosen(texts: Texts) -> str | None:
 def _show(record: Record, here: Visit) -> None:
     texts = here.texts
     answer = answer_view(record.prediction, texts)
-    image = _image_of(record.request_id)
+    asked = _asked(record.request_id)
+    image = None if asked is None else asked.image
     with st.container(key="record"):
         st.caption(
             markdown_text(
@@ -72,15 +77,16 @@ def _show(record: Record, here: Visit) -> None:
         _show_feedback(record, here)
         _show_exports(record, texts, image)
     with right:
+        if asked is not None:
+            show.show_question(asked.question, texts)
         show.show_answer(answer, record.prediction, texts)
         show_similar(record.prediction, here)
 
 
-def _image_of(request_id: str) -> Image.Image | None:
-    """The image, while this session still has it: nobody else keeps it."""
+def _asked(request_id: str) -> Asked | None:
+    """The image and what was asked with it, while this session still has them: nobody else keeps them."""
     held: dict[str, Asked] = st.session_state.get(session.ASSESSMENT, {})
-    answered = (one for one in held.values() if one.prediction is not None)
-    return next((one.image for one in answered if one.prediction and one.prediction.request_id == request_id), None)
+    return next((one for one in held.values() if one.prediction and one.prediction.request_id == request_id), None)
 
 
 def _show_feedback(record: Record, here: Visit) -> None:
@@ -89,6 +95,7 @@ def _show_feedback(record: Record, here: Visit) -> None:
     with st.container(border=True, key="feedback"):
         st.markdown(f"##### {texts('record.feedback')}")
         if st.session_state.pop("feedback_saved", None) == record.request_id:
+            _forget_draft(record.request_id)
             st.success(texts("word.saved"), icon=":material/check:")
         for one in record.feedback:
             st.markdown(f"- {markdown_text(feedback_text(one, names, texts))}")
@@ -98,32 +105,58 @@ def _show_feedback(record: Record, here: Visit) -> None:
             _feedback_form(record, names, here)
 
 
+def _key(part: str, request_id: str) -> str:
+    """Of a widget that judges one request: under the same key, words for one patient would stay for the next."""
+    return f"feedback_{part}-{request_id}"
+
+
+def _draft(request_id: str) -> dict[str, str | None]:
+    """What was said of a request and not yet saved: it is there again when the request is."""
+    drafts: dict[str, dict[str, str | None]] = st.session_state.setdefault(session.DRAFTS, {})
+    return drafts.setdefault(request_id, dict(DRAFT))
+
+
+def _keep(part: str, request_id: str) -> None:
+    _draft(request_id)[part] = st.session_state[_key(part, request_id)]
+
+
+def _field(part: str, request_id: str) -> dict[str, Any]:
+    """The key of a widget and what keeps its words, once it shows those of the draft."""
+    key = _key(part, request_id)
+    st.session_state.setdefault(key, _draft(request_id)[part])
+    return {"key": key, "on_change": _keep, "args": (part, request_id)}
+
+
+def _forget_draft(request_id: str) -> None:
+    st.session_state.get(session.DRAFTS, {}).pop(request_id, None)
+    st.session_state.update({_key(part, request_id): value for part, value in DRAFT.items()})
+
+
 def _feedback_form(record: Record, names: dict[str, str], here: Visit) -> None:
-    texts = here.texts
+    """Fields for a judgement: no form, since what is typed into one is not known here before it is sent."""
+    texts, request_id = here.texts, record.request_id
     kind = st.radio(
         texts("record.what"),
         ("agree", "other", "histology", "comment"),
         format_func=lambda one: texts(f"record.kind_{one}"),
-        key="feedback_kind",
+        **_field("kind", request_id),
     )
-    with st.form("feedback_form", clear_on_submit=True, border=False):
-        diagnosis: str | None = None
-        if kind in ("other", "histology"):
-            diagnosis = st.selectbox(
-                texts("record.diagnosis"),
-                list(names),
-                index=None,
-                placeholder=texts("record.choose"),
-                format_func=lambda code: f"{names[code]} ({code})",
-                key="feedback_diagnosis",
-            )
-        comment = st.text_area(
-            texts("record.comment"),
-            max_chars=LONGEST_COMMENT,
-            help=texts("record.comment_help"),
-            key="feedback_comment",
+    diagnosis: str | None = None
+    if kind in ("other", "histology"):
+        diagnosis = st.selectbox(
+            texts("record.diagnosis"),
+            list(names),
+            placeholder=texts("record.choose"),
+            format_func=lambda code: f"{names[code]} ({code})",
+            **_field("diagnosis", request_id),
         )
-        sent = st.form_submit_button(texts("record.save"), type="primary")
+    comment = st.text_area(
+        texts("record.comment"),
+        max_chars=LONGEST_COMMENT,
+        help=texts("record.comment_help"),
+        **_field("comment", request_id),
+    )
+    sent = st.button(texts("record.save"), type="primary", key=_key("save", request_id))
     if not sent:
         return
     comment = comment.strip()

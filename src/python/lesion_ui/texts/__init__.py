@@ -5,6 +5,7 @@ All languages have the same keys with the same placeholders: a test holds them t
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -73,6 +74,10 @@ class Texts:
     def plain(self, code: str, sentence: str) -> str:
         """What a diagnosis means; a taxonomy's own sentence as it is."""
         return self._translated(f"plain.{code}", sentence)
+
+    def site(self, code: str) -> str:
+        """Where a lesion is, for a site of ``ANATOMICAL_SITES``; another as it is."""
+        return self.find(f"site.{re.sub('[ /]', '_', code)}") or code
 
     def malignancy(self, group: Malignancy) -> str:
         """The word for a group."""
