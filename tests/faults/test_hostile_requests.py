@@ -19,7 +19,7 @@ from support.onnx_bundles import make_onnx_bundle
 
 # LESION_HOSTILE_FILES=10000 for all that test_hostile_images.py decodes. Those made by hand, each for one attack, come
 # first; all others are random changes of files.
-FILES = int(os.environ.get("LESION_HOSTILE_FILES", "1000"))
+FILES = int(os.environ.get("LESION_HOSTILE_FILES", "1200"))
 # As many clients as workers: none of them ever waits, so that the gateway has no reason to put one off.
 WORKERS = 2
 

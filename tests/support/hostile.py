@@ -1,7 +1,7 @@
 """A corpus of hostile files, the same for the same seed: damaged, forged, oversized, or no images at all.
 
-The first few hundred are built by hand, each for one attack; the others are mutations of small valid files of every
-format. Nothing is kept in memory: take them one by one.
+The first thousand and more are built by hand, each for one attack; the others are mutations of small valid files of
+every format. Nothing is kept in memory: take them one by one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from support.image_files import dicom_file, png_chunk, seed_files
+import numpy as np
+from PIL import Image
+
+from support.image_files import dicom_element, dicom_file, dicom_palette, encoded, png_chunk, seed_files
 
 HUGE = (0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, 0xFFFF, 0x10000, 0x40000000, 0)
 _MB = 2**20
@@ -292,12 +295,17 @@ def dicom_bombs(jpeg: bytes) -> Iterator[tuple[str, bytes]]:
     pixels = bytes(64 * 64 * 3)
     raw_zeros = deflated_zeros(600 * _MB)[2:]
     yield "dicom-deflate-bomb", dicom_file(pixels, syntax="deflated", raw_body=raw_zeros)
-    item, sequence = (
+    item, sequence, tables = (
         struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF),
         struct.pack("<HH2sHI", 8, 0x1140, b"SQ", 0, 2**32 - 1),
+        struct.pack("<HH2sHI", 0x28, 0x3010, b"SQ", 0, 2**32 - 1),
     )
     for depth in (100, 20_000, 500_000):
         yield f"dicom-{depth}-sequences-deep", dicom_file(pixels, extra=(sequence + item) * depth)
+        yield (
+            f"dicom-{depth}-tables-deep",
+            dicom_file(pixels[:4096], photometric="MONOCHROME2", after=(tables + item) * depth),
+        )
     yield "dicom-many-elements", dicom_file(pixels, extra=struct.pack("<HH2sH", 8, 0x0005, b"CS", 0) * 2_000_000)
     yield "dicom-many-private", dicom_file(pixels, extra=struct.pack("<HH2sH", 9, 0x1001, b"LO", 0) * 2_000_000)
     items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 2_000_000
@@ -320,6 +328,7 @@ def dicom_bombs(jpeg: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"dicom-runs-{count}", dicom_file(head + runs, syntax="rle")
     largest = struct.pack("<16I", 3, *[64] * 15) + b"\x81\x00" * 200_000
     yield "dicom-largest-runs", dicom_file(largest, syntax="rle", width=4990, height=5000)
+    yield from large_greys()
     siz = (
         b"\xff\x4f\xff\x51" + struct.pack(">HHIIIIIIIIH", 47, 0, 3500, 3500, 0, 0, 1, 1, 0, 0, 3) + b"\x07\x01\x01" * 3
     )
@@ -330,6 +339,37 @@ def dicom_bombs(jpeg: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"dicom-bits-{allocated}-{stored}", dicom_file(pixels, bits=(allocated, stored))
     for photometric in ("MONOCHROME2", "PALETTE COLOR", "YBR_FULL_422", "YBR_PARTIAL_420", "HSV", "CMYK", ""):
         yield f"dicom-{photometric}", dicom_file(pixels, photometric=photometric)
+
+
+def large_greys() -> Iterator[tuple[str, bytes]]:
+    """As many pixels as are accepted, each of which goes through a window, a rescaling or a palette."""
+    center = dicom_element(0x00281050, b"DS", b"100")
+    window = center + dicom_element(0x00281051, b"DS", b"100")
+    deep = bytes(2 * 4990 * 5000)
+    yield (
+        "dicom-largest-grey",
+        dicom_file(deep, syntax="deflated", width=4990, height=5000, photometric="MONOCHROME1", bits=(16, 16)),
+    )
+    jpeg = encoded(Image.new("L", (7000, 7100)), "JPEG")
+    yield (
+        "dicom-largest-grey-jpeg",
+        dicom_file(jpeg, syntax="jpeg", width=7000, height=7100, photometric="MONOCHROME1", after=window),
+    )
+    runs = struct.pack("<16I", 1, *[64] * 15) + b"\x81\x00" * 200_000
+    palette = dicom_palette(np.zeros((256, 3)))
+    yield (
+        "dicom-largest-palette",
+        dicom_file(runs, syntax="rle", width=4990, height=5000, photometric="PALETTE COLOR", after=palette),
+    )
+    codestream = encoded(Image.new("L", (2900, 2900)), "JPEG2000", no_jp2=True)
+    yield (
+        "dicom-largest-grey-jpeg2000",
+        dicom_file(codestream, syntax="jpeg2000", width=2900, height=2900, photometric="MONOCHROME2", after=window),
+    )
+    for number in (b"1e308", b"-1e308", b"nan", b"inf", b"0", b"1\\2"):
+        slope, width = (dicom_element(tag, b"DS", number) for tag in (0x00281053, 0x00281051))
+        yield f"dicom-slope-{number!r}", dicom_file(bytes(4096), photometric="MONOCHROME2", after=slope)
+        yield f"dicom-window-{number!r}", dicom_file(bytes(4096), photometric="MONOCHROME2", after=center + width)
 
 
 def zipped(files: dict[str, bytes]) -> bytes:

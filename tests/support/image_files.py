@@ -123,6 +123,23 @@ def rle_frame(planes: list[bytes]) -> bytes:
     return struct.pack("<16I", len(segments), *offsets, *[0] * (15 - len(segments))) + b"".join(segments)
 
 
+def dicom_element(tag: int, vr: bytes, value: bytes) -> bytes:
+    """An explicit little-endian element of a DICOM file."""
+    value += b"\0" * (len(value) % 2)
+    length = struct.pack("<HI", 0, len(value)) if vr in _LONG else struct.pack("<H", len(value))
+    return struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr) + length + value
+
+
+def dicom_palette(colours: np.ndarray) -> bytes:
+    """The elements of a palette of ``(N, 3)`` colours of 8 bits, which are stored with 16."""
+    size = struct.pack("<3H", len(colours), 0, 16)
+    ramps = (colours.astype("<u2") * 257).T
+    return b"".join(
+        [dicom_element(0x00281101 + n, b"US", size) for n in range(3)]
+        + [dicom_element(0x00281201 + n, b"OW", ramps[n].tobytes()) for n in range(3)]
+    )
+
+
 def dicom_file(
     pixels: bytes,
     *,
@@ -185,14 +202,12 @@ def dicom_file(
 def seed_files() -> dict[str, bytes]:
     """Small valid files by name: every format, and the ways in which each is written."""
     image = drawn()
-    grey, pixels = image.convert("L"), image.tobytes()
+    grey = image.convert("L")
     alpha = image.copy()
     alpha.putalpha(grey)
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     exif = Image.Exif()
     exif[0x0112] = 6
-    codestream = encoded(image, "JPEG2000", no_jp2=True)
-    planes = [np.asarray(image)[..., n].tobytes() for n in range(3)]
     return {
         "jpeg": encoded(image, "JPEG"),
         "jpeg-tagged": encoded(image, "JPEG", exif=exif, icc_profile=srgb_profile(), comment=b"c", xmp=b"<x/>"),
@@ -228,6 +243,27 @@ def seed_files() -> dict[str, bytes]:
         "bmp-alpha": encoded(alpha, "BMP"),
         "bmp-profile": bmp_with_profile(image, srgb_profile()),
         "gif": encoded(image, "GIF"),
+        **dicom_seeds(image),
+    }
+
+
+def dicom_seeds(image: Image.Image) -> dict[str, bytes]:
+    """Small valid DICOM files of an image by name: colours, greys and palettes, and the ways to store each."""
+    pixels, grey = image.tobytes(), np.asarray(image.convert("L"))
+    planes = [np.asarray(image)[..., n].tobytes() for n in range(3)]
+    deep, signed = grey.astype("<u2") * 257, grey.astype("<i2") * 16 - 2048
+    window = dicom_element(0x00281050, b"DS", b"128\\40") + dicom_element(0x00281051, b"DS", b"256\\20")
+    turned = dicom_element(0x00281052, b"DS", b"255") + dicom_element(0x00281053, b"DS", b"-1")
+    few = image.quantize(16)
+    positions, palette = np.asarray(few), dicom_palette(np.array(few.getpalette()).reshape(-1, 3))
+    codestream, deep_codestream, codestream_of_positions = (
+        encoded(Image.fromarray(values), "JPEG2000", no_jp2=True) for values in (np.asarray(image), deep, positions)
+    )
+
+    def in_palette(frame: bytes, syntax: str) -> bytes:
+        return dicom_file(frame, syntax=syntax, photometric="PALETTE COLOR", after=palette)
+
+    return {
         "dicom": dicom_file(pixels),
         "dicom-implicit": dicom_file(pixels, syntax="implicit"),
         "dicom-deflated": dicom_file(pixels, syntax="deflated"),
@@ -235,6 +271,22 @@ def seed_files() -> dict[str, bytes]:
         "dicom-rle": dicom_file(rle_frame(planes), syntax="rle"),
         "dicom-jpeg": dicom_file(encoded(image, "JPEG"), syntax="jpeg", photometric="YBR_FULL_422"),
         "dicom-jpeg2000": dicom_file(codestream, syntax="jpeg2000", photometric="YBR_RCT"),
-        "dicom-grey": dicom_file(np.asarray(deep).tobytes(), photometric="MONOCHROME2", bits=(16, 16)),
         "dicom-ybr": dicom_file(image.convert("YCbCr").tobytes(), photometric="YBR_FULL", sop_class=DERMOSCOPIC),
+        "dicom-grey": dicom_file(deep.tobytes(), photometric="MONOCHROME2", bits=(16, 16)),
+        "dicom-grey-signed": dicom_file(signed.tobytes(), photometric="MONOCHROME2", bits=(16, 12), is_signed=True),
+        "dicom-grey-window": dicom_file(grey.tobytes(), photometric="MONOCHROME2", after=window),
+        "dicom-grey-rle": dicom_file(
+            rle_frame([(deep >> 8).astype(np.uint8).tobytes(), grey.tobytes()]),
+            syntax="rle",
+            photometric="MONOCHROME2",
+            bits=(16, 16),
+        ),
+        "dicom-grey-jpeg": dicom_file(
+            encoded(Image.fromarray(255 - grey), "JPEG"), syntax="jpeg", photometric="MONOCHROME1", after=window
+        ),
+        "dicom-grey-jpeg2000": dicom_file(deep_codestream, syntax="jpeg2000", photometric="MONOCHROME2", bits=(16, 16)),
+        "dicom-grey-turned": dicom_file((255 - grey).tobytes(), photometric="MONOCHROME2", after=turned),
+        "dicom-palette": in_palette(positions.tobytes(), "explicit"),
+        "dicom-palette-rle": in_palette(rle_frame([positions.tobytes()]), "rle"),
+        "dicom-palette-jpeg2000": in_palette(codestream_of_positions, "jpeg2000"),
     }

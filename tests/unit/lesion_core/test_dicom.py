@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import struct
 import warnings
 import zlib
 
@@ -22,6 +21,7 @@ from support.hostile import deflated_zeros
 from support.image_files import (
     DERMOSCOPIC,
     SECONDARY_CAPTURE,
+    dicom_element,
     dicom_file,
     drawn,
     encoded,
@@ -38,14 +38,6 @@ def refusal(data: bytes) -> ImageError:
     with pytest.raises(ImageError) as caught:
         decode_image(data)
     return caught.value
-
-
-def element(tag: int, vr: bytes, value: bytes) -> bytes:
-    """An explicit little-endian element."""
-    value += b"\0" * (len(value) % 2)
-    long = vr in (b"OB", b"OW")
-    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr)
-    return head + (struct.pack("<HI", 0, len(value)) if long else struct.pack("<H", len(value))) + value
 
 
 def with_our_class(name: str) -> pydicom.Dataset:
@@ -128,10 +120,10 @@ def test_the_window_and_the_rescaling_of_the_file_are_applied() -> None:
     """Values are doubled first; then the window of 100 around 100 is black below and white above."""
     values = np.repeat(np.arange(0, 128, 2, dtype=np.uint8)[None], 64, axis=0)
     window = (
-        element(0x00281050, b"DS", b"100\\40 ")
-        + element(0x00281051, b"DS", b"100\\20 ")
-        + element(0x00281052, b"DS", b"0")
-        + element(0x00281053, b"DS", b"2")
+        dicom_element(0x00281050, b"DS", b"100\\40 ")
+        + dicom_element(0x00281051, b"DS", b"100\\20 ")
+        + dicom_element(0x00281052, b"DS", b"0")
+        + dicom_element(0x00281053, b"DS", b"2")
     )
     row = decode_image(dicom_file(values.tobytes(), photometric="MONOCHROME2", after=window))[0, :, 0].astype(float)
 
@@ -150,7 +142,7 @@ def test_a_palette_equals_pydicoms() -> None:
 def test_colours_are_converted_from_the_files_profile() -> None:
     """A dermoscopic class has to carry one; a red of a wide gamut becomes sRGB's purest."""
     red = np.full((64, 64, 3), (234, 51, 35), np.uint8)
-    profile = element(0x00282000, b"OB", wide_gamut_profile())
+    profile = dicom_element(0x00282000, b"OB", wide_gamut_profile())
 
     assert np.abs(decode_image(dicom_file(red.tobytes(), after=profile))[0, 0].astype(int) - (255, 0, 0)).max() < 25
 
@@ -202,7 +194,7 @@ def test_damage_is_reported_by_the_error_alone(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """pydicom's own warnings quote values of the file, which may name a patient."""
-    name = element(0x00080020, b"DA", b"born Doe") + element(0x00280030, b"DS", b"Jane Doe")
+    name = dicom_element(0x00080020, b"DA", b"born Doe") + dicom_element(0x00280030, b"DS", b"Jane Doe")
     with warnings.catch_warnings(record=True) as warned, caplog.at_level(logging.DEBUG):
         warnings.simplefilter("always")
         decode_image(dicom_file(PIXELS.tobytes(), extra=name))

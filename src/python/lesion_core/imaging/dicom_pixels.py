@@ -1,6 +1,7 @@
-"""Pixels of DICOM photographs: compressed frames, kinds of colour, palettes, windows.
+"""Pixels of DICOM photographs: compressed frames and kinds of colour; greyscale and palettes: ``dicom_rendering``.
 
-Compressed frames go through the same decoders and limits as files of their own.
+Compressed frames go through the same decoders and limits as files of their own. Those of greyscale and palettes give
+samples and not a picture: how the samples look, the file says.
 """
 
 # H, W pixels · samples: unsigned or signed, 8 or 16 bits, as stored
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, Jpeg2KImagePlugin
+from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin
 
 from lesion_core.errors import ImageError
 from lesion_core.imaging.decode import DEFAULT_LIMITS, DecodeLimits, check_size, decode_file
@@ -22,7 +23,6 @@ from lesion_core.imaging.dicom import (
     ICC_PROFILE,
     JPEG,
     JPEG_2000,
-    PALETTES,
     PIXEL_DATA,
     RLE,
     PixelLayout,
@@ -32,7 +32,8 @@ from lesion_core.imaging.dicom import (
     read_dicom,
     value_of,
 )
-from lesion_core.imaging.header import acceptable_profile, unsupported
+from lesion_core.imaging.dicom_rendering import RENDERING_TAGS, render
+from lesion_core.imaging.header import ImageHeader, acceptable_profile, unsupported
 from lesion_core.imaging.jpeg import read_jpeg
 from lesion_core.imaging.rgb import array_to_srgb, to_rgb
 
@@ -44,9 +45,10 @@ MAX_PIXELS = 25_000_000
 MAX_PIXELS_JPEG_2000 = 8_500_000
 MAX_BYTES_JPEG_2000 = 3 * 2**20
 _MAX_TILES_JPEG_2000 = 4096
+_MAX_MARKERS_JPEG_2000, _COD = 1000, 0xFF52
 
-# SOP class, image pixel module, rescaling and window.
-_TAGS = [0x00080016, *range(0x00280002, 0x00280012), *range(0x00280100, 0x00280107), *range(0x00281050, 0x00281054)]
+# SOP class, image pixel module.
+_TAGS = (0x00080016, *range(0x00280002, 0x00280012), *range(0x00280100, 0x00280107))
 
 
 def decode_dicom(
@@ -55,7 +57,7 @@ def decode_dicom(
     """Decode a DICOM file with one photograph; ``decode_image`` calls it.
 
     Native (little and big endian, deflated), RLE, JPEG (8 bits) and JPEG 2000. Greyscale goes through the rescaling and
-    the window that the file states; an ICC profile of the file is applied.
+    the window that the file states, whatever the compression; an ICC profile of the file is applied.
 
     Returns:
         uint8 ``(H, W, 3)``, sRGB.
@@ -64,7 +66,7 @@ def decode_dicom(
             ``decode_image``. Damaged files raise other exceptions too, which ``decode_image`` names.
     """
     with quiet_pydicom():
-        dataset = read_dicom(data, only=[*_TAGS, *PALETTES, ICC_PROFILE, PIXEL_DATA])
+        dataset = read_dicom(data, only=[*_TAGS, *RENDERING_TAGS, ICC_PROFILE, PIXEL_DATA])
         layout = layout_of(dataset)
         syntax = str(dataset.file_meta.TransferSyntaxUID)
         ceiling = MAX_PIXELS_JPEG_2000 if syntax in JPEG_2000 else MAX_PIXELS
@@ -73,14 +75,20 @@ def decode_dicom(
         if syntax in JPEG:
             header = read_jpeg(first_frame(dataset), is_rgb=layout.photometric == "RGB")
             _require_same_size(header.width_px, header.height_px, layout)
-            header = attrs.evolve(header, icc_profile=profile or header.icc_profile, orientation=1)
-            return _positive(decode_file(header, limits=limits, shortest_side_px=shortest_side_px), layout)
-        if syntax in JPEG_2000:
-            pixels = _decode_jpeg_2000(first_frame(dataset), layout)
+            if layout.samples == 3:
+                header = attrs.evolve(header, icc_profile=profile or header.icc_profile, orientation=1)
+                return decode_file(header, limits=limits, shortest_side_px=shortest_side_px)
+            samples = _jpeg_samples(header, layout, limits)
+        elif syntax in JPEG_2000:
+            frame = first_frame(dataset)
+            samples = _jpeg_2000_samples(frame, layout)
+            if layout.samples == 3 and _has_colour_transform(frame):
+                layout = attrs.evolve(layout, photometric="RGB")
         elif syntax == RLE:
-            pixels = _render(rle_samples(first_frame(dataset), layout), layout, dataset)
+            samples = rle_samples(first_frame(dataset), layout)
         else:
-            pixels = _render(_native_samples(dataset, syntax), layout, dataset)
+            samples = _native_samples(dataset, syntax)
+        pixels = _colours(samples, layout) if layout.samples == 3 else render(samples, layout, dataset)
         return array_to_srgb(pixels, profile)
 
 
@@ -120,18 +128,23 @@ def rle_samples(frame: bytes, layout: PixelLayout) -> NDArray[Any]:
     return image[..., 0] if layout.samples == 1 else image
 
 
-def _decode_jpeg_2000(frame: bytes, layout: PixelLayout) -> NDArray[np.uint8]:
-    """A JPEG 2000 codestream, checked by its own header (ISO 15444-1, SIZ marker) first."""
+def _jpeg_samples(header: ImageHeader, layout: PixelLayout, limits: DecodeLimits) -> NDArray[Any]:
+    """Samples ``(H, W)`` of a JPEG of one component, which are no picture before the file's window or palette."""
+    check_size(header.width_px, header.height_px, limits, ceiling=header.max_pixels)
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(header.essence)) as image:
+        if image.mode != "L" or layout.bits_stored != 8:
+            raise ImageError("The JPEG frame is not laid out as the DICOM file says.")
+        image.load()
+        return np.asarray(image)
+
+
+def _jpeg_2000_samples(frame: bytes, layout: PixelLayout) -> NDArray[Any]:
+    """Samples ``(H, W)`` or ``(H, W, 3)`` of a codestream, checked by its own header (ISO 15444-1, SIZ) first."""
     if len(frame) > MAX_BYTES_JPEG_2000:
         raise ImageError(
             f"The JPEG 2000 frame has {len(frame):,} bytes; at most {MAX_BYTES_JPEG_2000:,} are accepted, because "
             "decoding is slow. Convert the file to JPEG or to Explicit VR Little Endian.",
             code="too_many_bytes",
-        )
-    if layout.samples == 1 and layout.bits_allocated != 8:
-        raise unsupported(
-            "This DICOM file holds greyscale of 16 bits as JPEG 2000. Convert it to Explicit VR Little Endian, for "
-            "example with 'gdcmconv --raw'."
         )
     if not frame.startswith(b"\xff\x4f\xff\x51"):
         raise ImageError("The frame of the DICOM file is no JPEG 2000 codestream.")
@@ -139,72 +152,39 @@ def _decode_jpeg_2000(frame: bytes, layout: PixelLayout) -> NDArray[np.uint8]:
     _require_same_size(width - left, height - top, layout)
     if (width // tile_width + 1) * (height // tile_height + 1) > _MAX_TILES_JPEG_2000:
         raise ImageError("The JPEG 2000 frame has more tiles than any camera writes.")
-    if (left, top) != (0, 0) or struct.unpack_from(">H", frame, 40)[0] != layout.samples:
+    components, depth = struct.unpack_from(">HB", frame, 40)
+    bits, is_signed = (depth & 0x7F) + 1, depth >= 0x80
+    if (left, top) != (0, 0) or (components, bits) != (layout.samples, layout.bits_stored):
         raise ImageError("The JPEG 2000 frame is not laid out as the DICOM file says.")
+    if components == 3 and bits != 8:  # Pillow's decoder rounds the brightest of them up to black
+        raise unsupported(
+            f"This DICOM file holds colours of {bits} bits as JPEG 2000. Convert it to Explicit VR Little Endian, for "
+            "example with 'gdcmconv --raw'."
+        )
     with Jpeg2KImagePlugin.Jpeg2KImageFile(io.BytesIO(frame)) as image:
         image.load()
-        return _positive(to_rgb(image), layout)
+        samples: NDArray[Any] = np.asarray(image)
+    if components == 1:  # Pillow spreads them over 8 or 16 bits, and moves signed ones so that none is negative
+        samples = samples >> (8 * samples.itemsize - bits) ^ (2 ** (bits - 1) if is_signed else 0)
+    return samples
 
 
-def _positive(pixels: NDArray[np.uint8], layout: PixelLayout) -> NDArray[np.uint8]:
-    """Invert what is stored as a negative."""
-    return 255 - pixels if layout.photometric == "MONOCHROME1" else pixels
+def _has_colour_transform(codestream: bytes) -> bool:
+    """Whether a decoder of JPEG 2000 gives red, green and blue by itself (ISO 15444-1, COD marker)."""
+    position = 2
+    for _ in range(_MAX_MARKERS_JPEG_2000):
+        marker, length = struct.unpack_from(">HH", codestream, position)
+        if marker == _COD:
+            return codestream[position + 8] != 0
+        position += 2 + length
+    raise ImageError("The JPEG 2000 frame does not say how it is coded.")
 
 
-def _render(samples: NDArray[Any], layout: PixelLayout, dataset: Dataset) -> NDArray[np.uint8]:
-    """From stored samples to RGB."""
-    if layout.photometric == "PALETTE COLOR":
-        return np.stack([_palette(dataset, colour)[_index(samples)] for colour in range(3)], axis=-1)
-    if layout.samples == 1:
-        grey = _greyscale(dataset, layout)[_index(samples)]
-        return _positive(np.stack([grey] * 3, axis=-1), layout)
-    if layout.bits_allocated == 16:
+def _colours(samples: NDArray[Any], layout: PixelLayout) -> NDArray[np.uint8]:
+    """From stored samples ``(H, W, 3)`` to RGB."""
+    if samples.itemsize == 2:
         samples = (samples >> (layout.bits_stored - 8)).astype(np.uint8)
-    if layout.photometric == "RGB":
-        return np.ascontiguousarray(samples)
-    return to_rgb(Image.frombuffer("YCbCr", (layout.width_px, layout.height_px), np.ascontiguousarray(samples)))
-
-
-def _index(samples: NDArray[Any]) -> NDArray[Any]:
-    """Samples as positions in a table of 65,536 entries, where negative ones stand in the upper half."""
-    return samples.view(np.uint16) if samples.dtype == np.int16 else samples.astype(np.uint16, copy=False)
-
-
-def _stored_values(layout: PixelLayout) -> NDArray[np.float64]:
-    """The value that each pattern of 16 bits stands for."""
-    values = np.arange(2**16, dtype=np.int64)
-    return (values - (values >= 2**15) * 2**16 if layout.is_signed else values).astype(np.float64)
-
-
-def _greyscale(dataset: Dataset, layout: PixelLayout) -> NDArray[np.uint8]:
-    """Table from samples to grey values: rescaling and linear window (DICOM PS3.3, C.11.2.1.2), else the full range."""
-    slope, intercept = (float(value_of(dataset, tag) or default) for tag, default in ((0x00281053, 1), (0x00281052, 0)))
-    values = _stored_values(layout) * slope + intercept
-    center, width = (_first_number(value_of(dataset, tag)) for tag in (0x00281050, 0x00281051))
-    if center is not None and width is not None and width >= 1:
-        grey = ((values - (center - 0.5)) / max(width - 1, 1e-6) + 0.5) * 255
-    else:
-        low = -(2 ** (layout.bits_stored - 1)) if layout.is_signed else 0
-        low, high = (edge * slope + intercept for edge in (low, low + 2**layout.bits_stored - 1))
-        grey = (values - low) / (high - low) * 255
-    return np.nan_to_num(grey).round().clip(0, 255).astype(np.uint8)
-
-
-def _first_number(value: Any) -> float | None:
-    """The first of one or several values; a file may offer several windows."""
-    if value is None:
-        return None
-    return float(value if isinstance(value, (int, float, str)) else value[0])
-
-
-def _palette(dataset: Dataset, colour: int) -> NDArray[np.uint8]:
-    """Table from samples to one colour (DICOM PS3.3, C.7.6.3.1.5)."""
-    entries, first, bits = (int(number) for number in value_of(dataset, PALETTES[colour]))
-    entries = entries or 2**16
-    data = value_of(dataset, PALETTES[3 + colour])
-    if bits not in (8, 16) or len(data) < entries:
-        raise ImageError(f"The palette of the DICOM file has {len(data):,} bytes for {entries:,} colours.")
-    is_wide = len(data) >= 2 * entries
-    table = np.frombuffer(data, "<u2" if is_wide else np.uint8, entries)
-    colours = (table >> (bits - 8 if is_wide else 0)).clip(0, 255).astype(np.uint8)
-    return np.asarray(colours[(np.arange(2**16) - first).clip(0, entries - 1)])
+    samples = np.ascontiguousarray(samples)
+    if layout.photometric not in ("YBR_FULL", "YBR_FULL_422"):  # the others are RGB, or decoders make it of them
+        return samples
+    return to_rgb(Image.frombuffer("YCbCr", (layout.width_px, layout.height_px), samples))
