@@ -12,7 +12,7 @@ from PIL import Image
 from lesion_core.errors import ImageError
 from lesion_core.imaging import decode_image, image_format
 from lesion_core.imaging.deidentify import deidentify_dicom, deidentify_image
-from support.image_files import dicom_file, drawn, seed_files, wide_gamut_profile
+from support.image_files import dicom_file, drawn, rle_frame, seed_files, wide_gamut_profile
 from support.tagged import NAME, SECRETS, tagged_dicom, tagged_dicoms, tagged_images, traces
 
 IMAGES, DICOMS = tagged_images(), tagged_dicoms()
@@ -172,15 +172,35 @@ def test_colours_of_another_profile_become_srgb() -> None:
     assert read(clean).ICCProfile != wide_gamut_profile()
 
 
-def test_greyscale_of_16_bits_keeps_its_depth_and_loses_unused_bits() -> None:
-    """Overlays used to be stored in the bits above those of the samples."""
-    values = np.arange(64 * 64, dtype="<u2").reshape(64, 64)
-    data = dicom_file((values | 0xF000).tobytes(), photometric="MONOCHROME2", bits=(16, 12))
+@pytest.mark.parametrize("is_signed", [False, True])
+@pytest.mark.parametrize("syntax", ["explicit", "implicit", "deflated", "rle"])
+def test_greyscale_of_16_bits_keeps_its_depth_and_loses_unused_bits(syntax: str, is_signed: bool) -> None:
+    """Overlays used to be stored in the bits above those of the samples; a negative sample has ones there."""
+    samples = np.arange(64 * 64, dtype="<u2")
+    hidden = samples | np.random.default_rng(0).integers(0, 16, samples.size, "<u2") << 12
+    planes = [(hidden >> shift).astype(np.uint8).tobytes() for shift in (8, 0)]
+    pixels = rle_frame(planes) if syntax == "rle" else hidden.tobytes()
+    data = dicom_file(pixels, syntax=syntax, photometric="MONOCHROME2", bits=(16, 12), is_signed=is_signed)
 
-    dataset = read(deidentify_dicom(data))
+    clean = deidentify_dicom(data)
 
-    assert dataset.BitsStored == 12
-    np.testing.assert_array_equal(np.frombuffer(dataset.PixelData, "<u2").reshape(64, 64), values)
+    assert read(clean).BitsStored == 12
+    expected = np.where(is_signed & (samples >= 2048), samples.astype(np.int32) - 4096, samples)
+    np.testing.assert_array_equal(np.frombuffer(read(clean).PixelData, "<i2"), expected)
+    np.testing.assert_array_equal(decode_image(clean), decode_image(data))
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "rle"])
+def test_colours_of_16_bits_lose_unused_bits(syntax: str) -> None:
+    """As greyscale does."""
+    samples = np.arange(64 * 64 * 3, dtype="<u2").reshape(-1, 3) & 0xFFF
+    hidden = samples | 0xA000
+    planes = [(hidden[:, colour] >> shift).astype(np.uint8).tobytes() for colour in range(3) for shift in (8, 0)]
+    data = dicom_file(rle_frame(planes) if syntax == "rle" else hidden.tobytes(), syntax=syntax, bits=(16, 12))
+
+    clean = deidentify_dicom(data)
+
+    np.testing.assert_array_equal(np.frombuffer(read(clean).PixelData, "<u2").reshape(-1, 3), samples)
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def _set_pixels(clean: Dataset, source: Dataset, data: bytes, limits: DecodeLimi
         clean.PixelData = encapsulate([header.essence])
         clean["PixelData"].VR = "OB"
     elif as_stored and syntax in (EXPLICIT, IMPLICIT, DEFLATED):
-        _set_native(clean, _without_unused_bits(value_of(source, PIXEL_DATA), layout), layout)
+        _set_native(clean, value_of(source, PIXEL_DATA), layout)
         syntax = EXPLICIT
     elif as_stored and syntax == RLE:
         clean.PlanarConfiguration = 0
@@ -213,17 +213,23 @@ def _set_pixels(clean: Dataset, source: Dataset, data: bytes, limits: DecodeLimi
 def _set_native(clean: Dataset, pixels: bytes, layout: PixelLayout) -> None:
     if layout.samples == 1 and "PlanarConfiguration" in clean:
         del clean.PlanarConfiguration
-    clean.PixelData = pixels + b"\0" * (len(pixels) % 2)
+    samples = _without_unused_bits(pixels, layout)
+    clean.PixelData = samples + b"\0" * (len(samples) % 2)
     clean["PixelData"].VR = "OW" if layout.bits_allocated == 16 else "OB"
 
 
 def _without_unused_bits(pixels: bytes, layout: PixelLayout) -> bytes:
-    """Exactly the bytes of the image, and zeros in the bits of which no sample is made; overlays used to hide there."""
+    """Exactly the bytes of the image; overlays used to hide in the bits of which no sample is made.
+
+    Those bits become zeros, and of a negative sample ones, which say nothing that the sample does not.
+    """
     per_pixel = 2 if layout.photometric == "YBR_FULL_422" else layout.samples
-    size = layout.width_px * layout.height_px * per_pixel * layout.bits_allocated // 8
-    if layout.bits_allocated == 16 and layout.bits_stored < 16 and not layout.is_signed:
-        return bytes((np.frombuffer(pixels[:size], "<u2") & (2**layout.bits_stored - 1)).astype("<u2"))
-    return pixels[:size]
+    pixels = pixels[: layout.width_px * layout.height_px * per_pixel * layout.bits_allocated // 8]
+    unused = layout.bits_allocated - layout.bits_stored
+    if unused == 0:
+        return pixels
+    words = np.frombuffer(pixels, "<i2" if layout.is_signed else "<u2")
+    return (words << unused >> unused).astype("<u2").tobytes()
 
 
 def _plain_value(source: Dataset, keyword: str) -> Any:
