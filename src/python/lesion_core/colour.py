@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 BLACK_LEVEL = 35  # of 255, in every channel: darker than the darkest tone of the Monk scale, whose red is 41
 SMALLEST_SHARE = 1 / 3  # of either side that a crop keeps at least
+LONGEST_SIDE = (
+    16  # times the shorter one: a strip that is longer is no photograph, and would take minutes and gigabytes
+)
 
 _GRID_PX = 100
 _DARK_SHARE = 0.02  # of an edge of the crop that may be black
@@ -74,8 +77,10 @@ def crop_dark_border(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         image: uint8 ``(H, W, 3)``, RGB.
     Returns:
         A view into ``image``, each side at least a third of what it was; all of ``image`` where there is no surround,
-        or none that leaves that much.
+        or none that leaves that much, and of a strip of ``LONGEST_SIDE``.
     """
+    if max(image.shape[:2]) > LONGEST_SIDE * min(image.shape[:2]):
+        return image
     surround = dark_surround(shrink(image, _GRID_PX))
     ends = slice(None, _CORNER_PX), slice(-_CORNER_PX, None)
     if sum(bool(surround[rows, columns].all()) for rows in ends for columns in ends) < 2:

@@ -1,7 +1,8 @@
 """What can be measured on a photograph of skin: numbers, without a verdict.
 
 Every measure but the size is taken on a copy whose shorter side is ``GRID_PX``, so that 150 and 6000 pixels are
-judged alike. Inside means: without the black surround of a dermatoscope's round field.
+judged alike; of a strip that is more than 16 times as long as wide the middle is judged. Inside means: without the
+black surround of a dermatoscope's round field.
 """
 
 # H, W pixels of the image · h, w pixels of the copy, the shorter GRID_PX at most
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lesion_core.colour import BLACK_LEVEL, dark_surround, shrink
+from lesion_core.colour import BLACK_LEVEL, LONGEST_SIDE, dark_surround, shrink
 
 GRID_PX = 150
 CELL_PX = 6  # colour and structure are read from averages over cells: noise and hairs cancel out
@@ -58,7 +59,7 @@ class QualityMeasures:
 def measure_quality(image: NDArray[np.uint8]) -> QualityMeasures:
     """Measure one image: uint8 ``(H, W, 3)``, RGB."""
     shorter = min(image.shape[:2])
-    small = shrink(image, GRID_PX)
+    small = shrink(_middle(image, LONGEST_SIDE * shorter), GRID_PX)
     grey = _levels(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
     surround = dark_surround(small)
     inside = _levels(cv2.inRange(cv2.dilate(surround, np.ones((7, 7), np.uint8)), (0,), (0,)))
@@ -81,6 +82,12 @@ def measure_quality(image: NDArray[np.uint8]) -> QualityMeasures:
         hair=_hair(grey, inside) if judged else None,
         ruler=max(_scale_bar(grey, inside), _scale_bar(np.ascontiguousarray(grey.T), inside.T)) if judged else None,
     )
+
+
+def _middle(image: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
+    """The middle of an image of which a side is longer; otherwise all of it."""
+    rows, columns = (slice(max(0, side - longest_px) // 2, (side + longest_px) // 2) for side in image.shape[:2])
+    return image[rows, columns]
 
 
 def _levels(values: object) -> _Grey:

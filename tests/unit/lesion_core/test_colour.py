@@ -121,6 +121,15 @@ def test_an_image_without_a_surround_is_left_whole(code: str) -> None:
     assert crop_dark_border(image) is image
 
 
+def test_a_strip_is_left_whole() -> None:
+    """Looking for the ends of a long one would take many seconds."""
+    strip = np.zeros((50, 801, 3), np.uint8)
+    strip[:, 200:600] = 255
+
+    assert crop_dark_border(strip) is strip
+    assert crop_dark_border(strip[:, :800]).shape[1] < 800
+
+
 def test_a_black_lesion_at_the_frame_is_not_cut() -> None:
     """A surround reaches two corners."""
     image = LESION.clip(60)

@@ -154,6 +154,17 @@ def test_any_larger_image_is_measured(height: int, width: int, seed: int) -> Non
     assert np.isfinite(measures.focus)
 
 
+@pytest.mark.parametrize("is_upright", [False, True])
+def test_of_a_strip_the_middle_is_judged(is_upright: bool) -> None:
+    """All of it would take gigabytes, though few bytes are enough to send one."""
+    middle = np.random.default_rng(0).integers(0, 256, (160, 2560, 3), np.uint8)
+    strip = np.pad(middle, ((0, 0), (50_000, 50_001), (0, 0)), constant_values=255)
+    if is_upright:
+        middle, strip = middle.transpose(1, 0, 2), strip.transpose(1, 0, 2)
+
+    assert measure_quality(strip) == measure_quality(middle)
+
+
 def test_what_a_small_image_cannot_show_is_not_judged() -> None:
     """Focus, hair and rulers need 150 pixels."""
     measures = measure_quality(LESION[:149])
