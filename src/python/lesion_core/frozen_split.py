@@ -16,6 +16,7 @@ import csv
 import io
 import os
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -225,4 +226,5 @@ def _read_rows(path: Path) -> list[tuple[str, str, str, str, str]]:
         for row in rows:
             ids.setdefault(row[-1], set()).add(row[column])
         require_distinct(what, ids.values())
-    return [(image, lesion, patient, diagnosis, part) for image, lesion, patient, diagnosis, part in rows]
+    plain = [[unicodedata.normalize("NFC", cell) for cell in row] for row in rows]  # as data sets are read
+    return [(image, lesion, patient, diagnosis, part) for image, lesion, patient, diagnosis, part in plain]

@@ -95,9 +95,15 @@ def data_digest(records: Sequence[ImageRecord], contents: Sequence[str] | None =
             them); otherwise every file is read.
     """
     if contents is None:
-        contents = [hashlib.sha256(record.path.read_bytes()).hexdigest() for record in records]
+        contents = [_content_of(record.path) for record in records]
     lines = [
         f"{record.isic_id}\t{record.diagnosis}\t{record.lesion_id}\t{content}"
         for record, content in zip(records, contents, strict=True)
     ]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _content_of(path: Path) -> str:
+    """sha256 of a file, however large, without holding it in memory."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lesion_core.errors import ImageError
-from lesion_core.imaging import DEFAULT_LIMITS, DecodeLimits, decode_image
+from lesion_core.imaging import DEFAULT_LIMITS, DecodeLimits, decode_image, read_image_file
 from lesion_core.records import ImageRecord, data_digest
 
 HASH_SIDE = 16  # 16 x 16 bits
@@ -62,7 +62,7 @@ def scan_images(records: Sequence[ImageRecord], *, threads: int, limits: DecodeL
 
     def scan(record: ImageRecord) -> tuple[str, NDArray[np.uint64]] | str:
         try:
-            data = record.path.read_bytes()
+            data = read_image_file(record.path, limits=limits)
             pixels = decode_image(data, limits=limits, shortest_side_px=DECODED_SIDE_PX)
         except (ImageError, OSError) as error:
             at = f"{record.listed_at}: " if record.listed_at not in ("", str(record.path)) else ""

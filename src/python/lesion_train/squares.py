@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from lesion_core import __version__
 from lesion_core.disk import FULL_DISK, full_disk
 from lesion_core.errors import DatasetError, ImageError, LesionError
+from lesion_core.imaging import read_image_file
 from lesion_core.preprocess import load_square
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.records import ImageRecord, data_digest
@@ -147,7 +148,7 @@ class SquareCache:
         def decode(row: int) -> str | None:
             record = self._records[row]
             try:
-                square = load_square(record.path.read_bytes(), spec)
+                square = load_square(read_image_file(record.path), spec)
             except (ImageError, OSError) as error:
                 return f"{record.path}: {error}"
             # Written, not mapped: on a full disk a write fails with an error, a mapped page kills the process.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import random
+import re
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +95,31 @@ def test_a_large_file_that_broke_off_is_found(tmp_path: Path, kept: float) -> No
     scan = scan_images([ImageRecord(isic_id="cut", path=path, diagnosis="NV", lesion_id="L")], threads=1)
 
     assert len(scan.problems) == 1
+
+
+def become_a_terabyte(path: Path) -> None:
+    """Of which nothing takes room on the disk."""
+    os.truncate(path, 2**40)
+
+
+def become_a_pipe(path: Path) -> None:
+    """To which nobody writes."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("become", [become_a_terabyte, become_a_pipe])
+def test_a_file_that_may_have_no_end_is_not_read(
+    records: tuple[ImageRecord, ...], become: Callable[[Path], None]
+) -> None:
+    """The size is asked first, and what has none is no image."""
+    become(records[0].path)
+
+    scan = scan_images(records[:2], threads=1)
+
+    assert scan.records == records[1:2]
+    (problem,) = scan.problems
+    assert re.search("at most 20,971,520 are accepted|This is no file with an image", problem)
 
 
 def test_memory_does_not_grow_with_pixels(tmp_path: Path) -> None:

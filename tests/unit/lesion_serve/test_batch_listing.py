@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -96,6 +98,22 @@ def test_the_table_of_patients_finds_its_images(tmp_path: Path) -> None:
     assert first.metadata == PatientMetadata(age_approx=55, sex="female")
     assert Task.from_json(first.to_json()) == first
     assert second.metadata is None
+
+
+@pytest.mark.parametrize(("in_table", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_the_table_of_patients_finds_a_name_however_it_is_composed(
+    tmp_path: Path, in_table: Literal["NFC", "NFD"], on_disk: Literal["NFC", "NFD"]
+) -> None:
+    """macOS packs file names with an accent as a character of its own, and tables have one for both."""
+    name = f"{unicodedata.normalize(on_disk, 'é')}.jpg"
+    (tmp_path / name).write_bytes(encoded_lesion())
+    table = tmp_path / "patients.csv"
+    row = f"{unicodedata.normalize(in_table, 'é')},55.0,,"
+    table.write_text(f"image,age_approx,sex,anatom_site_general\n{row}\n", encoding="utf-8")
+
+    (task,) = tasks(tmp_path, tmp_path / name, metadata=table)
+
+    assert task.metadata == PatientMetadata(age_approx=55)
 
 
 def test_problems_of_the_table_are_listed_before_anything_begins(tmp_path: Path) -> None:

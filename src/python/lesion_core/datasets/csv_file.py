@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -17,8 +18,8 @@ class TableRow:
     cells: Mapping[str, str]
 
     def __getitem__(self, column: str) -> str:
-        """Text of a cell without spaces around it; empty where there is no such column."""
-        return self.cells.get(column, "").strip()
+        """Text of a cell in Unicode's form NFC, without spaces around it; empty where there is no such column."""
+        return unicodedata.normalize("NFC", self.cells.get(column, "").strip())
 
 
 def read_table(path: Path, problems: list[str], *, columns: Iterable[str]) -> list[TableRow]:

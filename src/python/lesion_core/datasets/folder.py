@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -26,22 +27,50 @@ _OTHER_IMAGES = frozenset(
 
 
 def find_images(folders: Iterable[Path], problems: list[str]) -> dict[str, Path]:
-    """All images in folders and their subfolders, by file name without its ending.
+    """All images in folders and their subfolders, by file name without its ending, in Unicode's form NFC.
 
-    Two images of one name are a problem: which one a table means cannot be known.
+    Two images of one name are a problem: which one a table means cannot be known. Links to folders are followed.
     """
     found: dict[str, Path] = {}
-    for folder in folders:
-        for parent, subfolders, names in os.walk(folder):
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            for name in sorted(names):
-                stem, suffix = os.path.splitext(name)
-                if suffix.lower() not in FILE_SUFFIXES or name.startswith("."):
-                    continue
-                path = Path(parent, name)
-                if (first := found.setdefault(stem, path)) is not path:
-                    problems.append(f"{path}: another image has this name: {first}. Remove one of them")
+    for parent, names in _walk(folders):
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() not in FILE_SUFFIXES or name.startswith("."):
+                continue
+            path = parent / name
+            if (first := found.setdefault(_nfc(stem), path)) is not path:
+                problems.append(f"{path}: another image has this name: {first}. Remove one of them")
     return found
+
+
+def _walk(folders: Iterable[Path]) -> Iterator[tuple[Path, list[str]]]:
+    """Folders and all that are below and not hidden, each once, with the names of their files.
+
+    Links are followed, but for those to a folder that they lie in.
+    """
+    seen: set[str] = set()
+    for folder in folders:
+        for parent, subfolders, names in os.walk(folder, followlinks=True):
+            real = os.path.realpath(parent)
+            if real in seen:
+                subfolders.clear()
+                continue
+            seen.add(real)
+            subfolders[:] = sorted(
+                name
+                for name in subfolders
+                if not name.startswith(".") and not _is_in(real, os.path.realpath(os.path.join(parent, name)))
+            )
+            yield Path(parent), sorted(names)
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return os.path.commonpath((path, folder)) == folder
+
+
+def _nfc(name: str) -> str:
+    """One form for names that look alike: macOS writes ``é`` as two characters, most tables have one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def is_class_folders(folder: Path) -> bool:
@@ -64,7 +93,8 @@ def read_class_folders(folder: Path, taxonomy: Taxonomy = ISIC_2019) -> Reading:
 
     Without a ``Train`` folder, the class folders are expected in ``folder`` itself. In a class folder, images in
     folders of their own and images of a kind that is not read are problems. Images beside the class folders, folders
-    beside ``Train`` and ``Test``, and class folders without an image are noted.
+    beside ``Train`` and ``Test``, and class folders without an image are noted. Links are followed; what a
+    broken one leads to is missing, or noted where it may be a folder.
     """
     train_folder = _train_folder(folder)
     training, testing = _Part(taxonomy=taxonomy, prefix=""), _Part(taxonomy=taxonomy, prefix=f"{TEST}/")
@@ -75,7 +105,7 @@ def read_class_folders(folder: Path, taxonomy: Taxonomy = ISIC_2019) -> Reading:
         training.read(train_folder, _subfolders(train_folder))
     if (folder / TEST).is_dir():
         testing.read(folder / TEST, _subfolders(folder / TEST))
-    notes = [*training.notes, *testing.notes]
+    notes = [*training.notes, *testing.notes, *(_broken_links(folder) if train_folder != folder else ())]
     for other in others if train_folder != folder else ():
         if missed := _images_below(other):
             notes.append(f"{other} is neither {TRAIN} nor {TEST}, so its {len(missed):,} images are not used")
@@ -106,16 +136,29 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _images_in(folder: Path, suffixes: Collection[str] = FILE_SUFFIXES) -> list[Path]:
-    """Files in a folder itself, by the endings of their names."""
+    """Files in a folder itself, by the endings of their names; links that lead nowhere too, so that they are missed."""
     images = (path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith("."))
-    return sorted(path for path in images if path.is_file())
+    return sorted(path for path in images if path.is_file() or _leads_nowhere(path))
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
+def _broken_links(folder: Path) -> tuple[str, ...]:
+    """A note about links to folders that are not there."""
+    names = [
+        path.name
+        for path in folder.iterdir()
+        if _leads_nowhere(path) and path.suffix.lower() not in FILE_SUFFIXES and not path.name.startswith(".")
+    ]
+    return note_of(f"links in {folder} lead nowhere, so what they stand for is not used", names)
 
 
 def _images_below(folder: Path) -> list[Path]:
     """Images of any kind in a folder and its subfolders."""
     suffixes = {*FILE_SUFFIXES, *_OTHER_IMAGES}
-    below = [_images_in(Path(parent), suffixes) for parent, _, _ in os.walk(folder)]
-    return [path for images in below for path in images]
+    return [path for parent, _ in _walk([folder]) for path in _images_in(parent, suffixes)]
 
 
 @attrs.define(kw_only=True)
@@ -132,6 +175,7 @@ class _Part:
     def read(self, folder: Path, class_folders: Iterable[Path]) -> None:
         outside = [path.name for path in _images_in(folder, {*FILE_SUFFIXES, *_OTHER_IMAGES})]
         self.notes += note_of(f"images in {folder} lie in no class folder, so they are not used", outside)
+        self.notes += _broken_links(folder)
         for class_folder in class_folders:
             self._read_class(class_folder)
 
@@ -140,7 +184,7 @@ class _Part:
         missed = sorted(set(_images_below(folder)) - set(images))
         diagnosis = self._diagnosis(folder, is_needed=bool(images or missed))
         for path in images:
-            name = f"{self.prefix}{folder.name}/{path.name}"
+            name = _nfc(f"{self.prefix}{folder.name}/{path.name}")
             if diagnosis is None:
                 record = ImageRecord(
                     isic_id=name, path=path, diagnosis="", lesion_id=f"{UNNAMED_LESION}{name}", listed_at=str(path)
@@ -152,8 +196,8 @@ class _Part:
                         where=str(path),
                         image_id=name,
                         labels=(diagnosis,),
-                        path=path,
-                        expected=name,
+                        path=path if path.exists() else None,
+                        expected=f"{name}, a link that leads nowhere,",
                         labelled_at=f"{folder}: its images are",
                     )
                 )

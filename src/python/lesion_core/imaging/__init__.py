@@ -8,6 +8,7 @@ from lesion_core.imaging.decode import (
     DecodeLimits,
     decode_image,
     image_format,
+    read_image_file,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "DecodeLimits",
     "decode_image",
     "image_format",
+    "read_image_file",
 ]

@@ -8,7 +8,9 @@ nothing of a file but what pixels need.
 from __future__ import annotations
 
 import io
+import stat
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import attrs
@@ -100,6 +102,27 @@ def image_format(data: bytes) -> str:
     )
 
 
+def read_image_file(path: Path, *, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
+    """The bytes of an image file, for ``decode_image``; one that is too large is not read.
+
+    Raises:
+        ImageError: ``too_many_bytes``; ``unsupported_format``: it is a pipe or a device, which may never end.
+        OSError: it cannot be read.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ImageError(f"This is no file with an image: give one {_LISTED} file.", code="unsupported_format")
+    _require_size(about.st_size, limits)
+    return path.read_bytes()
+
+
+def _require_size(size_bytes: int, limits: DecodeLimits) -> None:
+    if size_bytes > limits.max_bytes:
+        raise ImageError(
+            f"The image has {size_bytes:,} bytes; at most {limits.max_bytes:,} are accepted.", code="too_many_bytes"
+        )
+
+
 def decode_image(
     data: bytes, *, limits: DecodeLimits = DEFAULT_LIMITS, shortest_side_px: int | None = None
 ) -> NDArray[np.uint8]:
@@ -117,11 +140,7 @@ def decode_image(
         ImageError: for everything else, whatever the bytes.
     """
     name = image_format(data)
-    if len(data) > limits.max_bytes:
-        raise ImageError(
-            f"The image has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted.",
-            code="too_many_bytes",
-        )
+    _require_size(len(data), limits)
     try:
         if name == "DICOM":
             # Loads pydicom, which programs that never meet a DICOM file need not pay for.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -43,10 +44,7 @@ class Listing:
             "CREATE TEMPORARY TABLE found (path BLOB PRIMARY KEY, shown TEXT NOT NULL, name TEXT NOT NULL) "
             "WITHOUT ROWID"
         )
-        rows = (
-            (os.path.abspath(path), readable(path), readable(os.path.splitext(os.path.basename(path))[0]))
-            for path in found_images(self.paths)
-        )
+        rows = ((os.path.abspath(path), readable(path), _name(path)) for path in found_images(self.paths))
         connection.executemany("INSERT OR IGNORE INTO found VALUES (?, ?, ?)", rows)
         if connection.execute("SELECT 1 FROM found").fetchone() is None:
             shown = ", ".join(map(str, self.paths))
@@ -121,6 +119,11 @@ def _is_image(entry: os.DirEntry[bytes]) -> bool:
 def readable(path: bytes) -> str:
     """A path as text that every file can hold."""
     return path.decode(errors="backslashreplace")
+
+
+def _name(path: bytes) -> str:
+    """Of an image in tables: of the file, without its ending, in Unicode's form NFC, which tables of patients have."""
+    return unicodedata.normalize("NFC", readable(os.path.splitext(os.path.basename(path))[0]))
 
 
 def _require_names(connection: sqlite3.Connection) -> None:
