@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from urllib.parse import unquote
+
+_SQLITE = "sqlite:///"
 
 
 def without_password(text: str) -> str:
@@ -13,3 +17,9 @@ def without_password(text: str) -> str:
     """
     hidden = re.sub(r"://[^\s'\"]*@", "://***@", text)
     return re.sub(r"(?i)\b(password|passwd|pwd)=[^&\s'\"]+", r"\1=***", hidden)
+
+
+def sqlite_file(address: str) -> Path | None:
+    """The file that an SQLAlchemy address of SQLite names; ``None`` for a server, or a database in memory."""
+    name = unquote(address.removeprefix(_SQLITE).partition("?")[0])
+    return Path(name) if address.startswith(_SQLITE) and name not in ("", ":memory:") else None

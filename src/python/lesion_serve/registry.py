@@ -18,12 +18,11 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from lesion_core.address import without_password
+from lesion_core.address import sqlite_file, without_password
 from lesion_core.bundle import DIGEST_TAG, Bundle, load_bundle, registered_bundle
 from lesion_core.errors import BundleError, LesionError
 
 PREFIX = "models:/"
-_SQLITE = "sqlite:///"
 
 
 class RegistryError(LesionError):
@@ -49,8 +48,8 @@ def fetch_bundle(uri: str, *, tracking_uri: str, into: Path) -> tuple[Bundle, st
     if match is None:
         raise RegistryError(f"{uri!r} is not models:/<name>@<alias> or models:/<name>/<version>.", code="bad_model_uri")
     name, alias, number = match.groups()
-    database = tracking_uri.removeprefix(_SQLITE)
-    if database != tracking_uri and not Path(database).is_file():  # MLflow would make an empty one
+    database = sqlite_file(tracking_uri)
+    if database is not None and not database.is_file():  # MLflow would make an empty one
         raise _unavailable(uri, tracking_uri, "there is no such database.")
     into.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".download-", dir=into))

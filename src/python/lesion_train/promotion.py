@@ -104,7 +104,7 @@ def promote(
     if override and not why.strip():
         raise LesionError("An override needs a reason for the log: add --why TEXT.", code="no_reason")
     with tempfile.TemporaryDirectory(prefix="lesion-promote-") as scratch, named_errors(tracking_uri, _HINT):
-        registry = Registry(tracking_uri, workspace, name)
+        registry = Registry.existing(tracking_uri, workspace, name)
         candidate = fetch_version(registry, reference, Path(scratch))
         current = registry.aliases().get(CHAMPION)
         if candidate.version == current:
@@ -142,7 +142,7 @@ def rollback(*, name: str, tracking_uri: str, workspace: Workspace, why: str = "
         TrackingError: MLflow is out of reach, or does not have that version any more.
     """
     with tempfile.TemporaryDirectory(prefix="lesion-rollback-") as scratch, named_errors(tracking_uri, _HINT):
-        registry = Registry(tracking_uri, workspace, name)
+        registry = Registry.existing(tracking_uri, workspace, name)
         with registry_lock(registry.workspace):
             registry.settle()
             current = registry.aliases().get(CHAMPION)

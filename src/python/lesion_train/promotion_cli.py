@@ -161,7 +161,7 @@ def compare(first: str, second: str, *, name: str = REGISTERED_NAME, tracking_ur
     def contender(reference: str, scratch: str) -> Contender:
         if Path(reference).is_dir():
             return Contender.from_run(Path(reference))
-        registry = Registry(tracking_uri or workspace.mlflow_database, workspace, name)
+        registry = Registry.existing(tracking_uri or workspace.mlflow_database, workspace, name)
         return fetch_version(registry, reference, Path(scratch))
 
     with tempfile.TemporaryDirectory(prefix="lesion-first-") as one, tempfile.TemporaryDirectory() as two:

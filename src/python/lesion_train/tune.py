@@ -122,6 +122,8 @@ def _distribution(name: str, wanted: Any) -> optuna.distributions.BaseDistributi
     if not math.isfinite(options.get("step", 1)):
         raise ValueError("step is no finite number")
     if TYPES[name] in (int, int | None):
+        if not isinstance(options.get("step", 1), int):
+            raise ValueError("step is no whole number")
         return optuna.distributions.IntDistribution(wanted["low"], wanted["high"], **options)
     return optuna.distributions.FloatDistribution(float(wanted["low"]), float(wanted["high"]), **options)
 

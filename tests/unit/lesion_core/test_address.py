@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from lesion_core.address import without_password
+from lesion_core.address import sqlite_file, without_password
+from lesion_core.workspace import Workspace
 
 
 @pytest.mark.parametrize(
@@ -20,3 +23,19 @@ from lesion_core.address import without_password
 def test_an_address_is_shown_without_its_password(shown: str, hidden: str) -> None:
     """Wherever it stands in a message."""
     assert without_password(shown) == hidden
+
+
+def test_the_file_of_a_database_is_found_again(tmp_path: Path) -> None:
+    """Also where its name has what an address writes otherwise."""
+    workspace = Workspace(tmp_path / "100 % sure?")
+
+    assert sqlite_file(workspace.mlflow_database) == workspace.mlflow_file
+    assert sqlite_file(f"sqlite:///{tmp_path}/a.db?timeout=60") == tmp_path / "a.db"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:5001", "postgresql+pg8000://host/x", "sqlite://", "sqlite:///:memory:"]
+)
+def test_what_is_no_file_has_none(address: str) -> None:
+    """Servers, and databases in memory."""
+    assert sqlite_file(address) is None

@@ -13,18 +13,7 @@ from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
 from lesion_train.cli import main
 from lesion_train.promotion import PromotionRefusedError
-from support.bundles import make_tiny_bundle
 from support.houses import House
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, tiny: Bundle) -> House:
-    return House(Workspace(tmp_path_factory.mktemp("home")), tiny)
 
 
 @pytest.fixture
@@ -191,3 +180,19 @@ def test_a_move_that_the_log_could_not_note_is_not_called_undone(
     assert "[OUTCOME NOT NOTED]" in listed()
     house.add(model, 0.9, seed=13)
     assert "NOT" not in listed()
+
+
+@pytest.mark.parametrize("arguments", [("promote", "1"), ("rollback",), ("compare", "1", "2")])
+def test_where_nothing_was_registered_no_database_is_made(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MLflow would make an empty one, and take its time."""
+    monkeypatch.setenv("LESION_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["lesion-train", *arguments])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 2
+    assert "Nothing was registered at sqlite:///" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -38,11 +38,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return Workspace(tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture(scope="module")
 def result(data: Path, workspace: Workspace) -> FitResult:
     """Of a run that was left alone."""
     return fit(fast_settings(data), workspace)

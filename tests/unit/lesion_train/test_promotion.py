@@ -12,7 +12,6 @@ from mlflow.tracking import MlflowClient
 
 from lesion_core.bundle import Bundle
 from lesion_core.errors import LesionError
-from lesion_core.workspace import Workspace
 from lesion_train import promotion
 from lesion_train.card import REQUIRED_SECTIONS
 from lesion_train.cli import main
@@ -22,21 +21,10 @@ from lesion_train.promotion_log import Action
 from lesion_train.tracking import TrackingError
 from lesion_train.tracking.fetch import fetch_version
 from lesion_train.tracking.registry import Registry, registry_lock
-from support.bundles import make_tiny_bundle
 from support.houses import House
 from support.runs import make_contender
 
 NAME = "skin-lesion"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, tiny: Bundle) -> House:
-    return House(Workspace(tmp_path_factory.mktemp("home")), tiny)
 
 
 @pytest.fixture

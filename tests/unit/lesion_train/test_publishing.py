@@ -18,18 +18,7 @@ from lesion_train import cli, mlflow_server
 from lesion_train.ending import published
 from lesion_train.tracking import BackgroundMirror, Mirror, TrackingError, register
 from lesion_train.tracking.client import EXPERIMENT
-from support.bundles import make_tiny_bundle
 from support.runs import add_bundle, make_contender, make_run
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return Workspace(tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
 
 
 def test_a_promotion_log_that_cannot_be_read_costs_no_finished_run(

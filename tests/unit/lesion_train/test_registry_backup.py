@@ -19,15 +19,9 @@ from lesion_train.cli import main
 from lesion_train.promotion_log import PromotionLog
 from lesion_train.tracking.fetch import fetch_version
 from lesion_train.tracking.registry import Registry
-from support.bundles import make_tiny_bundle
 from support.houses import House
 
 NAME = "skin-lesion"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
 
 
 @pytest.fixture

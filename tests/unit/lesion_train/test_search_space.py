@@ -48,6 +48,7 @@ def test_a_space_holds_choices_and_ranges(tmp_path: Path) -> None:
         ("balance = " + "[" * 3000 + "]" * 3000, "not a TOML file"),
         ("balance = 0x" + "f" * 5000, "list of choices"),
         ("balance = {low = 0, high = 1, step = inf}", "step is no finite number"),
+        ("batch_size = {low = 8, high = 32, step = 1.5}", "step is no whole number"),
         ("validation_fraction = [0.1, 0.2]", "validation_fraction decides which images a trial is measured on"),
         ('split = ["one.csv", "two.csv"]', "split decides which images a trial is measured on"),
         ("seed = [1, 2]", "seed decides which images a trial is measured on.*give --split"),

@@ -18,18 +18,7 @@ from lesion_train.cli import main
 from lesion_train.record import RunRecord
 from lesion_train.tracking import BackgroundMirror, Mirror, SystemSampler, TrackingError, register
 from lesion_train.tracking.client import EXPERIMENT
-from support.bundles import make_tiny_bundle
 from support.runs import FACTS, add_bundle, add_rows, images, make_run, predictions
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return Workspace(tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
 
 
 def mirror(record: RunRecord, workspace: Workspace) -> Mirror:

@@ -21,7 +21,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from lesion_core.address import without_password
+from lesion_core.address import sqlite_file, without_password
 from lesion_core.bundle import DIGEST_TAG, Bundle, BundleManifest
 from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
@@ -113,6 +113,22 @@ class Registry:
         self.name = name
         self.client = client or connect(uri, workspace)
         self.log = PromotionLog(workspace.promotions)
+
+    @classmethod
+    def existing(cls, uri: str, workspace: Workspace, name: str) -> Registry:
+        """A registry to look at: where it is a file that is not there, MLflow would make an empty one.
+
+        Raises:
+            TrackingError: ``nothing_registered``.
+        """
+        database = sqlite_file(uri)
+        if database is not None and not database.is_file():
+            raise TrackingError(
+                f"Nothing was registered at {uri} yet: there is no such file. Register a run with "
+                "'lesion-train register RUN', or name the server or database with --tracking-uri.",
+                code="nothing_registered",
+            )
+        return cls(uri, workspace, name)
 
     def versions(self) -> list[ModelVersion]:
         """All versions; none where the model is not registered."""
