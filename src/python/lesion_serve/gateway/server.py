@@ -23,6 +23,7 @@ from lesion_serve.follower import Follower
 from lesion_serve.gateway.admission import Admission
 from lesion_serve.gateway.app import create_app
 from lesion_serve.gateway.asking import Asking
+from lesion_serve.gateway.connection import ConnectionLimits, limited
 from lesion_serve.gateway.deployments import Deployments
 from lesion_serve.gateway.ending import GRACE_S, Server
 from lesion_serve.gateway.gateway import Gateway
@@ -107,7 +108,7 @@ def run_gateway(
             max_images=settings.max_images,
         )
     )
-    Server(_config(app, settings), lambda: on_ready(settings.local_endpoint(token))).run(sockets=[listening])
+    Server(_config(app, settings, metrics), lambda: on_ready(settings.local_endpoint(token))).run(sockets=[listening])
 
 
 @contextlib.contextmanager
@@ -147,12 +148,14 @@ def open_store(settings: GatewaySettings) -> Iterator[PredictionStore]:
         yield store
 
 
-def _config(app: Starlette, settings: GatewaySettings) -> uvicorn.Config:
+def _config(app: Starlette, settings: GatewaySettings, metrics: Metrics) -> uvicorn.Config:
     def text(path: Path | None) -> str | None:
         return None if path is None else str(path)
 
     return uvicorn.Config(
         app,
+        http=limited(ConnectionLimits(), lambda code: metrics.refused.labels(code=code).inc()),
+        ws="none",
         ssl_certfile=text(settings.certificate),
         ssl_keyfile=text(settings.private_key),
         log_config=None,
@@ -160,7 +163,6 @@ def _config(app: Starlette, settings: GatewaySettings) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=75,
-        h11_max_incomplete_event_size=64 * 1024,
     )
 
 
