@@ -86,9 +86,12 @@ def png_chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def tiff_file(rows: list[bytes], *, bits: int, photometric: int, order: str = "<") -> bytes:
-    """An uncompressed TIFF file of one sample a pixel, in the ways that Pillow reads but does not write."""
-    values = {256: SIDE_PX, 257: len(rows), 258: bits, 259: 1, 262: photometric, 277: 1, 278: len(rows)}
+def tiff_file(
+    rows: list[bytes], *, bits: int, photometric: int, order: str = "<", samples: int = 1, planar: int = 1
+) -> bytes:
+    """An uncompressed TIFF file of one strip, in ways that Pillow does not write."""
+    height = SIDE_PX if planar == 2 else len(rows)
+    values = {256: SIDE_PX, 257: height, 258: bits, 259: 1, 262: photometric, 277: samples, 278: height, 284: planar}
     strip = b"".join(rows)
     at = 8 + 2 + 12 * (len(values) + 2) + 4
     entries = [(tag, struct.pack(f"{order}HIHH", 3, 1, value, 0)) for tag, value in values.items()]

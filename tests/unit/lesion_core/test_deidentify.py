@@ -190,6 +190,18 @@ def test_greyscale_of_16_bits_keeps_its_depth_and_loses_unused_bits(syntax: str,
     np.testing.assert_array_equal(decode_image(clean), decode_image(data))
 
 
+@pytest.mark.parametrize("photometric", ["YBR_FULL", "YBR_FULL_422"])
+def test_run_length_coded_luma_and_chroma_keep_their_colours(photometric: str) -> None:
+    """Whatever the name says of half the chroma, the frame holds all of it, and so do the pixels that are written."""
+    planes = [plane.tobytes() for plane in drawn().convert("YCbCr").split()]
+    data = dicom_file(rle_frame(planes), syntax="rle", photometric=photometric)
+
+    clean = deidentify_dicom(data)
+
+    assert read(clean).PhotometricInterpretation == "YBR_FULL"
+    np.testing.assert_array_equal(decode_image(clean), decode_image(data))
+
+
 @pytest.mark.parametrize("syntax", ["explicit", "rle"])
 def test_colours_of_16_bits_lose_unused_bits(syntax: str) -> None:
     """As greyscale does."""

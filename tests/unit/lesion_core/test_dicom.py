@@ -160,6 +160,11 @@ def test_colours_are_converted_from_the_files_profile() -> None:
             "unsupported_encoding",
             "the highest of them bit 15",
         ),
+        (
+            dicom_file(PIXELS[..., :2].tobytes(), photometric="YBR_FULL_422", planar=1),
+            "unsupported_encoding",
+            "Correct its Planar Configuration",
+        ),
         (dicom_file(PIXELS.tobytes(), width=65535, height=65535), "too_many_pixels", "65535 x 65535"),
         (dicom_file(PIXELS.tobytes()[:-1000]), "corrupt_image", "less than expected"),
         (dicom_file(encoded(IMAGE, "JPEG"), syntax="jpeg", width=99), "corrupt_image", "its frame 64 x 64"),

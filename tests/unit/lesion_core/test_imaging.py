@@ -156,6 +156,36 @@ def test_depths_that_are_read_in_one_byte_order_only_are_refused_in_the_other(bi
     assert refusal(data) == "unsupported_encoding"
 
 
+@pytest.mark.parametrize(
+    ("bits", "photometric", "samples", "planar", "words"),
+    [
+        (16, 1, 2, 1, "greys of 16 bits with 1 other samples beside each.*Save it without transparency"),
+        (8, 0, 2, 1, "greys of 8 bits with 1 other samples beside each.*Save it without transparency"),
+        (8, 1, 3, 1, "greys of 8 bits with 2 other samples beside each.*Save it without transparency"),
+        (16, 2, 3, 2, "16 bits a sample plane by plane and uncompressed.*Save it with 8 bits, compressed"),
+    ],
+)
+@pytest.mark.parametrize("order", "<>")
+def test_samples_that_would_be_read_wrongly_are_refused_by_name(
+    bits: int, photometric: int, samples: int, planar: int, words: str, order: str
+) -> None:
+    """Pillow shows planes of 16 bits as noise, and knows no transparency beside such greys."""
+    rows = [bytes(SIDE_PX * samples * bits // 8)] * SIDE_PX
+    data = tiff_file(rows, bits=bits, photometric=photometric, samples=samples, planar=planar, order=order)
+    with pytest.raises(ImageError, match=words) as caught:
+        decode_image(data)
+
+    assert caught.value.code == "unsupported_encoding"
+
+
+def test_greys_of_8_bits_may_have_transparency_beside_each() -> None:
+    """Which is laid on white."""
+    image = Image.fromarray(np.full((SIDE_PX, SIDE_PX, 2), (40, 255), np.uint8), "LA")
+    image.putpixel((1, 0), (40, 0))
+
+    assert decode_image(encoded(image, "TIFF"))[0, :2, 0].tolist() == [40, 255]
+
+
 def test_formats_are_decided_by_content() -> None:
     """Every format is found in a file of its own, and has a suffix and a content type."""
     found = {image_format(data) for name, data in VALID.items() if name != "gif"}

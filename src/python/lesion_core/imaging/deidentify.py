@@ -15,6 +15,7 @@ import secrets
 import uuid
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 from PIL import Image, ImageCms
 
@@ -192,6 +193,9 @@ def _set_pixels(clean: Dataset, source: Dataset, data: bytes, limits: DecodeLimi
         syntax = EXPLICIT
     elif as_stored and syntax == RLE:
         clean.PlanarConfiguration = 0
+        if layout.photometric == "YBR_FULL_422":  # run-length coding holds the colours of every pixel all the same
+            layout = attrs.evolve(layout, photometric="YBR_FULL")
+            clean.PhotometricInterpretation = layout.photometric
         _set_native(clean, rle_samples(first_frame(source), layout).tobytes(), layout)
         syntax = EXPLICIT
     else:

@@ -87,7 +87,7 @@ def decode_dicom(
         elif syntax == RLE:
             samples = rle_samples(first_frame(dataset), layout)
         else:
-            samples = _native_samples(dataset, syntax)
+            samples = _native_samples(dataset, layout, syntax)
         pixels = _colours(samples, layout) if layout.samples == 3 else render(samples, layout, dataset)
         return array_to_srgb(pixels, profile)
 
@@ -99,10 +99,15 @@ def _require_same_size(width_px: int, height_px: int, layout: PixelLayout) -> No
         )
 
 
-def _native_samples(dataset: Dataset, syntax: str) -> NDArray[Any]:
+def _native_samples(dataset: Dataset, layout: PixelLayout, syntax: str) -> NDArray[Any]:
     """Uncompressed samples: ``(H, W)`` or ``(H, W, 3)``."""
     from pydicom.pixels import get_decoder
 
+    if layout.photometric == "YBR_FULL_422" and value_of(dataset, 0x00280006):
+        raise unsupported(
+            "This DICOM file says that it stores YBR_FULL_422 plane by plane, which the standard rules out (PS3.3, "
+            "section C.7.6.3.1.3). Correct its Planar Configuration to 0, or convert it to RGB."
+        )
     return get_decoder(syntax).as_array(dataset, index=0, raw=True)[0]
 
 

@@ -41,7 +41,8 @@ _OF_ONE_VALUE = _OF_PIXELS - {
 }
 _COMPRESSIONS = {1: "none", 5: "LZW", 8: "Deflate", 32773: "PackBits", 32946: "Deflate"}
 _OTHER_COMPRESSIONS = {2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "old JPEG", 7: "JPEG", 34712: "JPEG 2000", 50000: "Zstd"}
-_WHITE_IS_ZERO = 0
+_WHITE_IS_ZERO, _BLACK_IS_ZERO = _GREY = (0, 1)
+_BY_PLANE = 2
 # Kinds of colours, and the bits a sample that they are decoded with; some only where the lowest byte comes first.
 _PHOTOMETRICS = {_WHITE_IS_ZERO: (1, 2, 4, 8, 16), 1: (1, 2, 4, 8, 12, 16), 2: (8, 16), 3: (1, 2, 4, 8), 5: (8, 16)}
 _LITTLE_ENDIAN_ONLY = {(_WHITE_IS_ZERO, 16), (1, 12)}
@@ -110,6 +111,17 @@ def _require_known_encoding(directory: Ifd, order: ByteOrder) -> None:
         raise unsupported(
             f"This TIFF image has samples of {bits} bits, or other ones than whole numbers. With its kind of colours, "
             f"whole numbers of {', '.join(map(str, readable))} bits are read. Save it with 8 or 16 bits."
+        )
+    samples = _one(directory, _SAMPLES, order, 1)
+    if photometric in _GREY and samples > (2 if (photometric, bits) == (_BLACK_IS_ZERO, 8) else 1):
+        raise unsupported(
+            f"This TIFF image has greys of {bits} bits with {samples - 1} other samples beside each; at most one is "
+            "read, with 8 bits and 0 for black. Save it without transparency, or as PNG."
+        )
+    if compression == 1 and bits == 16 and samples > 1 and _one(directory, _PLANAR, order, 1) == _BY_PLANE:
+        raise unsupported(
+            "This TIFF image stores 16 bits a sample plane by plane and uncompressed, which is not read here. Save it "
+            "with 8 bits, compressed, or as PNG."
         )
 
 
