@@ -15,7 +15,7 @@ from lesion_core.workspace import Workspace
 from lesion_serve.options import AsJson, NotNegative, Switch
 
 if TYPE_CHECKING:
-    from lesion_serve.store import ImageStore, PredictionStore, Principal
+    from lesion_serve.store import Erasure, ImageStore, PredictionStore, Principal
 
 FINDINGS_EXIT_CODE = 1
 _SHOWN = 20
@@ -125,23 +125,27 @@ def export(
 @audit.command
 def erase(
     *,
-    subject: str,
+    subject: str | None = None,
+    request: str | None = None,
     reason: str,
     store: str | None = None,
     anchors: Path | None = None,
     images: Path | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase a person: subject, images and their fingerprints, and comments. The chain stays whole.
+    """Erase a person, or one request: subject, images and their fingerprints, and comments. The chain stays whole.
 
     Example: lesion-serve audit erase --subject P-1734 --reason case-2026-17 --images /data/images
 
-    Ends with exit code 1 where nothing is known of the subject, which may be a slip of the pen.
+    Ends with exit code 1 where nothing is known of the subject or request, which may be a slip of the pen; and where a
+    disk may still hold what was erased, with what to do about it.
 
     Parameters
     ----------
     subject
         The pseudonym that came with the predictions.
+    request
+        Instead of it, the id of one request, of a person without a pseudonym for one.
     reason
         Stays in the log for good: a case number, no name.
     store
@@ -153,14 +157,22 @@ def erase(
     as_json
         Print as JSON.
     """
+    from lesion_serve.store import StoreError
+
     with opened_store(store, anchors, kept_images(images, None)) as opened:
-        done = opened.erase_subject(subject, principal=_operator(), reason=reason)
+        if subject is not None and request is None:
+            done = opened.erase_subject(subject, principal=_operator(), reason=reason)
+        elif request is not None and subject is None:
+            done = opened.erase_request(request, principal=_operator(), reason=reason)
+        else:
+            raise StoreError("Name what to erase, by either --subject or --request.", code="bad_record")
     if as_json:
         print(json.dumps(attrs.asdict(done)))
     elif done.facts:
         print(f"Erased: {done.facts} facts of {done.events} events, {done.images} images. Backups still hold them.")
     else:
-        print("Nothing is known of this subject; nothing was erased.")
+        print(f"Nothing is known of this {'request' if subject is None else 'subject'}; nothing was erased.")
+    _end_unless_scrubbed(done, as_json=as_json)
     if not done.facts:
         sys.exit(FINDINGS_EXIT_CODE)
 
@@ -177,7 +189,7 @@ def retention(
     """Erase kept images that are too old, and what monitoring keeps of any image that is.
 
     'lesion-serve start --keep-images-days' does so by itself, every day; with '--keep-features-days' where no images
-    are kept.
+    are kept. Ends with exit code 1 where a disk may still hold what was erased, with what to do about it.
 
     Example: lesion-serve audit retention --older-than-days 30 --images /data/images
 
@@ -200,11 +212,13 @@ def retention(
             done = opened.erase_old_images(older_than_days=older_than_days, principal=_operator())
         features = opened.erase_old_features(older_than_days=older_than_days)
     if as_json:
-        print(json.dumps({**(attrs.asdict(done) if done else {}), "features": features}))
-        return
-    if done is not None:
-        print(f"Erased: {done.images} images; {done.orphans} unfinished files.")
-    print(f"Erased: what monitoring kept of {features} images.")
+        left = {"features": features.events, "not_scrubbed": features.not_scrubbed}  # the last one speaks for both
+        print(json.dumps({**(attrs.asdict(done) if done else {}), **left}))
+    else:
+        if done is not None:
+            print(f"Erased: {done.images} images; {done.orphans} unfinished files.")
+        print(f"Erased: what monitoring kept of {features.events} images.")
+    _end_unless_scrubbed(features, as_json=as_json)
 
 
 @audit.command(name="new-key")
@@ -252,6 +266,15 @@ def kept_images(folder: Path | None, key: Path | None) -> ImageStore | None:
     if folder is None:
         return None
     return ImageStore(folder=folder, key=None if key is None else ImageKey.load(key, images=folder))
+
+
+def _end_unless_scrubbed(done: Erasure, *, as_json: bool) -> None:
+    """Say what is left of what was erased, and end with exit code 1."""
+    if done.not_scrubbed is None:
+        return
+    if not as_json:
+        print(f"NOT SCRUBBED: {done.not_scrubbed}")
+    sys.exit(FINDINGS_EXIT_CODE)
 
 
 def _operator() -> Principal:

@@ -9,7 +9,7 @@ import pytest
 
 from lesion_core.wire import Prediction, Problem, from_json
 from lesion_serve.gateway.keys import Role
-from lesion_serve.store import Verdict
+from lesion_serve.store import Principal, Verdict
 from support.gateways import IMAGE, JPEG, GatewayUnderTest
 
 ID = "request-0001"
@@ -100,6 +100,18 @@ def test_feedback_is_kept_with_who_said_it(asked: Asked) -> None:
     assert [(one.verdict, one.diagnosis, one.comment) for one in kept.feedback] == [(Verdict.OTHER, "BCC", "histology")]
     assert kept.feedback[0].principal.key_id == answer.json()["key_id"]
     assert answer.json()["source"] == kept.feedback[0].source == "histology"
+
+
+def test_feedback_on_an_erased_request_is_refused(asked: Asked) -> None:
+    """It would write of a person again who was to be forgotten."""
+    operator = Principal(key_id="uid:0", role="operator")
+    asked.gateway.store.erase_request(ID, principal=operator, reason="case-1")
+
+    refused = asked.say("asked", verdict="comment", comment="Mrs Smith")
+
+    assert refused.status_code == 409
+    assert from_json(refused.text, Problem).code == "erased"
+    assert asked.gateway.kept[0].feedback == ()
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_features_lie_beside_the_chain(tmp_path: Path) -> None:
         assert kept(store) == {"request-2 answered": json.loads(record_of(2).features or "")}
         assert "features" not in json.loads(store.prediction("request-2").answer)
         assert store.prediction("request-2").prediction == make_answer(2)
-        assert store.erase_old_features(older_than_days=0) == 1
+        assert store.erase_old_features(older_than_days=0).events == 1
         assert kept(store) == {}
     assert check(tmp_path).is_intact
 
@@ -95,7 +95,7 @@ def test_old_features_go_and_young_ones_stay(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.append(record_of(1, at=datetime.now(UTC) - timedelta(days=40)))
         store.append(record_of(2, at=datetime.now(UTC) - timedelta(days=20)))
-        assert store.erase_old_features(older_than_days=30) == 1
+        assert store.erase_old_features(older_than_days=30).events == 1
         assert set(kept(store)) == {"request-2 answered"}
 
 

@@ -115,6 +115,23 @@ def test_records_come_back_are_erased_and_the_chain_is_whole(tmp_path: Path, url
     assert found_in(url, anchors) == []
 
 
+def test_an_older_state_that_a_session_sees_keeps_what_was_erased_and_is_told(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VACUUM cannot free its rows; the same erasure does so once the session has ended."""
+    monkeypatch.setattr("lesion_serve.store.scrubbing.PAUSE_S", 0.001)
+    with PredictionStore.open(url, anchors=tmp_path / "heads.jsonl") as store:
+        store.append(make_record(1))
+        with store.database.reading() as connection:
+            connection.execute(sa.text("SELECT count(*) FROM fact")).scalar()
+            held = store.erase_subject("person-1", principal=CLINICIAN, reason="case-1")
+        again = store.erase_subject("person-1", principal=CLINICIAN, reason="case-1")
+
+    assert held.facts == 2
+    assert "another session" in str(held.not_scrubbed)
+    assert (again.facts, again.not_scrubbed) == (0, None)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -183,7 +200,7 @@ def test_monitoring_reads_and_forgets_there_as_well(url: str, tmp_path: Path) ->
         review(store, requests[0])
         report = make_report(store, Wanted(last=39), baseline())
         store.erase_subject("patient-1", principal=CLINICIAN, reason="case-1")
-        left = store.erase_old_features(older_than_days=0)
+        left = store.erase_old_features(older_than_days=0).events
 
         assert report.predictions == 39
         assert {check.name for check in report.checks if check.is_alarm} == {"embedding"}

@@ -76,6 +76,8 @@ def as_problem(error: LesionError) -> Problem:
             return Problem(503, error.code, error.message, {"Retry-After": "5"})
         case StoreError(code="no_prediction"):
             return Problem(404, error.code, "There is no such prediction among those of this API key.")
+        case StoreError(code="erased"):
+            return Problem(409, error.code, error.message)
         case StoreError(code="bad_cursor"):
             return Problem(400, error.code, error.message)
         case AtlasError(code="no_atlas" | "no_features"):

@@ -109,7 +109,7 @@ def feedback() -> dict[str, Any]:
         operation_of(
             "Say what you think of an answer",
             Feedback,
-            problems=(400, 401, 403, 404, 408, 413, 415, 422, 503),
+            problems=(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
             status=201,
         )
     )

@@ -49,7 +49,7 @@ class NotRecordedError(LesionError):
     """There is an answer, but it could not be recorded, so it must not leave.
 
     Codes: ``not_recorded``: nothing was written; ``record_unknown``: nobody knows whether it was; ``bad_record``: it
-    never can be; ``duplicate_request``: the id was used before.
+    never can be; ``duplicate_request``: the id was used before; ``erased``: a shadow came after its person was erased.
     """
 
     code = "not_recorded"
@@ -92,8 +92,9 @@ class Recording:
         write = partial(self._recorder.record, question, principal, prediction, is_shadow=is_shadow)
         try:
             await self._in_thread(question, write, deadline)
-        except LesionError:
-            self._metrics.unrecorded.inc()
+        except LesionError as error:
+            if error.code != "erased":
+                self._metrics.unrecorded.inc()
             raise
         self._metrics.record_seconds.observe(time.perf_counter() - started)
 
@@ -128,6 +129,8 @@ def _not_recorded(request_id: str, error: LesionError) -> NotRecordedError:
                 f"/v1/predictions/{request_id}; else send another id.",
                 code=error.code,
             )
+        case "erased":
+            return NotRecordedError(error.message, code=error.code)
         case "store_failed" | "store_unreachable":
             return _unknown(request_id)
         case "bad_record":

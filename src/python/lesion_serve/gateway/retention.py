@@ -53,7 +53,7 @@ class Retention:
         pause_s = 0.0
         while not self._stopping.wait(pause_s):
             try:
-                self._erase()
+                is_done = self._erase()
             except (LesionError, OSError) as error:
                 log.error(
                     "retention_failed",
@@ -61,14 +61,18 @@ class Retention:
                     features_days=self._features_days,
                     reason=str(error),
                 )
-                pause_s = min(AFTER_A_FAILURE_S, self._every_s)
-            else:
-                pause_s = self._every_s
+                is_done = False
+            pause_s = self._every_s if is_done else min(AFTER_A_FAILURE_S, self._every_s)
 
-    def _erase(self) -> None:
+    def _erase(self) -> bool:
+        """Erase; whether what is erased can be read nowhere any more, else the store has logged where."""
+        is_scrubbed = True
         if self._images_days is not None:
             done = self._store.erase_old_images(older_than_days=self._images_days, principal=PRINCIPAL)
             log.info("old_images_erased", days=self._images_days, images=done.images, orphans=done.orphans)
+            is_scrubbed = done.not_scrubbed is None
         if self._features_days is not None:
-            count = self._store.erase_old_features(older_than_days=self._features_days)
-            log.info("old_features_erased", days=self._features_days, features=count)
+            done = self._store.erase_old_features(older_than_days=self._features_days)
+            log.info("old_features_erased", days=self._features_days, features=done.events)
+            is_scrubbed = is_scrubbed and done.not_scrubbed is None
+        return is_scrubbed

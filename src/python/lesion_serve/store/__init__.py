@@ -17,9 +17,10 @@ made not to write. So keep the anchors where the database's administrator cannot
 ``lesion-serve audit verify`` prints. Nor is it encryption: who reads the database reads subjects and answers.
 
 What erasing means: the row is deleted and its space overwritten on SQLite (``secure_delete``, and the write-ahead log
-is emptied); on PostgreSQL ``VACUUM`` frees it for reuse. Copies of the database that were made before still have it,
-so they need a retention of their own; for those images too, whose keys are in such copies. A file of an image that the
-database does not know is not deleted: it may be another's (``images``)."""
+is emptied); on PostgreSQL ``VACUUM`` frees it for reuse. Where another program stands in the way of that, the erasure
+says so (``scrubbing``). Nothing more is written of a request whose person was erased. Copies of the database that were
+made before still have it, so they need a retention of their own; for those images too, whose keys are in such copies.
+A file of an image that the database does not know is not deleted: it may be another's (``images``)."""
 
 from lesion_serve.store.anchors import AnchorFile
 from lesion_serve.store.audit import Finding, Verification, verify

@@ -18,7 +18,7 @@ from lesion_serve.store.chain import START, Entry, columns_of, event_digest
 from lesion_serve.store.database import Database
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.records import Kind, Receipt, Role
-from lesion_serve.store.tables import event, fact, feature
+from lesion_serve.store.tables import erased, event, fact, feature
 
 LARGEST_GROUP = 64
 
@@ -29,6 +29,10 @@ _PREDICTION = sa.select(event.c.position).where(
     event.c.request_id == sa.bindparam("request_id"),
     event.c.kind == Kind.PREDICTION.value,
     event.c.role == sa.bindparam("role"),
+)
+# Every prediction has this fact, and only the erasure of its person takes it: retention takes images.
+_ERASED = sa.select(erased.c.by_position).where(
+    erased.c.position == sa.bindparam("position"), erased.c.name == "image_sha256"
 )
 
 
@@ -43,7 +47,7 @@ class Chain:
         """Put an entry at the end. It is durable once the transaction has ended.
 
         Raises:
-            StoreError: ``duplicate_request``, ``no_prediction``, ``bad_record``: nothing was added.
+            StoreError: ``duplicate_request``, ``no_prediction``, ``erased``, ``bad_record``: nothing was added.
         """
         self._check(entry)
         try:
@@ -63,8 +67,23 @@ class Chain:
     def _check(self, entry: Entry) -> None:
         if entry.kind is Kind.PREDICTION:
             require_new(self.connection, entry.request_id, entry.role)
-        if entry.kind is Kind.FEEDBACK and not _is_known(self.connection, entry.request_id, Role.ANSWERED.value):
-            raise StoreError(f"There is no prediction {entry.request_id!r} to give feedback on.", code="no_prediction")
+            if entry.role == Role.SHADOW.value:  # may come in after its answer was erased
+                self._require_not_erased(entry.request_id, _position(self.connection, entry.request_id))
+        if entry.kind is Kind.FEEDBACK:
+            position = _position(self.connection, entry.request_id)
+            if position is None:
+                raise StoreError(
+                    f"There is no prediction {entry.request_id!r} to give feedback on.", code="no_prediction"
+                )
+            self._require_not_erased(entry.request_id, position)
+
+    def _require_not_erased(self, request_id: str | None, position: int | None) -> None:
+        if position is not None and self.connection.scalar(_ERASED, {"position": position}) is not None:
+            raise StoreError(
+                f"The person of request {request_id!r} was erased, so nothing more is written of it. Ask about the "
+                "image anew.",
+                code="erased",
+            )
 
 
 def require_new(connection: sa.Connection, request_id: str | None, role: str | None) -> None:
@@ -73,15 +92,16 @@ def require_new(connection: sa.Connection, request_id: str | None, role: str | N
     Raises:
         StoreError: ``duplicate_request``.
     """
-    if _is_known(connection, request_id, role):
+    if _position(connection, request_id, role) is not None:
         raise StoreError(
             f"Request {request_id!r} has a prediction ({role}) already. Give each request an id of its own.",
             code="duplicate_request",
         )
 
 
-def _is_known(connection: sa.Connection, request_id: str | None, role: str | None) -> bool:
-    return connection.scalar(_PREDICTION, {"request_id": request_id, "role": role}) is not None
+def _position(connection: sa.Connection, request_id: str | None, role: str | None = Role.ANSWERED.value) -> int | None:
+    """Of a prediction; ``None`` where there is none."""
+    return connection.scalar(_PREDICTION, {"request_id": request_id, "role": role})
 
 
 def read_head(connection: sa.Connection) -> Receipt | None:

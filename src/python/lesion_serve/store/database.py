@@ -89,11 +89,6 @@ class Database:
         """Give the connections back."""
         self.engine.dispose()
 
-    def scrub(self) -> None:
-        """Make the space of deleted rows forget them, as far as the database can: see the package's docstring."""
-        with self._bare() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)" if self.is_sqlite else "VACUUM fact, feature")
-
     def require(self) -> str:
         """Revision of the tables, which are there and known; nothing is made or changed.
 
@@ -131,7 +126,7 @@ class Database:
         with self._alone(), named_errors(self.url):
             if self.path is not None:
                 self.path.touch(mode=0o600)  # subjects and answers are for our user's eyes only
-                with self._bare() as connection:
+                with self.bare() as connection:
                     # Stays in the file. It is set here, since two who do it at once do not wait for each other.
                     connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             with self.engine.connect() as plain:
@@ -160,7 +155,7 @@ class Database:
         return set(connection.scalars(sa.text(query)))
 
     @contextmanager
-    def _bare(self) -> Iterator[sa.Connection]:
+    def bare(self) -> Iterator[sa.Connection]:
         """Without a transaction, for what cannot be in one."""
         if self.is_sqlite:
             with named_errors(self.url), self.engine.connect() as plain:

@@ -3,7 +3,8 @@
 An erasure is an event that names what it erases and not whom, in one transaction with the deletion itself. Files of
 images are deleted before it ends; a crash in between leaves records whose file is gone, and the same erasure, repeated,
 finds them and finishes. The other way round it would leave files that no record names any more, and that older copies
-of the database can still open.
+of the database can still open. At the end the disk is made to forget as well (``scrubbing``); where it cannot be, the
+erasure says so, and the same one, repeated, tries again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from lesion_serve.store.database import Database
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.images import ImageStore, file_of
 from lesion_serve.store.records import Kind, Principal
+from lesion_serve.store.scrubbing import scrub
 from lesion_serve.store.tables import erased, event, fact, feature
 
 _GROUP = 200
@@ -28,15 +30,22 @@ _GROUP = 200
 
 @attrs.frozen(kw_only=True)
 class Erasure:
-    """What was erased: facts, and the images among them; of how many events.
+    """What was erased.
 
-    ``orphans`` are files that were left where an image could not be recorded; only ``erase_old_images`` looks for them.
+    Attributes:
+        events: of which something was.
+        facts: that were personal.
+        images: among the facts.
+        orphans: files that were left where an image could not be recorded; only ``erase_old_images`` looks for them.
+        not_scrubbed: where what is erased – also what was erased before – can still be read from a disk, why, and what
+            to do; ``None`` where it cannot.
     """
 
     events: int
     facts: int
     images: int
     orphans: int = 0
+    not_scrubbed: str | None = None
 
 
 def erase_subject(
@@ -60,6 +69,23 @@ def erase_subject(
         )
         requests = list(connection.scalars(mine))
         query = sa.select(fact).join(event).where(event.c.request_id.in_(requests))
+        return connection.execute(query.order_by(fact.c.position, fact.c.name)).all()
+
+    content = {"principal": attrs.asdict(principal), "reason": reason}
+    return _erase(database, appender, images, Kind.ERASURE, content, choose)
+
+
+def erase_request(
+    database: Database, appender: Appender, images: ImageStore | None, request: str, principal: Principal, reason: str
+) -> Erasure:
+    """Forget what ``erase_subject`` forgets, of one request: its answer, its shadows, and comments on it.
+
+    Raises:
+        StoreError: ``no_image``: its image is kept, and ``images`` does not say where.
+    """
+
+    def choose(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+        query = sa.select(fact).join(event).where(event.c.request_id == request)
         return connection.execute(query.order_by(fact.c.position, fact.c.name)).all()
 
     content = {"principal": attrs.asdict(principal), "reason": reason}
@@ -90,8 +116,8 @@ def erase_old_images(
     return attrs.evolve(done, orphans=images.remove_leftovers(unrecorded))
 
 
-def erase_old_features(database: Database, appender: Appender, older_than_days: float) -> int:
-    """Forget what monitoring keeps of images that were sent longer ago than so many days; returns of how many.
+def erase_old_features(database: Database, appender: Appender, older_than_days: float) -> Erasure:
+    """Forget what monitoring keeps of images that were sent longer ago than so many days; of so many ``events``.
 
     The chain never knew of it, so it does not say that it is gone.
     """
@@ -99,9 +125,7 @@ def erase_old_features(database: Database, appender: Appender, older_than_days: 
     old = sa.select(event.c.position).where(event.c.kind == Kind.PREDICTION.value, event.c.at < before)
     with appender.writing() as chain:
         count = chain.connection.execute(feature.delete().where(feature.c.position.in_(old))).rowcount
-    if count:
-        database.scrub()
-    return count
+    return Erasure(events=count, facts=0, images=0, not_scrubbed=scrub(database))
 
 
 def _erase(
@@ -115,26 +139,29 @@ def _erase(
     """A transaction for each group, until nothing is left to choose."""
     done: list[tuple[int, str]] = []
     files = 0
-    while True:
-        with appender.writing() as chain:
-            rows = choose(chain.connection)
-            sealed = [row.value for row in rows if row.name == "image"]
-            if sealed and images is None:
-                raise StoreError(
-                    "Kept images belong to what is to be erased. Name their folder with --images.", code="no_image"
-                )
-            if rows:
-                _forget(chain, kind, content, [(row.position, row.name) for row in rows])
-            for fields in sealed:
-                assert images is not None
-                images.remove(file_of(fields))
-        if not rows:
-            break
-        files += len(sealed)
-        done += [(row.position, row.name) for row in rows]
-    if done:
-        database.scrub()
-    return Erasure(events=len({position for position, _ in done}), facts=len(done), images=files)
+    try:
+        while True:
+            with appender.writing() as chain:
+                rows = choose(chain.connection)
+                sealed = [row.value for row in rows if row.name == "image"]
+                if sealed and images is None:
+                    raise StoreError(
+                        "Kept images belong to what is to be erased. Name their folder with --images.", code="no_image"
+                    )
+                if rows:
+                    _forget(chain, kind, content, [(row.position, row.name) for row in rows])
+                for fields in sealed:
+                    assert images is not None
+                    images.remove(file_of(fields))
+            if not rows:
+                break
+            files += len(sealed)
+            done += [(row.position, row.name) for row in rows]
+    finally:
+        # Also where nothing is left to erase: an earlier run may not have come to this.
+        not_scrubbed = scrub(database)
+    events = len({position for position, _ in done})
+    return Erasure(events=events, facts=len(done), images=files, not_scrubbed=not_scrubbed)
 
 
 def _forget(chain: Chain, kind: Kind, content: Mapping[str, Any], facts: list[tuple[int, str]]) -> None:

@@ -202,14 +202,7 @@ class ImageStore:
         Raises:
             StoreError: ``store_read_only``: it is there, and stays.
         """
-        try:
-            self.path(name).unlink(missing_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"The image {name} cannot be deleted from {self.folder}: {error}. Let the user of this program write "
-                "there, and repeat.",
-                code="store_read_only",
-            ) from error
+        self._unlink(self.path(name))
 
     def remove_leftovers(self, unrecorded: Iterable[str]) -> int:
         """Delete what cannot be an image of anybody's record; returns how many files that were. Young ones stay.
@@ -217,11 +210,14 @@ class ImageStore:
         Those are files that were never written to their end, and ``unrecorded``: images that this program itself has
         written, and then not found in its database. No other file is deleted for being unknown, so a database that was
         brought back from a backup, or is the wrong one, does no harm to images that it does not know.
+
+        Raises:
+            StoreError: ``store_read_only``, as ``remove``.
         """
         oldest, count = time.time() - LEFTOVER_AGE_S, 0
         for path in (*self.folder.glob(f"*/*{_UNFINISHED}"), *map(self.path, unrecorded)):
             if path.exists() and path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
+                self._unlink(path)
                 count += 1
         return count
 
@@ -232,6 +228,16 @@ class ImageStore:
             with contextlib.suppress(FileNotFoundError):  # erased meanwhile
                 count += path.name not in known and path.stat().st_mtime < oldest
         return count
+
+    def _unlink(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The image {path.name} cannot be deleted from {self.folder}: {error}. Let the user of this program "
+                "write there, and repeat.",
+                code="store_read_only",
+            ) from error
 
     def _require_key(self) -> ImageKey:
         if self.key is None:

@@ -23,6 +23,7 @@ from lesion_serve.store.erasure import (
     Erasure,
     erase_old_features,
     erase_old_images,
+    erase_request,
     erase_subject,
     known_files,
 )
@@ -144,7 +145,7 @@ class PredictionStore:
         """Write down what a clinician says of an answer; it is on the disk when this returns.
 
         Raises:
-            StoreError: ``no_prediction``, ``store_full`` …
+            StoreError: ``no_prediction``; ``erased``: its person is to be forgotten; ``store_full`` …
         """
         return self._append(feedback_entry(record))
 
@@ -221,6 +222,13 @@ class PredictionStore:
         finally:
             self._anchoring.note()  # an erasure that a rewind could undo would be none
 
+    def erase_request(self, request_id: str, *, principal: Principal, reason: str) -> Erasure:
+        """Forget what is personal of one request; as ``erase_subject``, for who gave no pseudonym."""
+        try:
+            return erase_request(self.database, self._appender, self.images, request_id, principal, reason)
+        finally:
+            self._anchoring.note()
+
     def erase_old_images(self, *, older_than_days: float, principal: Principal) -> Erasure:
         """Forget images that are too old; the chain says so. See ``erasure.erase_old_images``.
 
@@ -235,8 +243,8 @@ class PredictionStore:
         finally:
             self._anchoring.note()
 
-    def erase_old_features(self, *, older_than_days: float) -> int:
-        """Forget what monitoring keeps of images that are too old; returns of how many."""
+    def erase_old_features(self, *, older_than_days: float) -> Erasure:
+        """Forget what monitoring keeps of images that are too old; ``events`` says of how many."""
         return erase_old_features(self.database, self._appender, older_than_days)
 
     def close(self) -> None:
