@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.types import Message
 
 from lesion_serve.gateway import body
-from support.gateways import JPEG, GatewayUnderTest
+from lesion_serve.gateway.keys import Role
+from support.gateways import JPEG, GatewayUnderTest, problem_of
 
 LIMIT, PART = 1000, 100
 PATH = "/v1/predictions"
@@ -74,3 +77,31 @@ def test_nor_is_one_that_sends_no_more(guarded: GatewayUnderTest, monkeypatch: p
     monkeypatch.setattr(body, "LINGER_S", 0.05)
 
     assert Sending(guarded, 0, **{"Content-Length": "300"}).events == ["status 401", "answer", "end"]
+
+
+def test_one_key_does_not_take_all_the_room(guarded: GatewayUnderTest) -> None:
+    """It may send slowly and much; another key's image still gets in. What was held is given back."""
+    greedy, other = ({**JPEG, "Authorization": f"Bearer {guarded.keys.create(n, Role.CLINICIAN)}"} for n in "ab")
+    all_sent = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"x" * LIMIT
+        await all_sent.wait()
+
+    async def run() -> None:
+        transport = httpx.ASGITransport(app=guarded.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000", timeout=60) as client:
+
+            def ask(content: bytes | AsyncIterator[bytes], headers: dict[str, str]) -> asyncio.Task[httpx.Response]:
+                return asyncio.create_task(client.post(PATH, content=content, headers=headers))
+
+            kept = [ask(slowly(), greedy) for _ in range(body.BODIES_AT_ONCE)]
+            refused = kept[body.BODIES_AT_ONCE // 2 :]
+            told = await asyncio.gather(*refused)
+            assert [(one.status_code, problem_of(one)["code"]) for one in told] == [(429, "too_many_requests")] * 2
+            assert (await ask(b"x" * LIMIT, other)).status_code == 200
+            all_sent.set()
+            assert [one.status_code for one in await asyncio.gather(*kept)] == [200, 200, 429, 429]
+            assert (await ask(b"x" * LIMIT, greedy)).status_code == 200
+
+    asyncio.run(run())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from starlette.types import Message, Receive
 
 from lesion_core.errors import LesionError
+from lesion_serve.gateway.admission import NotAdmittedError
 
+BODIES_AT_ONCE = 4
 LINGER_S = 2.0
 
 
@@ -94,3 +98,55 @@ class Body:
         message = await self._receive()
         self._is_over = not message.get("more_body", False)  # as does that the client went away
         return message
+
+
+class Room:
+    """Bytes of bodies in memory: of one request, of all at the same time, and of one key half of these."""
+
+    def __init__(self, request_bytes: int) -> None:
+        """Make room for ``BODIES_AT_ONCE`` bodies of ``request_bytes``, which is what one request may have."""
+        self._request_bytes = request_bytes
+        self._bytes = BODIES_AT_ONCE * request_bytes
+        self._held = 0
+        self._by_key = Counter[str | None]()
+
+    @contextmanager
+    def request(self, key_id: Callable[[], str | None]) -> Iterator[Callable[[int], None]]:
+        """Yields what is to be told how many bytes came of one request; they are held until it has been answered.
+
+        Args:
+            key_id: of whoever asks, once bytes come; ``None`` without keys.
+        Raises:
+            TooLargeError, NotAdmittedError: by what is yielded; there is no room for more.
+        """
+        held = 0
+        key: str | None = None
+
+        def hold(size: int) -> None:
+            nonlocal held, key
+            key = key_id() if key is None else key
+            held += size
+            self._held += size
+            self._by_key[key] += size
+            if held > self._request_bytes:
+                raise TooLargeError(self._request_bytes)
+            if key is not None and self._by_key[key] > self._bytes // 2:
+                raise NotAdmittedError(
+                    "The server holds as many images of this API key as it may have. Send fewer at a time.",
+                    retry_after_s=1,
+                    code="too_many_requests",
+                )
+            if self._held > self._bytes:
+                raise NotAdmittedError(
+                    "The server holds as many images as it has room for. Try again in 1 s.",
+                    retry_after_s=1,
+                    code="busy",
+                )
+
+        try:
+            yield hold
+        finally:
+            self._held -= held
+            self._by_key[key] -= held
+            if not self._by_key[key]:
+                del self._by_key[key]

@@ -5,22 +5,18 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lesion_serve.gateway.admission import NotAdmittedError
-from lesion_serve.gateway.body import Body, TooLargeError
+from lesion_serve.gateway.body import Body, Room, TooLargeError
 from lesion_serve.gateway.errors import as_problem, unexpected_problem
 from lesion_serve.gateway.metrics import Metrics
 from lesion_serve.gateway.problems import problem_response
 
 REQUEST_ID = "X-Request-ID"
 UPLOAD_S = 60.0
-BODIES_AT_ONCE = 4
 CLIENT_WENT_AWAY = 499  # as nginx counts it
 # Begins as the record wants its ids to begin.
 GOOD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{7,63}")
@@ -44,14 +40,14 @@ class Around:
         Args:
             app: answers; an error that leaves it is answered here.
             metrics: counts.
-            max_body_bytes: of one request; ``BODIES_AT_ONCE`` times as many of all that are held at the same time.
+            max_body_bytes: of one request; see ``Room`` for all that are held at the same time.
             upload_s: seconds that a body may take, from when somebody wants it.
         """
         self._app = app
         self._metrics = metrics
         self._limit = max_body_bytes
         self._upload_s = upload_s
-        self._held = 0
+        self._room = Room(max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -77,7 +73,7 @@ class Around:
                 message = {"type": message["type"], "body": b""}
             await send(message)
 
-        with self._held_bytes() as hold:
+        with self._room.request(lambda: scope["state"].get("key_id")) as hold:
             body = Body(receive, headers, hold=hold, wait_s=self._upload_s)
             try:
                 declared = headers.get("content-length", "0")
@@ -112,26 +108,3 @@ class Around:
             ms=round(1000 * seconds, 1),
             key=scope["state"].get("key_id"),
         )
-
-    @contextmanager
-    def _held_bytes(self) -> Iterator[Callable[[int], None]]:
-        """Counts what a request holds in memory until it has been answered."""
-        held = 0
-
-        def hold(size: int) -> None:
-            nonlocal held
-            held += size
-            self._held += size
-            if held > self._limit:
-                raise TooLargeError(self._limit)
-            if self._held > BODIES_AT_ONCE * self._limit:
-                raise NotAdmittedError(
-                    "The server holds as many images as it has room for. Try again in 1 s.",
-                    retry_after_s=1,
-                    code="busy",
-                )
-
-        try:
-            yield hold
-        finally:
-            self._held -= held
