@@ -6,6 +6,7 @@ import io
 import logging
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pydicom
@@ -208,3 +209,16 @@ def test_damage_is_reported_by_the_error_alone(
     assert warned == []
     assert "Doe" not in caplog.text
     assert capfd.readouterr() == ("", "")
+
+
+def test_one_thread_does_not_end_the_silence_of_another() -> None:
+    """Whoever is ready first leaves the filters as they are for the others; warnings of other code are still heard."""
+    files = [dicom_file(PIXELS.tobytes())] * 20
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(decode_image, files))
+        for module in ("pydicom.valuerep", "lesion_core.imaging.dicom", "lesion_core.scan"):
+            warnings.warn_explicit("born Doe", UserWarning, "file.py", 1, module=module, registry={})
+
+    assert len(warned) == 1

@@ -34,8 +34,8 @@ from lesion_core.imaging.dicom import (
     first_frame,
     is_short,
     layout_of,
-    quiet_pydicom,
     read_dicom,
+    silence_pydicom,
     value_of,
 )
 from lesion_core.imaging.dicom_pixels import rle_samples
@@ -128,9 +128,8 @@ def deidentify_dicom(
     if data[128:132] != b"DICM":
         raise ImageError("These bytes are no DICOM file: use deidentify_image.", code="unsupported_format")
     try:
-        with quiet_pydicom():
-            clean = _cleaned(read_dicom(data), data, key or secrets.token_bytes(32), keep_device, limits)
-            return _written(clean)
+        silence_pydicom()
+        return _written(_cleaned(read_dicom(data), data, key or secrets.token_bytes(32), keep_device, limits))
     except ImageError:
         raise
     except Exception as error:  # pydicom may raise anything on hostile bytes

@@ -11,8 +11,6 @@ import logging
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -181,13 +179,14 @@ def first_frame(dataset: Dataset) -> bytes:
     return get_frame(_BoundedReader(value_of(dataset, PIXEL_DATA)), 0, number_of_frames=1)
 
 
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom from warning about damaged files: its messages quote the values, which may name a patient."""
+def silence_pydicom() -> None:
+    """Keep pydicom from warning about damaged files: its messages quote the values, which may name a patient.
+
+    For good, and before each file, in case that a program has put a filter in front. Filters belong to the process: to
+    set them for a while would end one thread's silence in another.
+    """
     logging.getLogger("pydicom").propagate = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    warnings.filterwarnings("ignore", module=r"(pydicom|lesion_core\.imaging)\b")
 
 
 def _transfer_syntax(data: bytes) -> tuple[str, int]:

@@ -28,8 +28,8 @@ from lesion_core.imaging.dicom import (
     PixelLayout,
     first_frame,
     layout_of,
-    quiet_pydicom,
     read_dicom,
+    silence_pydicom,
     value_of,
 )
 from lesion_core.imaging.dicom_rendering import RENDERING_TAGS, render
@@ -65,31 +65,31 @@ def decode_dicom(
         ImageError: ``unsupported_encoding`` (class, transfer syntax, kind of samples), ``several_images``, and those of
             ``decode_image``. Damaged files raise other exceptions too, which ``decode_image`` names.
     """
-    with quiet_pydicom():
-        dataset = read_dicom(data, only=[*_TAGS, *RENDERING_TAGS, ICC_PROFILE, PIXEL_DATA])
-        layout = layout_of(dataset)
-        syntax = str(dataset.file_meta.TransferSyntaxUID)
-        ceiling = MAX_PIXELS_JPEG_2000 if syntax in JPEG_2000 else MAX_PIXELS
-        check_size(layout.width_px, layout.height_px, limits, ceiling=None if syntax in JPEG else ceiling)
-        profile = acceptable_profile(value_of(dataset, ICC_PROFILE))
-        if syntax in JPEG:
-            header = read_jpeg(first_frame(dataset), is_rgb=layout.photometric == "RGB")
-            _require_same_size(header.width_px, header.height_px, layout)
-            if layout.samples == 3:
-                header = attrs.evolve(header, icc_profile=profile or header.icc_profile, orientation=1)
-                return decode_file(header, limits=limits, shortest_side_px=shortest_side_px)
-            samples = _jpeg_samples(header, layout, limits)
-        elif syntax in JPEG_2000:
-            frame = first_frame(dataset)
-            samples = _jpeg_2000_samples(frame, layout)
-            if layout.samples == 3 and _has_colour_transform(frame):
-                layout = attrs.evolve(layout, photometric="RGB")
-        elif syntax == RLE:
-            samples = rle_samples(first_frame(dataset), layout)
-        else:
-            samples = _native_samples(dataset, layout, syntax)
-        pixels = _colours(samples, layout) if layout.samples == 3 else render(samples, layout, dataset)
-        return array_to_srgb(pixels, profile)
+    silence_pydicom()
+    dataset = read_dicom(data, only=[*_TAGS, *RENDERING_TAGS, ICC_PROFILE, PIXEL_DATA])
+    layout = layout_of(dataset)
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    ceiling = MAX_PIXELS_JPEG_2000 if syntax in JPEG_2000 else MAX_PIXELS
+    check_size(layout.width_px, layout.height_px, limits, ceiling=None if syntax in JPEG else ceiling)
+    profile = acceptable_profile(value_of(dataset, ICC_PROFILE))
+    if syntax in JPEG:
+        header = read_jpeg(first_frame(dataset), is_rgb=layout.photometric == "RGB")
+        _require_same_size(header.width_px, header.height_px, layout)
+        if layout.samples == 3:
+            header = attrs.evolve(header, icc_profile=profile or header.icc_profile, orientation=1)
+            return decode_file(header, limits=limits, shortest_side_px=shortest_side_px)
+        samples = _jpeg_samples(header, layout, limits)
+    elif syntax in JPEG_2000:
+        frame = first_frame(dataset)
+        samples = _jpeg_2000_samples(frame, layout)
+        if layout.samples == 3 and _has_colour_transform(frame):
+            layout = attrs.evolve(layout, photometric="RGB")
+    elif syntax == RLE:
+        samples = rle_samples(first_frame(dataset), layout)
+    else:
+        samples = _native_samples(dataset, layout, syntax)
+    pixels = _colours(samples, layout) if layout.samples == 3 else render(samples, layout, dataset)
+    return array_to_srgb(pixels, profile)
 
 
 def _require_same_size(width_px: int, height_px: int, layout: PixelLayout) -> None:

@@ -53,9 +53,8 @@ def render(samples: NDArray[Any], layout: PixelLayout, dataset: Dataset) -> NDAr
     rows = max(1, _BAND_PIXELS // samples.shape[1])
     for top in range(0, samples.shape[0], rows):
         patterns = samples[top : top + rows].astype(np.intp) & (len(table) - 1)
-        np.take(
-            table, patterns, axis=0, out=pixels[top : top + rows], mode="clip"
-        )  # 4 times as fast as table[patterns]
+        # With mode "clip", which never has to clip, 4 times as fast as table[patterns].
+        np.take(table, patterns, axis=0, out=pixels[top : top + rows], mode="clip")
     return pixels
 
 
@@ -65,6 +64,7 @@ def _values(layout: PixelLayout) -> NDArray[np.int64]:
     return np.where(layout.is_signed & (patterns >= len(patterns) // 2), patterns - len(patterns), patterns)
 
 
+@np.errstate(all="ignore")  # of what is too large for a number: the result says it
 def _grey_table(dataset: Dataset, layout: PixelLayout) -> NDArray[np.uint8]:
     """``(N, 3)``: rescaling, then the window (DICOM PS3.3, C.11.1 and C.11.2), else the full range."""
     _require_readable(dataset, layout)
@@ -108,7 +108,9 @@ def _window(dataset: Dataset) -> tuple[float, float, str] | None:
     """Centre, width and function of the first of one or several windows; ``None`` without one that is valid."""
     center, width = (_first_number(value_of(dataset, tag)) for tag in (_WINDOW_CENTER, _WINDOW_WIDTH))
     function = str(value_of(dataset, _WINDOW_FUNCTION) or "LINEAR")
-    if center is None or width is None or not (width >= 1 if function == "LINEAR" else width > 0):
+    if center is None or width is None or not np.isfinite([center, width]).all():
+        return None
+    if not (width >= 1 if function == "LINEAR" else width > 0):
         return None
     return center, width, function
 
