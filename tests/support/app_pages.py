@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Table
 
 import lesion_ui.app
 
@@ -46,5 +47,14 @@ def text(app: AppTest) -> str:
     """Everything that can be read outside charts and tables; fails on a page that did not come to its end."""
     assert not app.exception, app.exception
     kinds = (app.title, app.markdown, app.caption, app.info, app.warning, app.error, app.success)
-    shown = "\n".join(str(item.value) for kind in kinds for item in kind)
-    return shown.replace("\\", "").replace("\u00a0", " ").replace("\u202f", " ")
+    return _read("\n".join(str(item.value) for kind in kinds for item in kind))
+
+
+def column(table: Table, heading: str) -> list[str]:
+    """The cells of a table under a heading, as they can be read."""
+    return [_read(str(cell)) for cell in table.value[heading]]
+
+
+def _read(shown: str) -> str:
+    """As people read it, without escapes; an ordinary space for every other, and nothing that cannot be seen."""
+    return shown.replace("\\", "").replace("\u00a0", " ").replace("\u202f", " ").replace("\u2060", "")

@@ -123,6 +123,7 @@ class FakeService:
         self.headers: dict[str, str] = {}
         self.caller = make_caller()
         self.lines = make_lines(12)
+        self.longest_page = 200
         self.label = make_label()
         self.versions = make_versions()
         self.report: MonitoringReport | None = make_report()
@@ -252,7 +253,7 @@ class FakeService:
         if "review" in query:
             found = [line for line in found if (line.review or "none") == query["review"]]
         found = [line for line in found if query.get("since", "") <= line.at < query.get("until", "9")]
-        first, limit = int(query.get("cursor", 0)), int(query.get("limit", 50))
+        first, limit = int(query.get("cursor", 0)), min(int(query.get("limit", 50)), self.longest_page)
         after = first + limit
         return Page(items=tuple(found[first:after]), next=str(after) if after < len(found) else None)
 

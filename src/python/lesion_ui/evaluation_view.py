@@ -45,7 +45,11 @@ def evaluation_view(content: Mapping[str, Any], texts: Texts) -> EvaluationView:
     reliability = _mapping(content.get("after_temperature"))
     classes = [_mapping(one) for one in _rows(content.get("classes"))]
     codes = tuple(str(code) for code in _rows(content.get("codes")))
-    names = {str(one.get("code")): texts.diagnosis(str(one.get("code")), str(one.get("name"))) for one in classes}
+    names = {
+        code: texts.diagnosis(code, name)
+        for one in classes
+        if isinstance(code := one.get("code"), str) and isinstance(name := one.get("name"), str)
+    }
     return EvaluationView(
         measured_on=_measured_on(_mapping(content.get("data")), texts),
         bins=tuple(one for row in _rows(reliability.get("bins")) if (one := _bin(_mapping(row))) is not None),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lesion_core.monitoring import Check, Day, MonitoringReport
-from lesion_ui.history_view import diagnosis_name
+from lesion_ui.history_view import Diagnoses, diagnosis_name
 from lesion_ui.texts import Texts
 from lesion_ui.wording import markdown_text, time_text
 
@@ -116,11 +116,11 @@ def volume_text(days: Sequence[Day], texts: Texts) -> str:
     )
 
 
-def counts_of(report: MonitoringReport, kind: str, texts: Texts) -> tuple[list[str], list[int]]:
+def counts_of(report: MonitoringReport, kind: str, known: Diagnoses, texts: Texts) -> tuple[list[str], list[int]]:
     """Names and counts of ``classes``, ``bands`` or ``quality``: classes with the most first."""
     if kind == "classes":
         ordered = sorted(report.classes.items(), key=lambda item: -item[1])
-        return [diagnosis_name(code, {}, texts) for code, _ in ordered], [count for _, count in ordered]
+        return [diagnosis_name(code, known, texts) for code, _ in ordered], [count for _, count in ordered]
     found, prefix = (report.bands, "band.") if kind == "bands" else (report.quality, "history.quality_")
     return [texts.find(f"{prefix}{name}") or name for name in found], list(found.values())
 
@@ -131,11 +131,11 @@ def bars_text(title: str, names: Sequence[str], counts: Sequence[int], texts: Te
     return texts("monitor.bars_text", title=title, numbers=numbers)
 
 
-def feedback_rows(report: MonitoringReport, texts: Texts) -> list[Row]:
+def feedback_rows(report: MonitoringReport, known: Diagnoses, texts: Texts) -> list[Row]:
     """Each diagnosis that was said later, and how often it was answered so."""
     return [
         {
-            texts("answer.column_diagnosis"): diagnosis_name(one.code, {}, texts),
+            texts("answer.column_diagnosis"): diagnosis_name(one.code, known, texts),
             texts("monitor.images"): texts.number(one.images),
             texts("monitor.sensitivity"): texts.interval(one.sensitivity, as_percent=True)
             if one.sensitivity

@@ -29,6 +29,7 @@ OTHER_KEY = "other_key"  # why a session ended: somebody else signed in
 CONSENT, ASSESSMENT, OPEN_RECORD = "has_consented", "assessment", "open_record"
 CHOSEN, PATIENT_CLEARED = "chosen", "patient_cleared"
 BATCH, SIMILAR, DRAFTS = "batch", "similar", "drafts"
+TAXONOMIES = "taxonomies"
 
 
 @attrs.frozen(kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
@@ -116,7 +118,13 @@ def show_probabilities(answer: AnswerView, texts: Texts, *, suffix: str = "") ->
             }
             for bar in answer.bars
         ]
-        st.table(rows, hide_index=True, border="horizontal")
+        show_table(rows)
+
+
+def show_table(rows: Sequence[Mapping[str, str]]) -> None:
+    """A table of text, which is shown as it is: in a table of Streamlit's own, cells and headings are Markdown."""
+    shown = [{markdown_text(heading): markdown_text(cell) for heading, cell in row.items()} for row in rows]
+    st.table(shown, hide_index=True, border="horizontal")
 
 
 def prepare_chart() -> None:

@@ -7,6 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 SPACE = "\u00a0"  # no line break between a number and its unit
+JOINER = "\u2060"  # nothing to be seen; keeps apart what Streamlit would read together
+
+_BLANKS = re.compile("[^\\S\u00a0\u202f]+")
+# Where addresses, icons and arrows are found in a text after its Markdown was read, so that a backslash does not help.
+_READ_ALL_THE_SAME = re.compile(
+    r"(?<=:)(?=//|material|streamlit)|(?<=www)(?=\.)|(?<=@)(?=\w)|(?<=[<>~=-])(?=[<>=-])", re.IGNORECASE
+)
 
 
 def percent(value: float, *, digits: int = 0) -> str:
@@ -38,8 +45,10 @@ def percent_pair(first: float, second: float) -> tuple[str, str]:
 
 
 def markdown_text(text: str) -> str:
-    """Text from elsewhere, so that Streamlit shows it letter by letter: no links, images, formulas or markup."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+\-!|$:~&^=])", r"\\\1", " ".join(text.split()))
+    """Text from elsewhere, so that Streamlit shows it letter by letter: no links, images, formulas, icons or markup."""
+    line = _BLANKS.sub(" ", text).strip()
+    escaped = re.sub(r"([\\`*_{}\[\]<>()#+\-!|$:~&^=@])", r"\\\1", _READ_ALL_THE_SAME.sub(JOINER, line))
+    return re.sub(r"^(\d+)\.(?=\s|$)", r"\1\\.", escaped)  # else a list
 
 
 def join_names(names: Sequence[str], last: str = "and") -> str:

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from lesion_core.wire import Problem
 from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE
-from support.app_pages import add, open_app, text, upload
+from support.app_pages import add, column, open_app, text, upload
 from support.fake_service import FakeService, make_finding, make_prediction, outside_prediction
 
 
@@ -33,7 +33,7 @@ def test_an_uploaded_image_gets_its_diagnosis(connected: FakeService, image: byt
     assert "A cancer of the pigment-making cells" in shown
     assert "efficientnet_lite0" in shown
     assert len(page.get("plotly_chart")) == 1
-    assert next(iter(page.table[0].value["Diagnosis"])) == "▲ Melanoma (MEL)"
+    assert column(page.table[0], "Diagnosis")[0] == "▲ Melanoma (MEL)"
     assert connected.requests == [image]
 
 

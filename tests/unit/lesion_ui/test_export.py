@@ -13,7 +13,7 @@ from lesion_core.service import Feedback, Record
 from lesion_core.wire import NOTICE
 from lesion_ui.export import file_name, lines_csv, record_csv, record_json, to_csv
 from support.fake_service import FakeService
-from support.kept import make_lines
+from support.kept import make_label, make_lines
 
 
 @pytest.fixture
@@ -61,14 +61,34 @@ def test_no_cell_is_a_formula(record: Record) -> None:
     (row,) = csv.DictReader(io.StringIO(record_csv(record)))
 
     assert row["comment"] == "'=1+1"
-    assert to_csv([{"a": "@SUM(A1)", "b": -1, "c": None}]).splitlines()[1] == "'@SUM(A1),-1,"
+    assert to_csv([{"a": "@SUM(A1)", "b": -1, "c": None}]).splitlines()[1] == '"\'@SUM(A1)","-1",""'
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "\uff1d"])
+def test_nothing_that_a_spreadsheet_runs_begins_a_cell(start: str) -> None:
+    """Whatever it is hidden behind; what stands further on in a cell is left alone."""
+    (row,) = csv.DictReader(io.StringIO(to_csv([{"a": f"{start}1+1", "b": "1+1=2, or; so"}])))
+
+    assert row == {"a": f"'{start}1+1", "b": "1+1=2, or; so"}
+
+
+def test_names_stand_beside_codes(record: Record) -> None:
+    """Those of the model's own taxonomy."""
+    renamed = tuple(attrs.evolve(one, name=f"Own {one.code}") for one in record.prediction.probabilities)
+    own = attrs.evolve(record, prediction=attrs.evolve(record.prediction, probabilities=renamed))
+    (row,) = csv.DictReader(io.StringIO(record_csv(own)))
+
+    assert (row["top_name"], row["diagnosis_name"]) == ("Own MEL", "Own NV")
+    assert row["conformal_set_names"] == "Own MEL | Own NV"
 
 
 def test_a_list_is_a_row_for_each_prediction() -> None:
     """With the columns of the gateway."""
-    rows = list(csv.DictReader(io.StringIO(lines_csv(make_lines(5)))))
+    known = {"2": {one.code: one for one in make_label().diagnoses}}
+    rows = list(csv.DictReader(io.StringIO(lines_csv(make_lines(5), known))))
 
     assert len(rows) == 5
+    assert [row["top_name"] for row in rows] == ["Melanoma", "", "", "", ""]  # of version 3 nothing is known
     assert {"request_id", "top", "band", "review", "notice"} <= set(rows[0])
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lesion_core.service import Change, Versions
 from lesion_ui.evaluation_view import evaluation_view, interval_of
 from lesion_ui.texts import texts_for
-from support.app_pages import open_app, text
+from support.app_pages import column, open_app, text
 from support.fake_service import FakeService
 from support.kept import CLINICIAN, make_caller, make_evaluation, make_version, make_versions
 
@@ -34,11 +34,11 @@ def test_a_version_is_shown_with_all_that_was_measured_of_it(connected: FakeServ
     assert all(chart.proto.alt for chart in app.get("plotly_chart"))
     assert len(app.get("plotly_chart")) == 2
     assert "Trained on **isic2019**." in shown
-    scores = [str(value).replace("\u00a0", " ") for value in app.table[0].value["Value"]]
+    scores = column(app.table[0], "Value")
     assert scores[0] == "0.647 (95 % CI 0.607–0.687)"
-    assert list(app.table[0].value["Score"]) == [
+    assert column(app.table[0], "Score") == [
         "BMA: mean sensitivity of the classes – validation part",
-        "Sensitivity for MEL – validation part",
+        "Sensitivity for Melanoma (MEL) – validation part",
         "BMA: mean sensitivity of the classes – test part",
     ]
 
@@ -101,6 +101,21 @@ def test_a_rollback_names_no_version(connected: FakeService) -> None:
     app.button(key="FormSubmitter:deploy_form-Change now").click().run()
 
     assert connected.said == [{"action": "rollback", "why": "Worse in winter."}]
+
+
+def test_words_in_a_table_are_shown_as_they_are(connected: FakeService) -> None:
+    """A table of Streamlit's would fetch the picture; names of classes and reasons come from elsewhere."""
+    change = Change(at="2026-03-02T09:30:00+00:00", by="k", action="a", before="1", after="2", why="![x](http://a.b/c)")
+    connected.versions = attrs.evolve(make_versions(), history=(change,))
+    content = make_evaluation()
+    content["classes"][0]["name"] = "[own](http://a.b)"
+    connected.evaluation = content
+    tables = [table.value for table in open_app("models").table]
+
+    assert [list(table["Why"]) for table in tables if "Why" in table] == [["\\!\\[x\\]\\(http\\:\u2060//a.b/c\\)"]]
+    (confusion,) = [table for table in tables if "True class" in table]
+    assert confusion["True class"].iloc[0] == confusion.columns[1].removesuffix(" \\(MEL\\)")
+    assert confusion["True class"].iloc[0] == "\\[own\\]\\(http\\:\u2060//a.b\\)"
 
 
 def test_a_change_of_a_challenger_that_has_gone_has_no_version_after_it(connected: FakeService) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import attrs
 
+from lesion_core.service import DiagnosisLine
+from lesion_core.taxonomy import Malignancy
 from lesion_ui.monitor_view import check_lines, check_rows, counts_of, verdict
 from lesion_ui.texts import texts_for
-from support.app_pages import open_app, text
+from support.app_pages import column, open_app, text
 from support.fake_service import FakeService
-from support.kept import make_caller, make_report
+from support.kept import make_caller, make_label, make_report
 
 ENGLISH = texts_for("en")
 
@@ -31,7 +33,7 @@ def test_the_window_is_asked_of_the_gateway(connected: FakeService) -> None:
     app = open_app("monitor")
     app.segmented_control(key="days").set_value(7).run()
 
-    assert connected.asked[-1] == "GET /v1/monitoring?days=7"
+    assert [line for line in connected.asked if "monitoring" in line][-1] == "GET /v1/monitoring?days=7"
 
 
 def test_a_window_without_a_prediction_says_so(connected: FakeService) -> None:
@@ -90,6 +92,18 @@ def test_a_comparison_that_could_not_be_made_is_its_reason_alone() -> None:
 
 def test_classes_are_ordered_by_their_count() -> None:
     """The most frequent on top."""
-    names, counts = counts_of(make_report(classes={"NV": 3, "MEL": 5}), "classes", ENGLISH)
+    known = {one.code: one for one in make_label().diagnoses}
+    names, counts = counts_of(make_report(classes={"NV": 3, "MEL": 5}), "classes", known, ENGLISH)
 
     assert (names, counts) == (["▲ Melanoma", "● Melanocytic nevus"], [5, 3])
+
+
+def test_diagnoses_bear_the_names_of_the_models_own_taxonomy(connected: FakeService) -> None:
+    """Not those that this program has for the same codes."""
+    own = DiagnosisLine(code="MEL", name="Mela *nosis*", malignancy=Malignancy.BENIGN, is_trained=True)
+    connected.label = make_label(diagnoses=(own,))
+    app = open_app("monitor")
+
+    feedback = next(table for table in app.table if "Diagnosis" in table.value)
+    assert column(feedback, "Diagnosis") == ["● Mela *nosis*"]
+    assert any("● Mela *nosis* 200" in chart.proto.alt for chart in app.get("plotly_chart"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lesion_ui.wording import markdown_text, percent, percent_pair
+from lesion_ui.wording import JOINER, SPACE, markdown_text, percent, percent_pair
 
 UNIT = st.floats(0, 1)
 
@@ -66,10 +66,33 @@ def test_two_percentages_read_alike_only_when_they_nearly_are(first: float, seco
     assert texts[0] != texts[1] or abs(first - second) < 1e-4
 
 
+def words(text: str) -> list[str]:
+    """Without what cannot be seen."""
+    return text.replace(JOINER, "").split()
+
+
 @given(st.text())
 def test_foreign_text_has_no_markup_left(text: str) -> None:
     """Every character that Markdown may read is escaped, and nothing is lost but white space."""
     shown = markdown_text(text)
 
-    assert re.sub(r"\\(.)", r"\1", shown) == " ".join(text.split())
+    assert words(re.sub(r"\\(.)", r"\1", shown)) == words(text)
     assert not re.search(r"(?<!\\)(?:\\\\)*[`*_\[\]<>()#$:!~|]", shown)
+
+
+def test_a_number_stays_with_its_unit() -> None:
+    """The space between them lets no line break in."""
+
+    assert markdown_text(f"95{SPACE}%\n of  all ") == f"95{SPACE}% of all"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["http://a.b/c", "www.a.b", "a@b.c", ":material/check:", "a -> b", "a >= b", "1. a", ":streamlit:"],
+)
+def test_what_is_read_in_spite_of_a_backslash_is_kept_apart(text: str) -> None:
+    """Addresses, icons, arrows and lists: a browser test looks at what becomes of them."""
+    shown = markdown_text(text)
+
+    assert JOINER in shown or "1\\." in shown
+    assert words(shown.replace("\\", "")) == words(text)

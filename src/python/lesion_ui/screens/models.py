@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -14,6 +15,7 @@ from lesion_ui.refusals import ServiceError
 from lesion_ui.report_charts import confusion_chart, reliability_chart
 from lesion_ui.session import Visit
 from lesion_ui.shell import visit
+from lesion_ui.show import show_table
 from lesion_ui.texts import Texts
 from lesion_ui.wording import markdown_text, time_text
 
@@ -118,23 +120,24 @@ def _evaluation(version: Version, here: Visit) -> EvaluationView | None:
 
 def _show_metrics(version: Version, view: EvaluationView | None, texts: Texts) -> None:
     st.markdown(texts("models.metrics_note"))
+    names = {} if view is None else dict(zip(view.codes, view.names, strict=True))
     rows = [
-        {texts("models.metric"): _metric(name, texts), texts("models.measured"): texts.interval(one)}
+        {texts("models.metric"): _metric(name, names, texts), texts("models.measured"): texts.interval(one)}
         for name, one in version.metrics.items()
     ]
-    st.table(rows, hide_index=True, border="horizontal")
+    show_table(rows)
     if view is not None and view.classes:
         st.markdown(f"##### {texts('models.classes')}")
         st.dataframe(list(view.classes), hide_index=True, alt=texts("models.classes"))
 
 
-def _metric(name: str, texts: Texts) -> str:
+def _metric(name: str, names: Mapping[str, str], texts: Texts) -> str:
     part, _, measure = name.partition("_")
     if part not in ("val", "test"):  # another release's way to name it
         return name.replace("_", " ")
     code = measure.removeprefix("sensitivity_")
     if code != measure:
-        words = texts("metric.sensitivity", code=code)
+        words = texts("metric.sensitivity", name=f"{names[code]} ({code})" if code in names else code)
     else:
         words = texts.find(f"metric.{measure}") or measure.replace("_", " ")
     return texts(f"metric.{part}", name=words)
@@ -168,7 +171,7 @@ def _reliability(view: EvaluationView, texts: Texts) -> None:
             }
             for one in view.bins
         ]
-        st.table(rows, hide_index=True, border="horizontal")
+        show_table(rows)
 
 
 def _subgroups(view: EvaluationView, texts: Texts) -> None:
@@ -191,12 +194,13 @@ def _confusion(view: EvaluationView, texts: Texts) -> None:
         st.markdown(f"##### {texts('models.confusion')}")
         alt = texts("models.confusion_text", numbers=", ".join(numbers))
         st.plotly_chart(confusion_chart(view.names, view.confusion, texts), config=CONFIG, alt=alt)
+    headings = [f"{name} ({code})" for name, code in zip(view.names, view.codes, strict=True)]
     with st.expander(texts("answer.table_title")):
         rows = [
-            {texts("models.true_class"): name} | dict(zip(view.codes, map(texts.number, row), strict=True))
+            {texts("models.true_class"): name} | dict(zip(headings, map(texts.number, row), strict=True))
             for name, row in zip(view.names, view.confusion, strict=True)
         ]
-        st.table(rows, hide_index=True, border="horizontal")
+        show_table(rows)
 
 
 def _show_history(found: Versions, texts: Texts) -> None:
@@ -215,7 +219,7 @@ def _show_history(found: Versions, texts: Texts) -> None:
         }
         for one in found.history
     ]
-    st.table(rows, hide_index=True, border="horizontal")
+    show_table(rows)
 
 
 def _show_deploy(found: Versions, here: Visit) -> None:

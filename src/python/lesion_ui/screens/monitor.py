@@ -8,8 +8,10 @@ from lesion_core.monitoring import MonitoringReport
 from lesion_ui import monitor_view as words
 from lesion_ui import session, shell
 from lesion_ui.charts import CONFIG
+from lesion_ui.history_view import Diagnoses, served_diagnoses
 from lesion_ui.report_charts import count_chart, volume_chart
 from lesion_ui.shell import visit
+from lesion_ui.show import show_table
 from lesion_ui.texts import Texts
 from lesion_ui.wording import markdown_text
 
@@ -31,9 +33,10 @@ def page() -> None:
         _show_alerts(report, texts)
         _show_figures(report, texts)
         _show_volume(report, texts)
-        _show_counts(report, texts)
+        known = served_diagnoses(here.client)
+        _show_counts(report, known, texts)
         _show_checks(report, texts)
-        _show_feedback(report, texts)
+        _show_feedback(report, known, texts)
 
 
 def _show_alerts(report: MonitoringReport, texts: Texts) -> None:
@@ -78,19 +81,19 @@ def _show_volume(report: MonitoringReport, texts: Texts) -> None:
     _table(words.day_rows(report.days, texts), texts)
 
 
-def _show_counts(report: MonitoringReport, texts: Texts) -> None:
+def _show_counts(report: MonitoringReport, known: Diagnoses, texts: Texts) -> None:
     left, right = st.columns([3, 2], gap="medium")
     for place, kinds in ((left, ("classes",)), (right, ("bands", "quality"))):
         with place:
             for kind in kinds:
-                _show_count(report, kind, texts)
+                _show_count(report, kind, known, texts)
     if report.latency:
         st.markdown(f"##### {texts('monitor.latency')}")
-        st.table(words.latency_rows(report, texts), hide_index=True, border="horizontal")
+        show_table(words.latency_rows(report, texts))
 
 
-def _show_count(report: MonitoringReport, kind: str, texts: Texts) -> None:
-    names, counts = words.counts_of(report, kind, texts)
+def _show_count(report: MonitoringReport, kind: str, known: Diagnoses, texts: Texts) -> None:
+    names, counts = words.counts_of(report, kind, known, texts)
     if not names:
         return
     title = texts(f"monitor.{kind}")
@@ -108,7 +111,7 @@ def _show_checks(report: MonitoringReport, texts: Texts) -> None:
         _table(words.check_rows(report, texts), texts)
 
 
-def _show_feedback(report: MonitoringReport, texts: Texts) -> None:
+def _show_feedback(report: MonitoringReport, known: Diagnoses, texts: Texts) -> None:
     scores = report.feedback
     st.markdown(f"##### {texts('monitor.feedback')}")
     st.markdown(
@@ -124,19 +127,17 @@ def _show_feedback(report: MonitoringReport, texts: Texts) -> None:
         "monitor.malignant": scores.malignant_sensitivity,
         "monitor.ece": scores.ece,
     }
-    st.table(
+    show_table(
         [
             {
                 texts("models.metric"): texts(title),
                 texts("models.measured"): texts.interval(one) if one else texts("monitor.too_few"),
             }
             for title, one in rows.items()
-        ],
-        hide_index=True,
-        border="horizontal",
+        ]
     )
     if scores.classes:
-        st.table(words.feedback_rows(report, texts), hide_index=True, border="horizontal")
+        show_table(words.feedback_rows(report, known, texts))
     if report.comparisons:
         st.markdown(f"##### {texts('monitor.comparisons')}")
         st.dataframe(words.comparison_rows(report, texts), hide_index=True, alt=texts("monitor.comparisons"))
@@ -150,7 +151,7 @@ def _show_feedback(report: MonitoringReport, texts: Texts) -> None:
 
 def _table(rows: list[dict[str, str]], texts: Texts) -> None:
     with st.expander(texts("answer.table_title")):
-        st.table(rows, hide_index=True, border="horizontal")
+        show_table(rows)
 
 
 if __name__ == "__main__":
