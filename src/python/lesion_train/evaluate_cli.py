@@ -87,7 +87,7 @@ def evaluate(
         threads=threads,
         device=device,
     )
-    evaluation = evaluate_bundle(loaded, data, out, options)
+    evaluation = evaluate_bundle(loaded, data, out, options, on_note=lambda note: print(f"Note: {note}"))
     print(describe(evaluation))
     print(f"Report: {out / REPORT}" + ("" if no_thumbnails else "  (it contains images of patients)"))
     print(f"Numbers: {out / NUMBERS}")

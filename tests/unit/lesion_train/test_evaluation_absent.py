@@ -11,6 +11,7 @@ import pytest
 
 from lesion_core.bundle import Bundle
 from lesion_core.datasets import read_dataset
+from lesion_core.datasets.isic import IMAGES
 from lesion_core.datasets.synthetic import write_synthetic_dataset
 from lesion_core.frozen_split import write_parts
 from lesion_core.processes import child_environment
@@ -19,6 +20,7 @@ from lesion_train.evaluation.choice import Role
 from lesion_train.evaluation.submission import images_without_row
 from lesion_train.evaluation.values import REPORT, DataFacts
 from support.bundles import make_tiny_bundle
+from support.layouts import write_pictures
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +29,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_a_part_is_measured_by_the_diagnoses_in_it_and_handed_in_by_its_images(bundle: Bundle, tmp_path: Path) -> None:
-    """The report counts the diagnoses that occur; the terminal says what the challenge's file lacks."""
+    """The report counts the diagnoses that occur; the terminal says what the data and the challenge's file lack."""
     data = write_synthetic_dataset(tmp_path / "data", images_per_class=2, side_px=64)
+    write_pictures(data / IMAGES, ["stray.jpg"])
     records = read_dataset(data).records
     seven = [record for record in records if record.diagnosis != "SCC"]
     write_parts({TEST: seven, TRAIN: [r for r in records if r.diagnosis == "SCC"]}, tmp_path / "split.csv")
@@ -40,6 +43,7 @@ def test_a_part_is_measured_by_the_diagnoses_in_it_and_handed_in_by_its_images(b
         [*command, *places, *options], env=child_environment(), capture_output=True, text=True, check=True
     )
 
+    assert done.stdout.startswith("Note: 1 images are not listed in ISIC_2019_Training_GroundTruth.csv, so they are ")
     assert done.stdout.endswith("isic.csv\n  ! 2 images of the data have no row: 2 are not of part test.\n")
     with (tmp_path / "isic.csv").open(encoding="utf-8") as stream:
         assert [row["image"] for row in csv.DictReader(stream)] == [record.isic_id for record in seven]

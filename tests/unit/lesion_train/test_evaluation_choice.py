@@ -10,6 +10,7 @@ import pytest
 
 from lesion_core.bundle import BackboneIdentity, Bundle, BundleManifest, TrainingFacts
 from lesion_core.datasets import read_dataset
+from lesion_core.datasets.isic import GROUND_TRUTH, IMAGES
 from lesion_core.errors import SplitError
 from lesion_core.frozen_split import write_parts
 from lesion_core.preprocess_spec import PreprocessSpec
@@ -18,8 +19,9 @@ from lesion_core.splits import TEST, TRAIN, VALIDATION, folds_as_parts, k_folds,
 from lesion_core.taxonomy import ISIC_2019
 from lesion_train.evaluation.choice import Choice, Role, choose_images
 from lesion_train.evaluation.errors import EvaluationError
+from lesion_train.evaluation.run import EvaluationOptions, evaluate_bundle
 from support.decisions import DECISION
-from support.layouts import FakeImage, write_isic_2019
+from support.layouts import FakeImage, write_isic_2019, write_pictures
 
 CODES = ("MEL", "NV", "BCC")
 
@@ -299,3 +301,15 @@ def test_an_altered_split_beside_the_bundle_is_refused(trained: Trained) -> None
 
     with pytest.raises(SplitError, match="was altered"):
         choose(trained.bundle, trained.dataset)
+
+
+def test_what_the_folder_holds_that_is_not_measured_is_said_first(trained: Trained, tmp_path: Path) -> None:
+    """As ``fit`` and ``data check`` say it; also where nothing can be measured."""
+    notes: list[str] = []
+    options = EvaluationOptions(part="no such part")
+    write_pictures(trained.data / IMAGES, ["stray.jpg"])
+
+    with pytest.raises(EvaluationError):
+        evaluate_bundle(trained.bundle, trained.data, tmp_path / "out", options, on_note=notes.append)
+
+    assert notes == [f"1 images are not listed in {GROUND_TRUTH}, so they are not used: stray"]

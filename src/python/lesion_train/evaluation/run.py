@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -117,7 +117,14 @@ def evaluate_outputs(
     return evaluation
 
 
-def evaluate_bundle(bundle: Bundle, data: Path, folder: Path, options: EvaluationOptions) -> Evaluation:
+def evaluate_bundle(
+    bundle: Bundle,
+    data: Path,
+    folder: Path,
+    options: EvaluationOptions,
+    *,
+    on_note: Callable[[str], None] | None = None,
+) -> Evaluation:
     """Run a bundle's network on a data set, measure, and write the report.
 
     Args:
@@ -125,6 +132,7 @@ def evaluate_bundle(bundle: Bundle, data: Path, folder: Path, options: Evaluatio
         data: folder of the data set, in any known layout; with class folders, named by the bundle's own taxonomy.
         folder: to write to.
         options: how.
+        on_note: told each of the data set's notes, before anything is measured.
     Raises:
         EvaluationError: see ``choose_images`` and ``evaluate_outputs``; ``other_taxonomy`` of ``isic_csv``.
         LesionError: a named problem with the data or the bundle.
@@ -135,7 +143,11 @@ def evaluate_bundle(bundle: Bundle, data: Path, folder: Path, options: Evaluatio
         require_isic_classes(manifest.taxonomy)
     device = resolve_device(options.device)
     torch.set_num_threads(options.threads)
-    choice = choose_images(bundle, read_dataset_of(bundle, data), split=options.split, part=options.part)
+    dataset = read_dataset_of(bundle, data)
+    if on_note is not None:
+        for note in dataset.notes:
+            on_note(note)
+    choice = choose_images(bundle, dataset, split=options.split, part=options.part)
     log.info("images_chosen", part=choice.part, role=choice.role.value, images=len(choice.records))
     strange_records = _strange_images(options.ood, manifest.taxonomy) if options.ood else {}
     reference = safetensors.numpy.load(bundle.read(REFERENCE))
