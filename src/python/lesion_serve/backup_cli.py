@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
@@ -69,9 +72,13 @@ def restore(
     anchors: Path | None = None,
     keys_file: Path | None = None,
     images: Path | None = None,
+    former: str | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Put a backup into place, where nothing is yet, and examine it before and after. Nothing is overwritten.
+
+    What was erased after the backup comes back with it. It says since when, and with --former which requests, so that
+    these erasures can be repeated at once.
 
     Example: LESION_HOME=/data/lesion lesion-serve restore /backups/2026-11-26
 
@@ -89,13 +96,55 @@ def restore(
         API keys; keys.json in .lesion by default.
     images
         Folder for kept images; without it they are left out.
+    former
+        Address of the database that was in use after the backup, where it can still be read: its erasures are listed.
     as_json
         Print as JSON.
     """
     from lesion_serve.backup import restore_backup
+    from lesion_serve.store import Database
 
-    manifest = restore_backup(source, _places(records, store, anchors, keys_file, images))
-    _print(manifest, "Restored", source, as_json=as_json)
+    if former is not None:
+        Database(former).require()
+    places = _places(records, store, anchors, keys_file, images)
+    manifest = restore_backup(source, places)
+    more = {} if places.database is None else _to_repeat(manifest, places.database, former)
+    _print(manifest, "Restored", source, as_json=as_json, more=more)
+    if more and not as_json:
+        _print_to_repeat(more, images)
+
+
+def _to_repeat(manifest: Manifest, database: Path, former: str | None) -> dict[str, Any]:
+    """Since when erasures have to be repeated, and where the former log is at hand, which."""
+    import attrs
+
+    from lesion_serve.store import Database, Receipt, erasures_after, newest_time
+
+    more: dict[str, Any] = {"repeat_erasures_since": newest_time(database)}
+    if former is not None:
+        copied = Receipt(position=int(manifest.facts["events"]), digest=manifest.facts["head"])
+        more["erasures"] = [attrs.asdict(one) for one in erasures_after(Database(former), copied)]
+    return more
+
+
+def _print_to_repeat(more: dict[str, Any], images: Path | None) -> None:
+    since = more["repeat_erasures_since"]
+    if "erasures" not in more:
+        print(
+            f"What was erased since {since} is back. Repeat each erasure since then: 'lesion-serve audit erase'. Where "
+            f"the database that was in use can still be read, 'lesion-serve audit export --store IT --since {since}' "
+            "has their reasons, in events of the kind 'erasure'."
+        )
+        return
+    if not more["erasures"]:
+        print(f"Nothing was erased since {since} that is back.")
+        return
+    print("What was erased after the backup is back. Repeat it:")
+    folder = "" if images is None else f" --images {shlex.quote(str(images))}"
+    for one in more["erasures"]:
+        for request in one["requests"]:
+            reason = shlex.quote(one["reason"])
+            print(f"  lesion-serve audit erase --request {shlex.quote(request)} --reason {reason}{folder}")
 
 
 def _places(records: bool, store: str | None, anchors: Path | None, keys: Path | None, images: Path | None) -> Places:
@@ -115,11 +164,13 @@ def _places(records: bool, store: str | None, anchors: Path | None, keys: Path |
     )
 
 
-def _print(manifest: Manifest, what: str, folder: Path, *, as_json: bool) -> None:
+def _print(
+    manifest: Manifest, what: str, folder: Path, *, as_json: bool, more: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     if as_json:
         import attrs
 
-        print(json.dumps(attrs.asdict(manifest), indent=2))
+        print(json.dumps({**attrs.asdict(manifest), **more}, indent=2))
         return
     facts = manifest.facts
     state = f"{facts['events']} events, intact up to {facts['head']}" if facts else "no records"

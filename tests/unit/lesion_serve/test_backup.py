@@ -18,9 +18,17 @@ from lesion_serve.cli import app
 from lesion_serve.deploy import deploy
 from lesion_serve.deployment_store import DeploymentStore, all_deployments
 from lesion_serve.gateway.keys import ApiKeys, Role
-from lesion_serve.store import ImageKey, ImageStore, PredictionStore, create_key, default_anchors, default_url
+from lesion_serve.store import (
+    ImageKey,
+    ImageStore,
+    PredictionStore,
+    StoreError,
+    create_key,
+    default_anchors,
+    default_url,
+)
 from support.bundles import make_tiny_bundle
-from support.stored import image_of, make_comment, make_record, tamper
+from support.stored import CLINICIAN, image_of, make_comment, make_record, tamper
 
 PORT = 8000
 
@@ -206,6 +214,39 @@ def test_the_commands_back_up_and_restore(
 
     assert f"{facts['events']} events, intact up to {facts['head']}" in told
     assert "Intact" in run("audit", "verify")
+
+
+def test_a_restore_says_which_erasures_it_has_undone(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Since when; and which, where the database that was in use is still there: not of what the backup never had."""
+
+    def restored(name: str, *arguments: object) -> str:
+        monkeypatch.setenv("LESION_HOME", str(tmp_path / name))
+        with pytest.raises(SystemExit, match="0"):
+            app(["restore", str(tmp_path / "backup"), *map(str, arguments)])
+        return capsys.readouterr().out
+
+    make_backup(tmp_path / "backup", places_in(home))
+    former = ["--former", f"sqlite:///{home / 'predictions.db'}"]
+    assert "Nothing was erased since" in restored("unchanged", *former)
+    with opened(home) as store:
+        store.append(make_record(2))
+        for request in ("request-1", "request-2"):
+            store.erase_request(request, principal=CLINICIAN, reason="case 17")
+
+    told = restored("a")
+    assert "What was erased since 2026-03-01T13:00:00" in told  # of the last event, a comment
+    assert "lesion-serve audit erase --request request-1 --reason 'case 17'" in (listed := restored("b", *former))
+    assert "request-2" not in listed
+    found = json.loads(restored("c", "--json", *former))
+    assert [(one["reason"], one["requests"]) for one in found["erasures"]] == [("case 17", ["request-1"])]
+    assert found["repeat_erasures_since"].startswith("2026-03-01T13:00:00")
+    other = tmp_path / "another"
+    with opened(other) as store:
+        store.append(make_record(1))
+    with pytest.raises(StoreError, match="not the log that the backup"):
+        restored("d", "--former", f"sqlite:///{other / 'predictions.db'}")
 
 
 def test_postgresql_has_a_program_of_its_own(

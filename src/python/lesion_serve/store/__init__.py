@@ -29,6 +29,7 @@ from lesion_serve.store.erasure import Erasure
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.images import ImageKey, ImageStore, create_key
 from lesion_serve.store.listing import LONGEST_PAGE, UNREVIEWED, Search
+from lesion_serve.store.past_erasures import PastErasure, erasures_after, newest_time
 from lesion_serve.store.prediction_store import PredictionStore, default_anchors, default_url
 from lesion_serve.store.reading import Window
 from lesion_serve.store.records import (
@@ -57,6 +58,7 @@ __all__ = [
     "Finding",
     "ImageKey",
     "ImageStore",
+    "PastErasure",
     "PredictionRecord",
     "PredictionStore",
     "Principal",
@@ -73,5 +75,7 @@ __all__ = [
     "create_key",
     "default_anchors",
     "default_url",
+    "erasures_after",
+    "newest_time",
     "verify",
 ]
