@@ -81,6 +81,15 @@ def bmp_with_profile(image: Image.Image, profile: bytes) -> bytes:
     return b"BM" + struct.pack("<IHHI", start + len(pixels) + len(profile), 0, 0, start) + header + pixels + profile
 
 
+def bmp_with_alpha(image: Image.Image) -> bytes:
+    """A bitmap of version 4 with masks for red, green, blue and alpha, which Pillow does not write."""
+    blue_first = np.asarray(image)[::-1, :, [2, 1, 0, 3]].tobytes()
+    header = struct.pack("<IiiHHIIiiII", 108, *image.size, 1, 32, 3, len(blue_first), 0, 0, 0, 0)
+    header += struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + bytes(52)
+    start = 14 + len(header)
+    return b"BM" + struct.pack("<IHHI", start + len(blue_first), 0, 0, start) + header + blue_first
+
+
 def png_chunk(name: bytes, body: bytes) -> bytes:
     """A chunk of a PNG file."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

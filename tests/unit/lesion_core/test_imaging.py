@@ -21,6 +21,7 @@ from lesion_core.processes import child_environment
 from support.hostile import deflated_zeros
 from support.image_files import (
     SIDE_PX,
+    bmp_with_alpha,
     bmp_with_profile,
     encoded,
     grey_profile,
@@ -282,6 +283,18 @@ def test_a_bitmap_of_version_5_may_have_a_profile() -> None:
     assert np.abs(decode_image(data)[20, 20].astype(int) - (255, 0, 0)).max() < 25
     for cut in (data[:126] + b"\xff" * 8 + data[134:], data[:-100]):
         np.testing.assert_array_equal(decode_image(cut), np.asarray(image))
+
+
+def test_a_bitmap_without_any_alpha_is_not_blank() -> None:
+    """Its fourth byte was left empty, though the header calls it alpha; one that is used counts."""
+    clear, half = (PHOTO.convert("RGBA") for _ in range(2))
+    clear.putalpha(0)
+    half.putpixel((0, 0), (9, 9, 9, 255))
+    half.paste((0, 0, 0, 0), (1, 1, 64, 48))
+
+    np.testing.assert_array_equal(decode_image(bmp_with_alpha(clear)), np.asarray(PHOTO))
+    assert decode_image(bmp_with_alpha(half))[0, 0, 0] == 9
+    assert (decode_image(bmp_with_alpha(half))[1:, 1:] == 255).all()
 
 
 @pytest.mark.parametrize("mode", ["L", "LA"])

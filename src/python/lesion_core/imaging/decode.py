@@ -164,6 +164,8 @@ def decode_file(header: ImageHeader, *, limits: DecodeLimits, shortest_side_px: 
             needed_px = _REDUCED_MARGIN * shortest_side_px
             image.draft(None, (needed_px, needed_px))
         image.load()
+        if header.format == "BMP" and image.mode == "RGBA" and not image.getchannel("A").getbbox():
+            image.putalpha(255)  # a byte that was left empty is no transparency; browsers show such a bitmap
         return to_rgb(
             image,
             icc_profile=header.icc_profile,
