@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from lesion_core.interval import Interval
 from lesion_ui.texts import Texts
+from lesion_ui.view import FEWEST_IMAGES
 
 
 @attrs.frozen(kw_only=True)
@@ -50,14 +51,17 @@ def evaluation_view(content: Mapping[str, Any], texts: Texts) -> EvaluationView:
         for one in classes
         if isinstance(code := one.get("code"), str) and isinstance(name := one.get("name"), str)
     }
+    confusion = _matrix(content.get("confusion"), len(codes))
     return EvaluationView(
         measured_on=_measured_on(_mapping(content.get("data")), texts),
         bins=tuple(one for row in _rows(reliability.get("bins")) if (one := _bin(_mapping(row))) is not None),
         ece=interval_of(reliability.get("ece")),
         codes=codes,
         names=tuple(names.get(code, code) for code in codes),
-        confusion=_matrix(content.get("confusion"), len(codes)),
-        classes=tuple(_class_row(one, names, texts) for one in classes),
+        confusion=confusion,
+        classes=tuple(
+            _class_row(one, names, _behind(str(one.get("code")), codes, confusion), texts) for one in classes
+        ),
         subgroups=tuple(_subgroup_row(_mapping(one), texts) for one in _rows(content.get("subgroups"))),
     )
 
@@ -88,14 +92,29 @@ def _bin(row: Mapping[str, Any]) -> Bin | None:
     return Bin(lower=lower, upper=upper, predicted=predicted, observed=observed, count=int(count))
 
 
-def _class_row(row: Mapping[str, Any], names: Mapping[str, str], texts: Texts) -> dict[str, str]:
+def _behind(code: str, codes: Sequence[str], confusion: Sequence[Sequence[int]]) -> dict[str, int]:
+    """Images behind the predictive values of a class: those that were answered so, and those that were not."""
+    if code not in codes or not confusion:
+        return {}
+    called = sum(row[codes.index(code)] for row in confusion)
+    return {"ppv": called, "npv": sum(map(sum, confusion)) - called}
+
+
+def _class_row(
+    row: Mapping[str, Any], names: Mapping[str, str], behind: Mapping[str, int], texts: Texts
+) -> dict[str, str]:
+    """``behind``: images that a score was counted over, where that is known."""
     code = str(row.get("code"))
     scores = {name: interval_of(row.get(name)) for name in ("sensitivity", "specificity", "ppv", "npv", "auroc")}
+    too_few = {name for name, images in behind.items() if images < FEWEST_IMAGES}
     return {
         texts("models.true_class"): f"{names.get(code, code)} ({code})",
         texts("models.images"): _count(row.get("images")),
         texts("models.lesions"): _count(row.get("lesions")),
-        **{texts(f"models.{name}"): texts.interval(one) for name, one in scores.items()},
+        **{
+            texts(f"models.{name}"): texts("monitor.too_few") if name in too_few else texts.interval(one)
+            for name, one in scores.items()
+        },
     }
 
 

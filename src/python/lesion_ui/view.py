@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from lesion_core.errors import ImageError, LesionError
+from lesion_core.interval import proportion_interval
 from lesion_core.taxonomy import Malignancy
 from lesion_core.wire import ClassProbability, ConformalSet, MalignancyRisk, Prediction, QualityFinding
 from lesion_ui.texts import ORIGINAL, Texts, texts_for
@@ -16,6 +17,7 @@ from lesion_ui.wording import SPACE
 
 SYMBOLS = {Malignancy.MALIGNANT: "▲", Malignancy.INDETERMINATE: "◆", Malignancy.BENIGN: "●"}
 NONE_SYMBOL = "○"
+FEWEST_IMAGES = 10  # behind a predictive value: of fewer, hardly anything is known
 ENGLISH = texts_for(ORIGINAL)
 
 
@@ -239,19 +241,21 @@ def _observed(risk: MalignancyRisk, texts: Texts) -> str:
     """What was found in the band, and at which prevalence: without that a share means nothing."""
     if not risk.images:
         return texts("risk.observed_nothing")
+    if risk.images < FEWEST_IMAGES:
+        return texts("risk.observed_few", images=risk.images, fewest=FEWEST_IMAGES)
     # The share malignant is the PPV of a band that calls for action, the rest the NPV of one that does not.
-    share, negative = risk.malignant / risk.images, 1 - risk.malignant / risk.images
-    value, key = (negative, "risk.npv") if risk.band == "low" else (share, "risk.ppv")
+    hits, key = (risk.images - risk.malignant, "risk.npv") if risk.band == "low" else (risk.malignant, "risk.ppv")
+    value = proportion_interval(hits, risk.images)
     return " ".join(
         (
             texts(
                 "risk.observed_one" if risk.malignant == 1 else "risk.observed",
                 images=risk.images,
                 malignant=risk.malignant,
-                share=texts.percent(share),
+                share=texts.percent(risk.malignant / risk.images),
                 prevalence=texts.percent(risk.prevalence),
             ),
-            texts(key, value=texts.percent(value)),
+            texts(key, value=texts.interval(value, as_percent=True)),
         )
     )
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lesion_core.wire import ConformalSet, ModelIdentity
 from lesion_ui.combine import combine, combined_view
@@ -44,6 +48,40 @@ def test_images_of_which_none_is_of_use_are_said_to_be_so() -> None:
     assert combined is not None
     assert combined.is_doubtful
     assert combined.left_out == ()
+
+
+def test_no_order_of_the_images_changes_what_is_said_of_them() -> None:
+    """Of images of which none is of use: a blurred one, a strange one, and a dark and strange one."""
+    images = (
+        make_prediction({"MEL": 0.7, "NV": 0.1}, quality=(make_finding(grade="reject", value=0.3, threshold=0.5),)),
+        outside_prediction(),
+        attrs.evolve(outside_prediction(), quality=(make_finding(value=90.0), make_finding(code="ruler"))),
+    )
+    found = [combine(order) for order in itertools.permutations(images)]
+    views = [combined_view(one, texts_for("en")) for one in found if one is not None]
+
+    assert len(views) == 6
+    assert len({attrs.evolve(view, model="") for view in views}) == 1
+    assert all(one is not None and one.is_doubtful for one in found)
+    assert views[0].alert is not None
+    assert views[0].quality_alert is not None
+    assert [note.is_reject for note in views[0].quality] == [True, False, False]
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=6))
+def test_no_order_changes_the_numbers(kinds: list[int]) -> None:
+    """Good, flawed, unusable and strange ones, some of them more than once."""
+    different = (
+        make_prediction({"MEL": 0.1, "NV": 0.3, "BCC": 0.7}, none=0.1),
+        make_prediction({"NV": 1.0}, none=0.0, quality=(make_finding(value=60.0),)),
+        make_prediction(quality=(make_finding(grade="reject"),), risk=make_risk(0.99)),
+        outside_prediction(),
+    )
+    forth, back = (combine([different[kind] for kind in order]) for order in (kinds, kinds[::-1]))
+
+    assert forth is not None
+    assert back is not None
+    assert forth.prediction == back.prediction
 
 
 def test_answers_of_different_versions_are_not_combined() -> None:

@@ -145,6 +145,20 @@ def test_an_evaluation_is_read_part_by_part() -> None:
     assert view.subgroups[0]["Specificity"] == "–"
 
 
+@pytest.mark.parametrize(("called", "ppv"), [(9, "too few"), (10, "0.647 (95 % CI 0.582–0.717)")])
+def test_a_predictive_value_of_hardly_any_images_is_not_shown(called: int, ppv: str) -> None:
+    """The confusion matrix says of how many it is; without one it is shown as the evaluation has it."""
+    content = make_evaluation()
+    content["confusion"] = [[called if row == column else 0 for column in range(8)] for row in range(8)]
+    content["classes"][0]["npv"] = content["classes"][0]["ppv"]
+    row = evaluation_view(content, ENGLISH).classes[0]
+    assert row["PPV"].replace("\u00a0", " ") == ppv
+    assert row["NPV"] != "too few"
+
+    del content["confusion"]
+    assert evaluation_view(content, ENGLISH).classes[0]["PPV"] != "too few"
+
+
 @pytest.mark.parametrize("part", sorted(make_evaluation()))
 def test_a_part_that_is_missing_takes_nothing_else_along(part: str) -> None:
     """Another release may have others. Names and the confusion matrix need the codes."""

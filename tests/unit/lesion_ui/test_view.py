@@ -127,6 +127,30 @@ def test_a_low_band_does_not_reassure() -> None:
     assert "rules nothing out" in risk.sentence
 
 
+@pytest.mark.parametrize(
+    ("probability", "said"),
+    [
+        (0.68, "positive predictive value there: 76 % (95 % CI 71–80 %), over images, of which several"),
+        (0.05, "negative predictive value there: 95 % (95 % CI 93–97 %), over images, of which several"),
+    ],
+)
+def test_a_predictive_value_has_its_interval(probability: float, said: str) -> None:
+    """232 of 306 images, and 315 of 330: Wilson's."""
+
+    assert said in plain(answer_view(make_prediction(risk=make_risk(probability))).risk.sentence)
+
+
+@pytest.mark.parametrize(("images", "is_given"), [(9, False), (10, True)])
+def test_a_predictive_value_of_hardly_any_images_is_not_given(images: int, is_given: bool) -> None:
+    """Nor the share malignant, which is the same number."""
+    risk = attrs.evolve(make_risk(0.68), images=images, malignant=5)
+    sentence = plain(answer_view(make_prediction(risk=risk)).risk.sentence)
+
+    assert ("predictive value there" in sentence) == is_given
+    assert ("were malignant" in sentence) == is_given
+    assert ("No more than 9 validation images" in sentence) != is_given
+
+
 def test_a_risk_just_under_the_threshold_reads_lower_than_it() -> None:
     """With as many digits as it takes."""
     risk = answer_view(make_prediction(risk=make_risk(0.1236))).risk
