@@ -51,7 +51,7 @@ def engine(
     """Both versions, 6 the default."""
     settings = TorchServeSettings(port=free_port(), stuck_after_s=20)
     serving = tmp_path_factory.mktemp("serving")
-    engine = TorchServeEngine.start(archives["5"].path, settings, serving=serving, on_endpoint=told.append)
+    engine = TorchServeEngine.start(archives["5"], settings, serving=serving, on_endpoint=told.append)
     engine.load(archives["6"])
     engine.make_default("6")
     yield engine

@@ -22,7 +22,7 @@ from lesion_core.errors import LesionError
 from lesion_core.processes import child_environment, free_port
 from lesion_core.taxonomy import ISIC_2019
 from lesion_core.wire import Prediction, Problem, from_json
-from lesion_serve.archive import NICENESS, build_archive
+from lesion_serve.archive import NICENESS, build_archive, read_archive
 from lesion_serve.engine.engine import EngineError
 from lesion_serve.engine.torchserve import TorchServeEngine
 from lesion_serve.engine.torchserve_layout import TorchServeSettings
@@ -49,7 +49,7 @@ def engine(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         shell.setenv("DATABASE_URL", "postgresql://lesion:hunter2@db/lesion")
         shell.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
         shell.setenv("LOG_LOCATION", str(serving / "logs_of_the_shell"))
-        engine = TorchServeEngine.start(archive, TorchServeSettings(port=free_port()), serving=serving)
+        engine = TorchServeEngine.start(read_archive(archive), TorchServeSettings(port=free_port()), serving=serving)
     yield engine
     engine.stop()
 
@@ -231,7 +231,9 @@ def test_keys_outlive_an_hour_and_are_for_their_owner_only(engine: TorchServeEng
 
 def test_a_second_server_runs_beside_the_first(engine: TorchServeEngine, archive: Path, tmp_path: Path) -> None:
     """Ports, sockets and folders of its own; two workers."""
-    second = TorchServeEngine.start(archive, TorchServeSettings(port=free_port(), workers=2), serving=tmp_path)
+    second = TorchServeEngine.start(
+        read_archive(archive), TorchServeSettings(port=free_port(), workers=2), serving=tmp_path
+    )
     try:
         wait_for(lambda: len(worker_pids(second)) == 2)
         assert ask(second, encoded_lesion(), "image/jpeg").status_code == 200
@@ -244,9 +246,7 @@ def test_a_second_server_runs_beside_the_first(engine: TorchServeEngine, archive
 
 def test_a_worker_runs_the_code_of_its_archive(archive: Path, tmp_path: Path) -> None:
     """Not that of the environment, though it is there too."""
-    changed = altered(
-        archive, tmp_path / "a.mar", "lesion_core/wire.py", b"Research use only.", b"FROM THE ARCHIVE."
-    ).path
+    changed = altered(archive, tmp_path / "a.mar", "lesion_core/wire.py", b"Research use only.", b"FROM THE ARCHIVE.")
     engine = TorchServeEngine.start(changed, TorchServeSettings(port=free_port()), serving=tmp_path / "serving")
     try:
         prediction = from_json(ask(engine, encoded_lesion(), "image/jpeg").content, Prediction)
@@ -261,7 +261,7 @@ def test_a_model_that_does_not_load_says_why(archive: Path, tmp_path: Path) -> N
     """TorchServe alone would try again for minutes and then say that a worker died."""
     manifest = json.loads(zipfile.ZipFile(archive).read("bundle/bundle.json"))
     card = manifest["files"]["card.md"].encode()
-    broken = altered(archive, tmp_path / "a.mar", "bundle/bundle.json", card, b"0" * 64).path
+    broken = altered(archive, tmp_path / "a.mar", "bundle/bundle.json", card, b"0" * 64)
 
     with pytest.raises(
         LesionError, match=r"could not load the model: BundleError: .*card\.md does not match"

@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -155,18 +156,37 @@ def read_archive(path: Path) -> ArchiveInfo:
             version=facts["version"],
             bundle_digest=facts["bundle_digest"],
             backbone=BackboneIdentity(**facts["backbone"]),
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            sha256=_sha256(path),
             files=files,
         )
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise ArchiveError(f"{path} is not an archive made by 'lesion-serve archive' ({error}).") from error
 
 
-def read_archived_bundle(path: Path) -> tuple[BundleManifest, str, str]:
+def copy_archive(archive: ArchiveInfo, place: Path) -> None:
+    """Copy an archive, and make sure that the copy is what was read: its code is going to run.
+
+    Args:
+        archive: as ``read_archive`` or a deployment gave it.
+        place: of the copy, where nobody else may write; nothing stays there after an error.
+    Raises:
+        ArchiveError: the file is another one by now.
+        OSError: it cannot be copied.
+    """
+    shutil.copyfile(archive.path, place)
+    if _sha256(place) != archive.sha256:
+        place.unlink()
+        raise ArchiveError(f"{archive.path} was altered after it was verified, so it is not run. Deploy it again.")
+
+
+def read_archived_bundle(path: Path, *, digest: str | None = None) -> tuple[BundleManifest, str, str]:
     """Manifest, digest and card (Markdown) of the bundle in an archive, without unpacking it.
 
+    Args:
+        path: of the archive.
+        digest: that the bundle has to have, where it is known.
     Raises:
-        ArchiveError: not an archive of ours.
+        ArchiveError: not an archive of ours, or of another bundle.
         BundleError: its manifest is not one that this release reads.
     """
     try:
@@ -175,17 +195,24 @@ def read_archived_bundle(path: Path) -> tuple[BundleManifest, str, str]:
             card = archive.read(f"{ARCHIVED_BUNDLE}/{CARD}").decode()
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ArchiveError(f"{path} is not an archive made by 'lesion-serve archive' ({error}).") from error
-    return read_manifest(text, name=str(path)), hashlib.sha256(text).hexdigest(), card
+    manifest, found = read_manifest(text, name=str(path)), hashlib.sha256(text).hexdigest()
+    if digest not in (None, found):
+        raise ArchiveError(f"{path} holds another bundle than was deployed: it was altered. Deploy it again.")
+    return manifest, found, card
 
 
-def read_archived_file(path: Path, name: str) -> bytes | None:
+def read_archived_file(path: Path, name: str, *, digest: str | None = None) -> bytes | None:
     """One file of the bundle in an archive, checked against its manifest; ``None`` where the bundle has no such file.
 
+    Args:
+        path: of the archive.
+        name: of the file.
+        digest: see ``read_archived_bundle``.
     Raises:
-        ArchiveError: not an archive of ours, or it has lost the file.
+        ArchiveError: not an archive of ours, or of another bundle, or it has lost the file.
         BundleError: the file was altered.
     """
-    manifest, _, _ = read_archived_bundle(path)
+    manifest, _, _ = read_archived_bundle(path, digest=digest)
     if name not in manifest.files:
         return None
     try:
@@ -262,6 +289,11 @@ def _code_files() -> Iterator[tuple[str, bytes]]:
     text = f"Metadata-Version: 2.1\nName: lesion-plugins\nVersion: {lesion_plugins.__version__}\n"
     yield f"{metadata}/METADATA", text.encode()
     yield f"{metadata}/entry_points.txt", b"[lesion]\nbuiltin = lesion_plugins.backbones\n"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _json(value: object) -> bytes:

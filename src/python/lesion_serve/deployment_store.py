@@ -123,13 +123,17 @@ class DeploymentStore:
                 changes.append(cattrs.structure(json.loads(line), Change))
         return tuple(changes)
 
+    def path_of(self, deployed: Deployed) -> Path:
+        """Where the archive of a version lies, unverified: for what reads some of it, and checks that."""
+        return self.archives / deployed.archive
+
     def archive_of(self, deployed: Deployed) -> ArchiveInfo:
-        """The kept archive of a version, verified.
+        """The kept archive of a version, verified: all of it is read, so this is for loading it.
 
         Raises:
             ArchiveError: it is gone, or not what was deployed.
         """
-        info = read_archive(self.archives / deployed.archive)
+        info = read_archive(self.path_of(deployed))
         if info.sha256 != deployed.sha256:
             raise ArchiveError(f"{info.path} is not what was deployed as version {deployed.version}: it was altered.")
         return info

@@ -232,7 +232,7 @@ def _start_engine(
         return threads
     path = workspace.torchserve_endpoint
     running = TorchServeEngine.start(
-        archive.path,
+        archive,
         torchserve,
         serving=workspace.serving,
         on_endpoint=lambda endpoint: endpoint.save(path),

@@ -17,7 +17,8 @@ from model_archiver.manifest_components.model import Model
 from lesion_core.errors import BundleError
 from lesion_core.processes import child_environment
 from lesion_plugins.errors import PluginMissingError
-from lesion_serve.archive import ArchiveError, build_archive, read_archive, require_plugin
+from lesion_serve.archive import ArchiveError, build_archive, copy_archive, read_archive, require_plugin
+from support.archives import altered
 from support.bundles import make_tiny_bundle
 
 
@@ -60,6 +61,19 @@ handler.handle([{"body": b"bytes of an image"}], Context())
     assert "Traceback" in log
     assert "83.25" not in log
     assert "bytes of an image" not in log
+
+
+def test_a_copy_that_is_to_run_is_what_was_read(bundle: Path, tmp_path: Path) -> None:
+    """Its code runs, and of that nothing else looks after it."""
+    info = build_archive(bundle, tmp_path / "a.mar", version="1")
+    copy_archive(info, tmp_path / "copy.mar")
+    assert read_archive(tmp_path / "copy.mar").sha256 == info.sha256
+
+    altered(info.path, tmp_path / "b.mar", "lesion_handler.py", b"import os", b"import oz").path.replace(info.path)
+
+    with pytest.raises(ArchiveError, match="altered"):
+        copy_archive(info, tmp_path / "copy.mar")
+    assert not (tmp_path / "copy.mar").exists()
 
 
 def test_two_builds_are_equal_byte_for_byte(bundle: Path, tmp_path: Path) -> None:

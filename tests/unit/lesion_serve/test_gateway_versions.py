@@ -16,8 +16,9 @@ from lesion_core.workspace import Workspace
 from lesion_serve.archive import build_archive
 from lesion_serve.deploy import Challenging, deploy
 from lesion_serve.deployment import Deployment
-from lesion_serve.deployment_store import Report
+from lesion_serve.deployment_store import DeploymentStore, Report
 from lesion_serve.gateway.keys import Role
+from support.archives import altered
 from support.bundles import make_tiny_bundle
 from support.gateways import JPEG, GatewayUnderTest, deployed, problem_of
 
@@ -84,6 +85,24 @@ def test_card_and_evaluation_are_the_bundle_s_own(served: Served) -> None:
     """As training wrote them."""
     assert served.send("GET", "/v1/versions/2/card").text.startswith("#")
     assert served.send("GET", "/v1/versions/2/evaluation").json() == MEASURED
+
+
+def test_what_is_told_of_a_version_does_not_cost_its_whole_archive(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of megabytes for each request; what is told is checked by the digest of the bundle."""
+    monkeypatch.setattr(DeploymentStore, "archive_of", lambda *_: pytest.fail("the whole archive was read"))
+    for path in ("card", "evaluation"):
+        assert served.send("GET", f"/v1/versions/2/{path}").status_code == 200
+
+    champion = served.gateway.deployments.read()
+    assert champion is not None
+    kept = served.gateway.deployments.path_of(champion.champion)
+    altered(kept, kept.with_name("altered"), "bundle/bundle.json", b'"dataset": "', b'"dataset": "not ').path.replace(
+        kept
+    )
+    for path in ("card", "evaluation"):
+        assert served.send("GET", f"/v1/versions/2/{path}").status_code == 500
 
 
 @pytest.mark.parametrize("path", ["card", "evaluation"])

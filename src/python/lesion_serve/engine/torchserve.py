@@ -20,7 +20,7 @@ from lesion_core.errors import LesionError
 from lesion_core.processes import ChildProcess
 from lesion_core.wire import Prediction
 from lesion_core.workspace import Endpoint
-from lesion_serve.archive import ArchiveInfo, read_archive, require_plugin
+from lesion_serve.archive import ArchiveError, ArchiveInfo, require_plugin
 from lesion_serve.engine.engine import (
     BusyError,
     EngineDownError,
@@ -66,7 +66,7 @@ class TorchServeEngine:
     @classmethod
     def start(
         cls,
-        archive: Path,
+        archive: ArchiveInfo,
         settings: TorchServeSettings,
         *,
         serving: Path,
@@ -75,21 +75,21 @@ class TorchServeEngine:
         """Start with one archive and wait until it has answered a prediction.
 
         Args:
-            archive: a ``.mar`` of ours.
+            archive: as ``read_archive`` or a deployment gave it; another content by now is not run.
             settings: ports, workers, Java.
             serving: folder for the log.
             on_endpoint: called with the address and its token, now and after each new start.
         Raises:
             PluginMissingError, PluginVersionError: the archive's backbone cannot be built here; nothing was started.
+            ArchiveError: the archive was altered meanwhile.
             PortTakenError: a port is taken; names the option.
             ModelLoadError: a worker could not load the archive; says why.
             LesionError: ``did_not_start``: anything else; quotes its log.
         """
-        info = read_archive(archive)
-        require_plugin(info)
+        require_plugin(archive)
         engine = cls(TorchServeInstance.start(settings, serving=serving), settings)
         try:
-            engine.load(info)
+            engine.load(archive)
         except BaseException:
             engine.stop()
             raise
@@ -320,9 +320,20 @@ class TorchServeEngine:
             self._instance.process.stop()
             self._instance.start_process()
             for version in sorted(self._loaded, key=lambda version: version != self._default):
-                archive = self._loaded[version].archive
-                self._instance.management.register(self._instance.add_archive(archive), workers=self._settings.workers)
+                self._register_again(version)
             self._is_up = True
         self._restarts["torchserve"] += 1
         self._tell_endpoint()
         log.warning("torchserve_restarted", versions=list(self._loaded))
+
+    def _register_again(self, version: str) -> None:
+        """Without its archive no version comes back, and the default one is not kept down by another."""
+        try:
+            name = self._instance.add_archive(self._loaded[version].archive)
+        except (ArchiveError, FileNotFoundError) as error:
+            if version == self._default:
+                raise
+            log.error("version_lost", version=version, reason=str(error))
+            self._loaded = {name: watch for name, watch in self._loaded.items() if name != version}
+        else:
+            self._instance.management.register(name, workers=self._settings.workers)

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from lesion_core.processes import ONE_THREAD, ChildProcess
-from lesion_serve.archive import ArchiveInfo
+from lesion_serve.archive import ArchiveInfo, copy_archive
 from lesion_serve.engine.java import find_java
 from lesion_serve.engine.torchserve_layout import (
     FOLDER_PREFIX,
@@ -95,9 +95,13 @@ class TorchServeInstance:
         self.process.wait_until(self._is_up, timeout_s=START_TIMEOUT_S)
 
     def add_archive(self, archive: ArchiveInfo) -> str:
-        """Copy an archive into the model store, from where TorchServe removes it with the model; returns its name."""
+        """Copy an archive into the model store, from where TorchServe removes it with the model; returns its name.
+
+        Raises:
+            ArchiveError: it was altered since it was read.
+        """
         name = f"{archive.serving_name}-{archive.sha256[:16]}.mar"
-        shutil.copyfile(archive.path, self.folder / "models" / name)
+        copy_archive(archive, self.folder / "models" / name)
         return name
 
     def log_size(self) -> int:

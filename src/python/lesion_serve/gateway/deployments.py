@@ -59,7 +59,8 @@ class Deployments:
         Raises:
             NoSuchVersionError: there is no such version.
         """
-        _, _, card = read_archived_bundle(self._store.archive_of(self._deployed(version)).path)
+        deployed = self._deployed(version)
+        _, _, card = read_archived_bundle(self._store.path_of(deployed), digest=deployed.bundle_digest)
         return card
 
     def evaluation(self, version: str) -> bytes:
@@ -68,8 +69,9 @@ class Deployments:
         Raises:
             NoSuchVersionError: there is no such version, or its bundle was made without an evaluation.
         """
-        path = self._store.archive_of(self._deployed(version)).path
-        if (found := read_archived_file(path, EVALUATION)) is None:
+        deployed = self._deployed(version)
+        path = self._store.path_of(deployed)
+        if (found := read_archived_file(path, EVALUATION, digest=deployed.bundle_digest)) is None:
             raise NoSuchVersionError(
                 f"The bundle of version {version} holds no evaluation: an older release made it. 'lesion-train "
                 "evaluate' measures it.",
@@ -122,7 +124,7 @@ class Deployments:
         return deployed[version]
 
     def _version(self, deployed: Deployed, place: str, deployment: Deployment) -> Version:
-        manifest, digest, _ = read_archived_bundle(self._store.archives / deployed.archive)
+        manifest, digest, _ = read_archived_bundle(self._store.path_of(deployed))
         loaded = {one.version: one for one in self._engine.versions()}.get(deployed.version)
         report = self._store.report()
         finding = (report.findings.get(deployed.version) if report else None) or (loaded.finding if loaded else None)

@@ -25,19 +25,20 @@ NOT_FOR = (
 
 
 @lru_cache(maxsize=8)
-def label_of(archive: Path, *, version: str, request_bytes: int, images: int, seconds: float) -> Label:
+def label_of(archive: Path, *, digest: str, version: str, request_bytes: int, images: int, seconds: float) -> Label:
     """The label of a deployed archive, which never changes under its name.
 
     Args:
         archive: a ``.mar`` of ours.
+        digest: of the bundle in it.
         version: the registered version.
         request_bytes: that a request may have.
         images: that a request may hold.
         seconds: that an answer may take.
     Raises:
-        ArchiveError: it cannot be read.
+        ArchiveError: it cannot be read, or holds another bundle.
     """
-    manifest, digest, card = read_archived_bundle(archive)
+    manifest, _, card = read_archived_bundle(archive, digest=digest)
     training, taxonomy = manifest.training, manifest.taxonomy
     return Label(
         product="Lesion",

@@ -73,6 +73,7 @@ def run_gateway(
     """
     token = secrets.token_urlsafe(32)
     metrics = Metrics()
+    metrics.anchor_failed.set_function(lambda: store.anchor_failure is not None)
     keys = ApiKeys(settings.keys_file, local_token=token) if settings.needs_key else None
     asking = Asking(
         engine,
@@ -87,7 +88,8 @@ def run_gateway(
     def label() -> Label:
         champion = _loaded(follower.current).champion
         return label_of(
-            deployments.archive_of(champion).path,
+            deployments.path_of(champion),
+            digest=champion.bundle_digest,
             version=champion.version,
             request_bytes=body_bytes,
             images=settings.max_images,
