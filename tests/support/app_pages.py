@@ -7,7 +7,7 @@ from streamlit.testing.v1.element_tree import Table
 
 import lesion_ui.app
 
-TIMEOUT_S = 60
+TIMEOUT_S = 300  # ends what hangs; no test waits for it
 
 
 def open_app(page: str = "assess", *, consent: bool = True, language: str = "en") -> AppTest:

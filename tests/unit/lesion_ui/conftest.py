@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lesion_core.datasets.synthetic import draw_lesion
+from lesion_ui import client
 from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE
 from support.fake_service import FakeService
 
@@ -21,9 +22,17 @@ def service() -> Iterator[FakeService]:
     fake.close()
 
 
+PATIENCE_S = 60.0
+
+
 @pytest.fixture
 def connected(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> FakeService:
-    """The same, with the environment variables that lead the app to it."""
+    """The same, with the environment variables that lead the app to it.
+
+    The app gives a service a moment to say who is asking; on a busy machine this one, a thread of the same process,
+    may take longer. Tests of a service that hangs set the app's own ``CONNECT_S``.
+    """
+    monkeypatch.setattr(client, "CONNECT_S", PATIENCE_S)
     monkeypatch.setenv(URL_VARIABLE, service.endpoint.url)
     monkeypatch.setenv(TOKEN_VARIABLE, service.endpoint.token)
     return service

@@ -12,8 +12,9 @@ from streamlit.testing.v1 import AppTest
 from lesion_core.processes import free_port
 from lesion_core.service import Versions
 from lesion_core.wire import ModelIdentity, Problem, to_json
+from lesion_ui import client
 from lesion_ui.app import ENTRIES
-from lesion_ui.client import URL_VARIABLE
+from lesion_ui.client import CONNECT_S, URL_VARIABLE
 from support.app_pages import open_app, text, upload
 from support.fake_service import FakeService, make_finding, make_prediction, outside_prediction
 from support.image_files import seed_files
@@ -120,9 +121,13 @@ def open_in_state(page: str, uploads: list[tuple[str, bytes]], language: str) ->
 
 
 @pytest.mark.parametrize(("page", "state"), [(page, state) for page in PAGES for state in STATES])
-def test_every_page_in_every_state_is_words(page: str, state: str, connected: FakeService, image: bytes) -> None:
+def test_every_page_in_every_state_is_words(
+    page: str, state: str, connected: FakeService, image: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half of them in German, so that each text is filled in once."""
     prepare, kind = STATES[state]
+    if prepare is _hangs:
+        monkeypatch.setattr(client, "CONNECT_S", CONNECT_S)
     prepare(connected)
     language = ("en", "de")[(PAGES.index(page) + list(STATES).index(state)) % 2]
     shown = text(open_in_state(page, files(kind, image), language))
@@ -139,6 +144,7 @@ def test_a_server_that_is_down_is_told_at_once_with_what_to_do(
 ) -> None:
     """Asked for 2 seconds; the measured time is printed, and the test is wide for machines that are busy."""
     app = open_app(page)
+    monkeypatch.setattr(client, "CONNECT_S", CONNECT_S)
     monkeypatch.setenv(URL_VARIABLE, f"http://127.0.0.1:{free_port()}/v1/predictions")
     started = time.monotonic()
     app.run()
