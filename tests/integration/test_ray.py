@@ -23,7 +23,7 @@ from lesion_serve.batch import on_ray
 from lesion_serve.batch.answering import Model
 from lesion_serve.batch.pool import WorkerPool
 from lesion_serve.batch.run import Batch, Summary, run_batch
-from lesion_serve.engine.ray_serve import application
+from lesion_serve.engine.ray_serve import RaySettings, application
 from lesion_serve.predictor import Predictor
 from lesion_serve.ray_cluster import RayError, cluster, import_ray
 from support import batch_worker
@@ -218,6 +218,13 @@ def test_an_application_without_an_archive_is_refused_where_it_is_started(tmp_pa
     """And not in the log of a replica on another host."""
     with pytest.raises(ArchiveError, match="is not an archive"):
         application({"archive": str(tmp_path / "absent.mar")})
+
+
+@pytest.mark.parametrize("replicas", ["1.5", 1.5, True, "0", "-1", "many"])
+def test_replicas_are_a_whole_number(replicas: object) -> None:
+    """1.5 of them would be one."""
+    with pytest.raises(RayError, match="whole number"):
+        RaySettings(archive=Path("a.mar"), replicas=replicas)  # type: ignore[arg-type]
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

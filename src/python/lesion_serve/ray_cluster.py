@@ -22,7 +22,7 @@ TOKEN_FILE = Path("~/.ray/auth_token")
 
 
 class RayError(LesionError):
-    """Ray is not there, or the cluster failed. Codes: ``no_ray``, ``ray_failed``."""
+    """Ray is not there, or the cluster failed. Codes: ``no_ray``, ``ray_failed``, ``bad_replicas``."""
 
     code = "ray_failed"
 

@@ -83,6 +83,9 @@ def test_every_command_that_prints_takes_json() -> None:
         (["predict", "image.jpg", "--out", "a.csv", "--model", "nowhere.mar"], "is not an archive"),
         (["start", "a.mar", "--workers", "0"], "Must be >= 1"),
         (["start", "a.mar", "--port", "99999"], "Must be <= 65535"),
+        (["start", "a.mar", "--workers", "1.5"], "is no whole number"),
+        (["start", "a.mar", "--management-port", "8080.6"], "is no whole number"),
+        (["start", "a.mar", "--deadline-s", "inf"], "Must be < inf"),
         (["archive", "bundle", "--out", "/proc/no/a.mar"], "/proc/no"),
     ],
 )

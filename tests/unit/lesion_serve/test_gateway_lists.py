@@ -87,6 +87,10 @@ def test_pages_follow_one_another(clinic: Clinic) -> None:
             "band=middle",
             "limit=x",
             "limit=99999999999999999999",
+            "limit=000001000000",
+            "limit=1.5",
+            "limit=1e1",
+            "limit=-1",
             "cursor=x",
             "colour=red",
         ),
@@ -116,7 +120,9 @@ def test_without_predictions_there_is_no_report(tmp_path: Path) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "no_predictions")
 
 
-@pytest.mark.parametrize("days", ["0", "367", "x", "1.5", "99999999999999999999", ""])
+@pytest.mark.parametrize(
+    "days", ["0", "367", "x", "1.5", "99999999999999999999", "000001000", "000001" + "9" * 5000, ""]
+)
 def test_days_are_days(clinic: Clinic, days: str) -> None:
     """A whole number, and no more than a year."""
     assert clinic.send("first", "GET", f"/v1/monitoring?days={days}").status_code == 400

@@ -116,3 +116,11 @@ def test_a_port_that_is_taken_is_named_before_anything_is_loaded(tmp_path: Path)
         again = GatewaySettings.of(Workspace(tmp_path), port=taken.getsockname()[1])
         with pytest.raises(PortUnavailableError, match="--port"), listen(again):
             pass
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, True, "16"])
+@pytest.mark.parametrize("name", ["port", "max_images", "max_request_mib"])
+def test_counts_are_whole_numbers(name: str, count: object, tmp_path: Path) -> None:
+    """From 1 on; nothing is rounded, and True is none."""
+    with pytest.raises(GatewaySettingsError, match=f"{name} is a whole number"):
+        GatewaySettings.of(Workspace(tmp_path), **{name: count})

@@ -7,6 +7,7 @@ command that starts it stands in the README of this package.
 
 from __future__ import annotations
 
+import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,17 @@ from lesion_core.wire import Problem, to_json
 from lesion_serve.archive import read_archive
 from lesion_serve.engine.engine import BusyError, DeadlineError, EngineError, RefusedError
 from lesion_serve.engine.in_process import InProcessEngine
-from lesion_serve.ray_cluster import import_ray
+from lesion_serve.ray_cluster import RayError, import_ray
 
 TIMEOUT_S = 20.0
 QUEUE = 32  # requests that wait for a replica beyond the one in work
+
+
+def _count(value: object) -> int:
+    """Ray gives texts; 1.5 shall not become 1."""
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", str(value)):
+        raise RayError(f"replicas is a whole number from 1 on, got {value!r}.", code="bad_replicas")
+    return int(str(value))
 
 
 @attrs.frozen(kw_only=True)
@@ -33,10 +41,12 @@ class RaySettings:
     Attributes:
         archive: a ``.mar`` that every host can read at this path.
         replicas: processes of one thread that answer.
+    Raises:
+        RayError: ``bad_replicas``.
     """
 
     archive: Path = attrs.field(converter=Path)
-    replicas: int = attrs.field(default=1, converter=int, validator=attrs.validators.ge(1))
+    replicas: int = attrs.field(default=1, converter=_count)
 
 
 class Replica:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from lesion_core.service import Caller, to_json
 from lesion_serve.gateway.gateway import Gateway
-from lesion_serve.gateway.inputs import JSON, InputError, json_body
+from lesion_serve.gateway.inputs import JSON, json_body, whole_number
 from lesion_serve.gateway.keys import Permission
 from lesion_serve.gateway.messages import Model, Models
 from lesion_serve.gateway.problems import Problem, problem_response
@@ -67,10 +67,8 @@ def information_routes(gateway: Gateway, description: dict[str, Any]) -> list[Ro
 
     async def monitoring(request: Request) -> Response:
         gateway.authorise(request, Permission.MONITOR)
-        days = request.query_params.get("days", "30")
-        if not (days.isascii() and days.isdecimal() and 1 <= int(days[:6]) <= LONGEST_DAYS):
-            raise InputError(f"'days' is a whole number from 1 to {LONGEST_DAYS}; got {days[:20]!r}.")
-        return json_response(await gateway.reporting.report(int(days)))
+        days = whole_number("days", request.query_params.get("days", "30"), most=LONGEST_DAYS)
+        return json_response(await gateway.reporting.report(days))
 
     async def healthz(_: Request) -> Response:
         return Response('{"status": "ok"}', media_type=JSON)

@@ -108,10 +108,19 @@ def read_search(given: QueryParams) -> Search:
         if name in given and given[name] not in possible:
             raise InputError(f"{name!r} is one of {', '.join(possible)}; got {given[name]!r}.")
     texts = {name: given[name] for name in _FILTERS if name in given}
-    limit = given.get("limit", "50")
-    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:6]) <= LONGEST_PAGE):
-        raise InputError(f"'limit' is a whole number from 1 to {LONGEST_PAGE}; got {limit[:20]!r}.")
-    return Search(**texts, since=_time(given.get("since")), until=_time(given.get("until")), limit=int(limit))
+    limit = whole_number("limit", given.get("limit", "50"), most=LONGEST_PAGE)
+    return Search(**texts, since=_time(given.get("since")), until=_time(given.get("until")), limit=limit)
+
+
+def whole_number(name: str, text: str, *, most: int) -> int:
+    """A count in a query, from 1 to ``most``.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= most:
+        raise InputError(f"{name!r} is a whole number from 1 to {most}; got {text[:20]!r}.")
+    return int(text)
 
 
 def _time(text: str | None) -> datetime | None:

@@ -77,7 +77,7 @@ class Around:
             body = Body(receive, headers, hold=hold, wait_s=self._upload_s)
             try:
                 declared = headers.get("content-length", "0")
-                if declared.isdigit() and int(declared) > self._limit:
+                if declared.isdecimal() and int(declared) > self._limit:
                     told = as_problem(TooLargeError(self._limit))
                     self._metrics.refused.labels(code=told.code).inc()
                     await problem_response(told, request_id=request_id)(scope, receive, send_after_body)

@@ -66,6 +66,13 @@ class GatewaySettings:
     longest_wait_s: float = 1.5
 
     def __attrs_post_init__(self) -> None:
+        for name, value in (
+            ("port", self.port),
+            ("max_images", self.max_images),
+            ("max_request_mib", self.max_request_mib),
+        ):
+            if type(value) is not int or value < 1:  # exactly: True is no count
+                raise GatewaySettingsError(f"{name} is a whole number from 1 on, got {value!r}.")
         if (self.certificate is None) != (self.private_key is None):
             raise GatewaySettingsError("TLS needs both --certificate and --private-key, as PEM files.")
         for path in (self.certificate, self.private_key):
