@@ -224,7 +224,7 @@ def test_an_application_without_an_archive_is_refused_where_it_is_started(tmp_pa
 def test_replicas_are_a_whole_number(replicas: object) -> None:
     """1.5 of them would be one."""
     with pytest.raises(RayError, match="whole number"):
-        RaySettings(archive=Path("a.mar"), replicas=replicas)  # type: ignore[arg-type]
+        RaySettings(archive=Path("a.mar"), replicas=replicas)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

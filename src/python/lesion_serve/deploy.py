@@ -211,13 +211,12 @@ def _verify_bundle(archive: ArchiveInfo) -> None:
 
 
 def _with_kept(deployment: Deployment, packed: ArchiveInfo, store: DeploymentStore) -> Deployment:
-    """Name the archive by its place among the kept ones, unless the same one lies there already."""
-    if not any(one.sha256 == packed.sha256 and one.archive == packed.path.name for one in deployment.all):
-        return deployment
+    """Name the archive by its place among the kept ones. One of the same content that lies there already is replaced:
+    it may have been altered or lost, and deploying it again is what mends that."""
     kept = store.keep(packed).path.name
 
     def named(one: Deployed) -> Deployed:
-        return one if one.archive != packed.path.name else attrs.evolve(one, archive=kept)
+        return one if one.sha256 != packed.sha256 else attrs.evolve(one, archive=kept)
 
     return attrs.evolve(
         deployment,

@@ -160,6 +160,8 @@ def with_challenger(deployment: Deployment, challenger: Deployed, *, share_perce
 def rolled_back(deployment: Deployment) -> Deployment:
     """Champion and previous champion change places, so that a second rollback undoes the first.
 
+    A challenger that becomes the champion by this challenges no more.
+
     Raises:
         DeploymentError: ``nothing_before``: there is no previous champion.
     """
@@ -167,7 +169,7 @@ def rolled_back(deployment: Deployment) -> Deployment:
         raise DeploymentError(
             f"There is no champion before version {deployment.champion.version} to go back to.", code="nothing_before"
         )
-    return attrs.evolve(deployment, champion=deployment.previous, previous=deployment.champion)
+    return with_champion(deployment, deployment.previous)
 
 
 def deployment_to_json(deployment: Deployment) -> str:

@@ -135,7 +135,10 @@ class DeploymentStore:
         """
         info = read_archive(self.path_of(deployed))
         if info.sha256 != deployed.sha256:
-            raise ArchiveError(f"{info.path} is not what was deployed as version {deployed.version}: it was altered.")
+            raise ArchiveError(
+                f"{info.path} is not what was deployed as version {deployed.version}: it was altered. Deploy it again "
+                f"from where it came from, {deployed.source}."
+            )
         return info
 
     def keep(self, packed: ArchiveInfo) -> ArchiveInfo:

@@ -35,6 +35,7 @@ class Follower:
         self._engine = engine
         self._store = store
         self._current: Deployment | None = None
+        self._contents = dict[str, str]()  # of the versions that were loaded: sha256 of the archive
         self._reached: int | None = None
         self._failures = 0
         self._next_try = 0.0
@@ -56,6 +57,8 @@ class Follower:
                 other versions are loaded.
         """
         self._current = begun and _reached(begun, self._engine)
+        if begun is not None:
+            self._contents[begun.champion.version] = begun.champion.sha256
         self._thread = threading.Thread(target=self._run, name="deployment-follower", daemon=True)
         self._thread.start()
 
@@ -139,8 +142,14 @@ class Follower:
         return findings
 
     def _load(self, one: Deployed) -> None:
-        if one.version not in {loaded.version for loaded in self._engine.versions()}:
+        is_loaded = one.version in {loaded.version for loaded in self._engine.versions()}
+        if is_loaded and self._contents.get(one.version, one.sha256) != one.sha256:
+            # Another archive took the version's name after the one that is loaded had been withdrawn, all unseen here.
+            self._engine.unload(one.version)
+            is_loaded = False
+        if not is_loaded:
             self._engine.load(self._store.archive_of(one), is_wanted=partial(self._is_wanted, one))
+            self._contents[one.version] = one.sha256
 
     def _is_wanted(self, one: Deployed) -> bool:
         """Whether a load should go on: until the end, or a change after which it is not the first thing to do."""

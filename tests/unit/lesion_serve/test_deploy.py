@@ -106,6 +106,29 @@ def test_an_altered_bundle_is_not_deployed(
     assert store.read() == before
 
 
+@pytest.mark.parametrize("what", ["altered", "lost"])
+def test_deploying_again_mends_a_kept_archive(
+    archives: dict[str, str], workspace: Workspace, store: DeploymentStore, what: str
+) -> None:
+    """The doctor says so. By itself it changes nothing of what serves."""
+    deploy(store, archives["5"], workspace=workspace)
+    before = deploy(store, archives["6"], workspace=workspace).after
+    assert before.previous is not None
+    for one in before.all:
+        kept = store.path_of(one)
+        if what == "lost":
+            kept.unlink()
+        else:
+            altered(kept, kept.with_name("altered"), "lesion_handler.py", b"import os", b"import oz").path.replace(kept)
+        with pytest.raises(ArchiveError):
+            store.archive_of(one)
+
+    assert deploy(store, archives["6"], workspace=workspace).after == before
+    deploy(store, archives["5"], workspace=workspace, challenging=Challenging())
+
+    assert [store.archive_of(one).version for one in before.all] == ["6", "5"]
+
+
 def test_an_archive_that_is_none_is_named(workspace: Workspace, store: DeploymentStore, tmp_path: Path) -> None:
     """By the path that was given."""
     (tmp_path / "text.mar").write_text("text")

@@ -69,6 +69,17 @@ def test_the_champion_before_stays_and_a_rollback_brings_it_back() -> None:
     assert rolled_back(rolled_back(second)) == second
 
 
+def test_nor_does_a_version_challenge_itself_after_a_rollback() -> None:
+    """The champion before may have been the challenger; its images would be asked about twice."""
+    second = with_champion(FIRST, deployed("2"))
+    challenged = with_challenger(second, deployed("1"), share_percent=0, shadow=True)
+
+    after = rolled_back(challenged)
+
+    assert (after.champion.version, after.challenger, after.shadow) == ("1", None, False)
+    assert choose_version(after, "an id").shadows == ()
+
+
 def test_there_is_no_rollback_without_a_champion_before() -> None:
     """It says so."""
     with pytest.raises(DeploymentError, match="before version 1") as caught:

@@ -154,6 +154,23 @@ def test_a_rollback_loads_nothing(store: Store) -> None:
     assert engine.done == ["default 1"]
 
 
+def test_a_version_that_came_back_with_another_content_is_loaded_anew(store: Store) -> None:
+    """It was withdrawn and deployed again while the follower was busy: answers would come from the old one."""
+    engine = RememberingEngine()
+    first = store.take(with_champion(None, deployed("1")))
+    store.take(with_challenger(first, deployed("2"), share_percent=5, shadow=False))
+    follower = follow(engine, store)
+    engine.done.clear()
+
+    another = deployed("2", content="another")
+    store.take(with_challenger(first, another, share_percent=5, shadow=False))
+    follower.follow()
+    follower.follow()
+
+    assert engine.done == ["unload 2", "load 2"]
+    assert {one.identity.bundle_digest for one in engine.versions()} == {first.champion.bundle_digest, another.sha256}
+
+
 def test_a_champion_that_does_not_load_changes_nothing_and_is_reported(store: Store) -> None:
     """The old one answers; requests are still chosen for it."""
     engine = RememberingEngine()

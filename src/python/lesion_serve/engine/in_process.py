@@ -21,7 +21,7 @@ from pathlib import Path
 import structlog
 
 from lesion_core.wire import Prediction
-from lesion_serve.archive import ArchiveInfo, require_plugin
+from lesion_serve.archive import ArchiveInfo, copy_archive, require_plugin
 from lesion_serve.engine.engine import (
     BusyError,
     DeadlineError,
@@ -210,10 +210,12 @@ def _handlers_of(archive: ArchiveInfo, count: int, is_wanted: Callable[[], bool]
     Raises:
         LoadAbortedError: it is not wanted any more.
         ModelLoadError: the archive cannot be loaded.
+        ArchiveError: it was altered since it was read.
     """
     folder = Path(tempfile.mkdtemp(prefix="lesion-archive-"))
     try:
-        with zipfile.ZipFile(archive.path) as packed:
+        copy_archive(archive, folder / "archive.mar")
+        with zipfile.ZipFile(folder / "archive.mar") as packed:
             packed.extractall(folder)
         handlers = list[Handler]()
         for _ in range(count):
