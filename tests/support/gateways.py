@@ -172,6 +172,7 @@ class GatewayUnderTest:
         self.store = PredictionStore.open(
             f"sqlite:///{folder / 'predictions.db'}", anchors=folder / "anchors" / "heads.jsonl"
         )
+        self.metrics.anchor_failed.set_function(lambda: self.store.anchor_failure is not None)
         self.asking = Asking(
             self.engine,
             Recording(StoreRecorder(self.store), self.metrics),

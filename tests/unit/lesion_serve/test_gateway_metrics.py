@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
 from lesion_core.wire import ConformalSet, OutOfDistribution, Prediction
+from lesion_serve.store import StoreError
 from support.fake_service import make_finding, make_prediction
 from support.gateways import GatewayUnderTest
 
@@ -34,6 +36,18 @@ def test_what_is_in_progress_and_what_is_loaded_is_scraped_as_it_is(
     assert 'lesion_ready_workers{version="1"} 1.0' in before
     assert 'lesion_ready_workers{version="1"}' not in after
     assert 'lesion_ready_workers{version="2"} 1.0' in after
+
+
+def test_anchors_that_cannot_be_written_are_told_to_who_scrapes(gateway: GatewayUnderTest, tmp_path: Path) -> None:
+    """Answers go on."""
+    before = gateway.send("GET", "/metrics").text
+    (tmp_path / "anchors" / "heads.jsonl").unlink()
+    assert gateway.ask().status_code == 200
+    with pytest.raises(StoreError, match="are gone"):
+        gateway.store.close()
+
+    assert "lesion_anchor_failed 0.0" in before
+    assert "lesion_anchor_failed 1.0" in gateway.metrics.text().decode()
 
 
 def test_what_was_counted_can_be_scraped(gateway: GatewayUnderTest) -> None:

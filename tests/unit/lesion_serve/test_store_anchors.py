@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from lesion_core.workspace import Workspace
 from lesion_serve.store import AnchorFile, StoreError, default_anchors
 from support.stored import anchors_in, check, make_record, open_store, url_in
+
+
+def wait(until: Callable[[], bool]) -> None:
+    """At most half a minute."""
+    for _ in range(3000):
+        if until():
+            return
+        threading.Event().wait(0.01)
+    pytest.fail("it did not come to pass")
 
 
 def test_the_anchors_stand_beside_the_database_in_another_folder(tmp_path: Path) -> None:
@@ -37,6 +48,62 @@ def test_anchors_that_cannot_be_written_stop_no_record_and_are_said_on_closing(t
 
     assert refused.value.code == "anchor_failed"
     assert (check(tmp_path).events, check(tmp_path).findings) == (2, ())
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_only_a_server_begins_lost_anchors_anew_and_says_so(tmp_path: Path, is_damaged: bool) -> None:
+    """Every other command refuses, and leaves the log and its place as they are."""
+    with open_store(tmp_path) as store:
+        store.append(make_record(1))
+    path = anchors_in(tmp_path).path
+    if is_damaged:
+        path.write_text("no anchor\n")
+    else:
+        path.unlink()
+    for _ in range(2):
+        with pytest.raises(StoreError, match="lesion-serve start") as refused:
+            open_store(tmp_path, create=False)
+        assert refused.value.code == "anchors_missing"
+    assert (path.exists(), check(tmp_path).events, check(tmp_path).is_intact) == (is_damaged, 2, False)
+
+    with capture_logs() as lines:
+        open_store(tmp_path).close()
+
+    assert [line["event"] for line in lines] == ["anchors_begun_anew", "prediction_store_opened"]
+    assert any("began anew at event 3" in remark for remark in check(tmp_path).remarks)
+    open_store(tmp_path, create=False).close()
+
+
+def test_anchors_that_vanish_while_a_server_runs_are_not_made_again_by_the_way(tmp_path: Path) -> None:
+    """It says so as long as it lasts; once they are back, they go on."""
+    store = open_store(tmp_path, anchor_every_records=1, anchor_every_s=0.01)
+    path = anchors_in(tmp_path).path
+    away = path.rename(path.with_name("elsewhere"))
+    assert store.anchor_failure is None
+    store.append(make_record(1))
+    wait(lambda: store.anchor_failure is not None)
+    assert "are gone" in str(store.anchor_failure)
+    assert not path.exists()
+
+    away.rename(path)
+    wait(lambda: store.anchor_failure is None)
+    store.close()
+
+    assert check(tmp_path).findings == ()
+    assert anchors_in(tmp_path).read()[0][-1].position == 2
+
+
+def test_an_audit_finds_that_anchors_cannot_be_read(tmp_path: Path) -> None:
+    """And checks the rest."""
+    open_store(tmp_path).close()
+    path = anchors_in(tmp_path).path
+    path.unlink()
+    path.mkdir()
+
+    found = check(tmp_path)
+
+    assert [finding.code for finding in found.findings] == ["anchors_unreadable"]
+    assert found.events == 1
 
 
 def test_anchors_follow_after_so_many_records(tmp_path: Path) -> None:

@@ -76,6 +76,9 @@ class Metrics:
         self.expected_wait = Gauge(
             "lesion_expected_wait_seconds", "Until an image that came now would be started.", registry=registry
         )
+        self.anchor_failed = Gauge(
+            "lesion_anchor_failed", "1 while the head of the record cannot be noted in its anchors.", registry=registry
+        )
         self.ready_workers = Gauge("lesion_ready_workers", "Workers ready, by version.", ["version"], registry=registry)
 
     def count(self, prediction: Prediction) -> None:

@@ -3,6 +3,9 @@
 A file of JSON lines, in a folder of its own and better on another disk or host: position, digest and time of the head,
 written by a thread every ``every_records`` records or ``every_s`` seconds, at once when a chain begins, and on closing.
 It lags behind the database after a crash, which is fine; a database that lags behind it has lost records.
+
+Where the file is gone, nothing shows any more that the end of the log was not cut off. So it is not made again by the
+way: only ``lesion-serve start`` begins it anew, by an event of the log.
 """
 
 from __future__ import annotations
@@ -77,18 +80,23 @@ class AnchorFile:
             found, _ = self.read()
         return max(found, key=lambda anchor: anchor.position, default=None)
 
-    def add(self, head: Receipt) -> None:
+    def add(self, head: Receipt, *, begin: bool = False) -> None:
         """Write one anchor; it is on the disk when this returns.
 
+        Args:
+            head: of the chain.
+            begin: make the file where there is none.
         Raises:
             StoreError: ``anchor_failed``: nothing was written.
         """
         line = json.dumps({"position": head.position, "digest": head.digest, "at": stamp(datetime.now(UTC))})
+        flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT if begin else 0)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if begin:
+                self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=_WAIT_S, mode=0o600):
                 is_new = not self.path.exists()
-                with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "rb+", 0) as stream:
+                with os.fdopen(os.open(self.path, flags, 0o600), "rb+", 0) as stream:
                     whole = _end_of_last_line(stream.fileno())
                     stream.truncate(whole)  # a line that a crash cut off
                     try:
@@ -100,6 +108,12 @@ class AnchorFile:
                         raise
                 if is_new:
                     sync(self.path.parent)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"The anchors {self.path} are gone. The records are safe; bring the file back. Where it is lost, "
+                "'lesion-serve start' begins it anew, which the log says.",
+                code="anchor_failed",
+            ) from error
         except (OSError, Timeout) as error:
             raise StoreError(
                 f"The anchor {self.path} could not be written: {error}. The record itself is safe; make the file's "
@@ -122,6 +136,7 @@ class Anchoring:
         self._file, self._head = file, head
         self._every_records, self._every_s = every_records, every_s
         self._noted: Receipt | None = None
+        self._failure: str | None = None
         self._noting = threading.Lock()
         self._wake, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="prediction-anchors", daemon=True)
@@ -132,22 +147,36 @@ class Anchoring:
         """The head that was noted last by this process."""
         return self._noted
 
+    @property
+    def failure(self) -> str | None:
+        """Why the head could not be noted at the last try; ``None`` where it could."""
+        return self._failure
+
     def moved(self, head: Receipt) -> None:
         """Tell that the head is here now. Returns at once."""
         if self._noted is None or head.position - self._noted.position >= self._every_records:
             self._wake.set()
 
-    def note(self) -> None:
+    def note(self, *, begin: bool = False) -> None:
         """Note the head now.
 
+        Args:
+            begin: make the file where there is none.
         Raises:
             StoreError: ``anchor_failed``.
         """
         with self._noting:
             head = self._head()
-            if head is not None and head != self._noted:
-                self._file.add(head)
-                self._noted = head
+            if head is None or head == self._noted:
+                return
+            try:
+                self._file.add(head, begin=begin)
+            except StoreError as error:
+                self._failure = error.message
+                raise
+            if self._failure is not None:
+                log.info("anchors_noted_again", position=head.position)
+            self._noted, self._failure = head, None
 
     def close(self) -> None:
         """End the thread and note the last head.
@@ -178,6 +207,15 @@ class Anchoring:
                 self._closing.wait(min(self._every_s, 1.0))
 
 
+def no_anchors(path: Path) -> StoreError:
+    """What every command says but ``start``, which begins them."""
+    return StoreError(
+        f"There are no anchors at {path}: nothing shows that the end of the log was not cut off. Bring the file back, "
+        "or name it with --anchors; where it is lost, 'lesion-serve start' begins it anew, which the log says.",
+        code="anchors_missing",
+    )
+
+
 def _anchors(text: bytes) -> tuple[list[Anchor], list[int]]:
     anchors, damaged = [], []
     for number, line in enumerate(text.split(b"\n")[:-1], start=1):
@@ -189,7 +227,11 @@ def _anchors(text: bytes) -> tuple[list[Anchor], list[int]]:
 
 
 def _unreadable(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"The anchors {path} cannot be read: {error}.", code="anchor_failed")
+    return StoreError(
+        f"The anchors {path} cannot be read: {error}. Let the user of this program read them. Where they are lost, "
+        "move them away: 'lesion-serve start' begins them anew, which the log says.",
+        code="anchor_failed",
+    )
 
 
 def _anchor(line: bytes) -> Anchor:

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from lesion_serve.store.anchors import Anchor, AnchorFile
+from lesion_serve.store.anchors import Anchor, AnchorFile, no_anchors
 from lesion_serve.store.chain import START, commitment, event_digest
 from lesion_serve.store.database import Database
 from lesion_serve.store.errors import StoreError
@@ -32,8 +32,8 @@ class Finding:
 
     Attributes:
         code: ``altered``, ``missing``, ``reordered``, ``behind_anchor``, ``differs_from_anchor``, ``anchors_missing``,
-            ``anchor_damaged``, ``fact_altered``, ``fact_missing``, ``fact_unknown``, ``fact_returned``,
-            ``erasure_altered``, ``guard_missing``, ``image_missing``, ``image_damaged``.
+            ``anchors_unreadable``, ``anchor_damaged``, ``fact_altered``, ``fact_missing``, ``fact_unknown``,
+            ``fact_returned``, ``erasure_altered``, ``guard_missing``, ``image_missing``, ``image_damaged``.
         position: of the event; ``None`` where it is about the whole store.
         message: for people.
     """
@@ -68,11 +68,11 @@ def verify(database: Database, anchors: AnchorFile, images: ImageStore | None = 
         anchors: the second place.
         images: with a key, every kept image is decrypted; without one, its file is looked for; ``None`` checks none.
     Raises:
-        StoreError: ``no_store``, ``newer_store``, ``anchor_failed``, or the database refuses.
+        StoreError: ``no_store``, ``newer_store``, or the database refuses.
     """
     database.require()
     # Before the database: what is anchored while this runs is no finding.
-    known, damaged = anchors.read()
+    known, damaged, unread = _read(anchors)
     with database.reading() as connection:
         walk = _Walk(connection, known, images)
         walk.run()
@@ -87,7 +87,7 @@ def verify(database: Database, anchors: AnchorFile, images: ImageStore | None = 
         Finding(code="anchor_damaged", position=None, message=f"Line {number} of {anchors.path} is no anchor.")
         for number in damaged
     ]
-    findings += _check_ends(walk, known, anchors.path)
+    findings += unread or _check_ends(walk, known, anchors.path)
     return Verification(
         events=walk.count,
         head=walk.previous,
@@ -96,6 +96,14 @@ def verify(database: Database, anchors: AnchorFile, images: ImageStore | None = 
         findings=tuple(sorted(findings, key=lambda found: (found.position is None, found.position or 0))),
         remarks=tuple(walk.remarks),
     )
+
+
+def _read(anchors: AnchorFile) -> tuple[list[Anchor], list[int], list[Finding]]:
+    """Anchors, lines that are none, and the finding where the file cannot be read."""
+    try:
+        return *anchors.read(), []
+    except StoreError as error:
+        return [], [], [Finding(code="anchors_unreadable", position=None, message=error.message)]
 
 
 def check_last_anchor(connection: sa.Connection, last: Anchor, path: Path) -> None:
@@ -272,8 +280,7 @@ def _check_guards(database: Database, connection: sa.Connection) -> list[Finding
 
 def _check_ends(walk: _Walk, anchors: Sequence[Anchor], path: Path) -> list[Finding]:
     if not anchors:
-        message = f"There are no anchors at {path}: nothing shows that the end of the log was not cut off."
-        return [Finding(code="anchors_missing", position=None, message=message)]
+        return [Finding(code="anchors_missing", position=None, message=no_anchors(path).message)]
     last = max(anchors, key=lambda anchor: anchor.position)
     if last.position > walk.position:
         message = (

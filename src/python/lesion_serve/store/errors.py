@@ -25,8 +25,8 @@ class StoreError(LesionError):
 
     Codes: ``store_full``, ``store_busy``, ``store_unreachable``, ``store_read_only``, ``store_damaged``,
     ``store_failed`` (the database), ``store_closed``, ``no_store``, ``newer_store``, ``behind_anchor``,
-    ``anchor_failed``, ``bad_record``, ``duplicate_request``, ``no_prediction``, ``erased``, ``no_image``,
-    ``image_key``, ``image_damaged``, ``foreign_images``, ``bad_cursor``.
+    ``anchors_missing``, ``anchor_failed``, ``bad_record``, ``duplicate_request``, ``no_prediction``, ``erased``,
+    ``no_image``, ``image_key``, ``image_damaged``, ``foreign_images``, ``bad_cursor``.
     """
 
     code = "store_failed"

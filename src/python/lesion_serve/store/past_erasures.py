@@ -55,8 +55,8 @@ def erasures_after(database: Database, copied: Receipt) -> list[PastErasure]:
         digest = connection.scalar(sa.select(event.c.digest).where(event.c.position == copied.position))
         if digest != copied.digest:
             raise StoreError(
-                f"{without_password(database.url)} is not the log that the backup was made of, so what was erased there "
-                "says nothing. Name the database that was in use after the backup.",
+                f"{without_password(database.url)} is not the log that the backup was made of, so its erasures say "
+                "nothing. Name the database that was in use after the backup.",
                 code="behind_anchor",
             )
         query = sa.select(event.c.at, event.c.content).where(

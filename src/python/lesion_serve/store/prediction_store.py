@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 from lesion_core.service import Page
 from lesion_core.wire import Features
 from lesion_core.workspace import Workspace
-from lesion_serve.store.anchors import EVERY_RECORDS, EVERY_S, AnchorFile, Anchoring
-from lesion_serve.store.appending import Appender, first_digest, require_new
+from lesion_serve.store.anchors import EVERY_RECORDS, EVERY_S, AnchorFile, Anchoring, no_anchors
+from lesion_serve.store.appending import Appender, Chain, first_digest, require_new
 from lesion_serve.store.audit import check_last_anchor
 from lesion_serve.store.chain import Entry, alert_entry, feedback_entry, prediction_entry
 from lesion_serve.store.database import WAIT_S, Database
@@ -90,14 +90,15 @@ class PredictionStore:
 
         Args:
             url: ``sqlite:///FILE`` or ``postgresql+pg8000://…``.
-            anchors: file for the heads of the chain, away from the database; made where it is missing.
+            anchors: file for the heads of the chain, away from the database.
             images: where images are kept, in a folder that is this store's alone; ``None`` keeps none.
-            create: make what is missing; otherwise that is an error.
+            create: make what is missing, anchors too, which the chain says; otherwise that is an error.
             anchor_every_records: so many records at most are newer than the last anchor …
             anchor_every_s: … and so many seconds, while the program runs.
         Raises:
             StoreError: ``behind_anchor``: records that were there once are missing; ``foreign_images``: the images
-                are another store's; ``no_store``, ``newer_store``, ``anchor_failed``, or the database refuses.
+                are another store's; ``no_store``, ``newer_store``, ``anchors_missing``, ``anchor_failed``, or the
+                database refuses.
         """
         database, file = Database(url), AnchorFile(anchors)
         database.prepare(create=create)
@@ -105,7 +106,7 @@ class PredictionStore:
         anchoring = Anchoring(file, lambda: appender.head, every_records=anchor_every_records, every_s=anchor_every_s)
         store = cls(database, appender, anchoring, images)
         try:
-            store._begin(file)
+            store._begin(file, create=create)
             if images is not None:
                 with database.reading() as connection:
                     origin = first_digest(connection)
@@ -115,6 +116,11 @@ class PredictionStore:
             database.close()
             raise
         return store
+
+    @property
+    def anchor_failure(self) -> str | None:
+        """Why the head of the chain cannot be noted at the moment; ``None`` where it can. Records are safe anyway."""
+        return self._anchoring.failure
 
     @property
     def keeps_images(self) -> bool:
@@ -281,10 +287,13 @@ class PredictionStore:
             )
         return self.images.seal(image, request_id=record.request_id, image_sha256=record.image_sha256)
 
-    def _begin(self, file: AnchorFile) -> None:
+    def _begin(self, file: AnchorFile, *, create: bool) -> None:
         """Compare with the anchors, or begin them; one program at a time, so that only one does."""
-        with named_errors(self.database.url):
-            file.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if create:
+            with named_errors(self.database.url):
+                file.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        elif file.latest() is None:
+            raise no_anchors(file.path)
         lock = FileLock(file.path.with_name(f"{file.path.name}.opening"), timeout=WAIT_S, mode=0o600)
         try:
             with lock:
@@ -293,9 +302,16 @@ class PredictionStore:
                     if latest is not None:
                         check_last_anchor(chain.connection, latest, file.path)
                     else:
-                        # Its place tells an audit: 1 for a new chain, later where the anchors were lost.
-                        chain.add(Entry(at=datetime.now(UTC), kind=Kind.OPENED, content={"format": 1}))
-                self._anchoring.note()
+                        self._begin_anchors(chain, file.path)
+                self._anchoring.note(begin=latest is None)
         except Timeout as error:
             raise StoreError(f"{lock.lock_file} has been held for {WAIT_S:.0f} s.", code="store_busy") from error
         log.info("prediction_store_opened", position=chain.head.position if chain.head else 0)
+
+    @staticmethod
+    def _begin_anchors(chain: Chain, path: Path) -> None:
+        """Say so in the chain: its place tells an audit, 1 for a new chain, later where the anchors were lost."""
+        is_new = chain.head is None
+        receipt = chain.add(Entry(at=datetime.now(UTC), kind=Kind.OPENED, content={"format": 1}))
+        if not is_new:
+            log.warning("anchors_begun_anew", path=str(path), position=receipt.position)
