@@ -161,7 +161,7 @@ def test_the_report_needs_no_other_file_and_no_network(measured: Measured) -> No
 
 def test_the_report_says_what_it_is_and_contains(measured: Measured) -> None:
     """Research use only, images of patients, foreign data, and every class."""
-    for words in ("Research use only", "This file contains images of patients", "under <b>another name</b>"):
+    for words in ("Research use only", "This file contains images of patients", "under <b>a name of its own</b>"):
         assert words in measured.report
     for diagnosis in ISIC_2019.trained:
         assert diagnosis.name in measured.report
