@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
+from support.fake_service import TOKEN
 from support.pages import TIMEOUT_MS, AssessPage
 
 
@@ -156,11 +157,83 @@ def test_a_whole_visit_from_the_image_to_the_history(
         assert report.name == "lesion-req-0001.pdf"
         assert report.read_bytes().startswith(b"%PDF-")
         page.get_by_role("link", name="History").click()
-        page.get_by_text("1–12, newest first").wait_for()
+        page.get_by_text("1–12 of 12, newest first").wait_for()
         page.get_by_role("link", name="Monitor").click()
         page.get_by_text("The mix of diagnoses has changed.").wait_for()
     finally:
         context.close()
+
+
+def test_a_draft_is_saved_for_its_request_and_stays_there(browser: Browser, app_url: str) -> None:
+    """Typed and saved in one go; what is not saved is under no other answer, and still there on coming back."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    try:
+        page = context.new_page()
+        page.set_default_timeout(TIMEOUT_MS)
+        page.goto(f"{app_url}/record")
+        _open_request(page, "req-0003")
+        page.get_by_role("textbox", name="Comment").fill("said of the third")
+        page.get_by_role("button", name="Save").click()
+        page.get_by_text("Saved.").wait_for()
+        page.get_by_text("“said of the third”").wait_for()
+        expect(page.get_by_role("textbox", name="Comment")).to_have_value("")
+
+        page.get_by_role("textbox", name="Comment").fill("not yet said")
+        page.get_by_text("Open another").click()
+        _open_request(page, "req-0004")
+        expect(page.get_by_role("textbox", name="Comment")).to_have_value("")
+        _open_request(page, "req-0003")
+        expect(page.get_by_role("textbox", name="Comment")).to_have_value("not yet said")
+    finally:
+        context.close()
+
+
+def test_what_is_known_of_a_patient_goes_with_the_image(assess: AssessPage, image: Path, tmp_path: Path) -> None:
+    """The fields are empty for the next one, which is not asked with them."""
+    assess.page.get_by_text("Patient and options").click()
+    age = assess.page.get_by_role("spinbutton", name="Age in years")
+    age.fill("55")
+    age.press("Tab")
+    assess.upload(image)
+    assert assess.page.locator(".st-key-asked").inner_text() == "Asked with: age 55."
+
+    assess.upload(Path(shutil.copy(image, tmp_path / "next.png")))
+    assert assess.page.locator(".st-key-asked").inner_text() == "Asked without age, sex and site."
+    expect(age).to_have_value("")
+
+
+def test_another_key_finds_nothing_of_the_one_before(browser: Browser, app_url: str, image: Path) -> None:
+    """Not even what the browser still has in its fields."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    try:
+        assess = AssessPage(context.new_page(), app_url).open()
+        page = assess.page
+        page.get_by_text("Patient and options").click()
+        page.get_by_role("textbox", name="Your pseudonym").fill("P-1")
+        page.get_by_role("textbox", name="Your pseudonym").press("Tab")
+        assess.upload(image)
+        page.get_by_text("Use another key").click()
+        page.get_by_role("textbox", name="API key").fill(TOKEN)
+        page.locator(".st-key-sidebar_key").locator("xpath=ancestor::*[@data-testid='stForm']").get_by_role(
+            "button", name="Sign in"
+        ).click()
+        page.get_by_text("You are signed in with another key.").wait_for()
+        page.locator(".st-key-begin button").click()
+        page.locator(".st-key-consent button").click()
+        page.locator(".st-key-instruction").wait_for()
+        page.get_by_text("Patient and options").click()
+        expect(page.get_by_role("textbox", name="Your pseudonym")).to_have_value("")
+        assert not assess.shows_diagnosis()
+        assert page.locator('[data-testid="stFileChipDeleteBtn"]').count() == 0
+    finally:
+        context.close()
+
+
+def _open_request(page: Page, request_id: str) -> None:
+    number = page.get_by_role("textbox", name="Request number")
+    number.fill(request_id)
+    number.press("Enter")
+    page.get_by_text(f"Request {request_id} ·").wait_for()
 
 
 def test_everything_is_reached_by_keyboard(browser: Browser, app_url: str) -> None:

@@ -85,7 +85,7 @@ def test_a_clinician_asks_judges_and_finds_it_again(ward: Ward, page: Page, imag
     page.get_by_text("Saved.").wait_for()
 
     page.get_by_role("link", name="History").click()
-    page.get_by_text("1–1, newest first").wait_for()
+    page.get_by_text("1–1 of 1, newest first").wait_for()
     page.locator(".st-key-open button").click()
     page.get_by_role("heading", name=diagnosis).wait_for()
     page.get_by_text(": right –").wait_for()

@@ -57,17 +57,20 @@ def _question(texts: Texts) -> Question | None:
     """What is known of the patient; ``None`` where the pseudonym cannot be one."""
     with st.expander(texts("assess.patient")):
         age = st.number_input(texts("assess.age"), min_value=0, max_value=120, value=None, step=1, key="age")
-        unknown = texts("word.unknown")
         sex = st.selectbox(
             texts("assess.sex"),
-            [None, "female", "male"],
-            format_func=lambda code: unknown if code is None else texts(f"assess.{code}"),
+            ["female", "male"],
+            index=None,
+            placeholder=texts("word.unknown"),
+            format_func=lambda code: texts(f"assess.{code}"),
             key="sex",
         )
         site = st.selectbox(
             texts("assess.site"),
-            [None, *ANATOMICAL_SITES],
-            format_func=lambda code: unknown if code is None else texts.site(code),
+            ANATOMICAL_SITES,
+            index=None,
+            placeholder=texts("word.unknown"),
+            format_func=texts.site,
             key="site",
         )
         subject = st.text_input(
@@ -76,8 +79,9 @@ def _question(texts: Texts) -> Question | None:
         heat_map = st.toggle(texts("assess.heat_map"), value=True, key="heat_map")
     known = {"age_approx": age, "sex": sex, "anatom_site_general": site}
     metadata = {name: value for name, value in known.items() if value is not None}
-    if st.session_state.get(session.PATIENT_CLEARED) and not metadata and not subject:
-        st.info(texts("assess.patient_cleared"))
+    with st.container(key="patient_note"):  # in any case, so that what is below stays in its place
+        if st.session_state.get(session.PATIENT_CLEARED) and not metadata and not subject:
+            st.info(texts("assess.patient_cleared"))
     if subject and not re.match(SUBJECT_PATTERN, subject):
         st.error(texts("assess.subject_bad"))
         return None
