@@ -152,7 +152,7 @@ def test_a_server_that_accepts_and_never_answers_stalls_nothing(tmp_path: Path) 
         add_rows(record, epochs=range(1, 200))
         for _ in range(200):
             background.notify()
-        is_hanging = background._thread is not None
+        is_hanging = not background._idle.is_set()
         with pytest.raises(TrackingError, match="has not answered"):
             background.register("skin-lesion", timeout_s=0.1)
 
@@ -161,8 +161,7 @@ def test_a_server_that_accepts_and_never_answers_stalls_nothing(tmp_path: Path) 
         listener.shutdown(socket.SHUT_RDWR)
         for connection in accepted:
             connection.close()
-    while (thread := background._thread) is not None:
-        thread.join()
+    assert background._idle.wait(60)
 
 
 REGISTER = """

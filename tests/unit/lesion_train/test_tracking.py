@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 from pathlib import Path
 from typing import Any
@@ -334,8 +335,7 @@ def test_training_never_waits_for_mlflow(tmp_path: Path) -> None:
     waits = []
     hanging.answers.set()
     for _ in range(8):
-        while (thread := background._thread) is not None:
-            thread.join()
+        assert background._idle.wait(10)
         waits.append(background._not_before - now[0])
         calls = hanging.calls
         background.notify()
@@ -343,6 +343,28 @@ def test_training_never_waits_for_mlflow(tmp_path: Path) -> None:
         now[0] = background._not_before
         background.notify()
     assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
+
+
+def test_a_training_stopped_while_its_rows_begin_to_be_sent_ends_in_order(
+    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between the start of a thread and its report that it runs: the rest is sent all the same."""
+    record = make_run(tmp_path)
+    background = BackgroundMirror(mirror(record, workspace))
+
+    def interrupted(thread: threading.Thread) -> None:
+        _thread.start_new_thread(thread.run, ())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            background.notify()
+    record.finish("KILLED")
+    background.finish()
+
+    (run,) = runs_of(record, mirror(record, workspace).client)
+    assert run.info.status == "KILLED"
 
 
 def test_the_machine_is_sampled_while_a_run_trains(tmp_path: Path) -> None:

@@ -38,17 +38,18 @@ class BackgroundMirror:
         self._mirror = mirror
         self._clock = clock
         self._guard = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._idle = threading.Event()  # not Thread.join: Ctrl-C may end start() before it knows that the thread runs
+        self._idle.set()
         self._not_before = 0.0
         self._failures = 0
 
     def notify(self) -> None:
         """Say that the record has new rows. Returns at once."""
         with self._guard:
-            if self._thread is not None or self._clock() < self._not_before:
+            if not self._idle.is_set() or self._clock() < self._not_before:
                 return  # whoever sends next sends all
-            self._thread = threading.Thread(target=self._send, name="mlflow-mirror", daemon=True)
-            self._thread.start()
+            self._idle.clear()
+            threading.Thread(target=self._send, name="mlflow-mirror", daemon=True).start()
 
     def _send(self) -> None:
         try:
@@ -62,7 +63,7 @@ class BackgroundMirror:
             pause_s = min(LONGEST_PAUSE_S, PAUSE_S * 2**self._failures)
             with self._guard:
                 self._not_before = self._clock() + pause_s
-                self._thread = None
+                self._idle.set()
 
     def register(self, name: str, *, timeout_s: float = 30.0) -> RegisteredVersion:
         """Send the rest of the run and register its bundle; see ``registry.register``.
@@ -82,12 +83,8 @@ class BackgroundMirror:
         self._mirror.sync()
 
     def _wait(self, timeout_s: float) -> None:
-        with self._guard:
-            thread = self._thread
-        if thread is not None:
-            thread.join(timeout_s)
-            if thread.is_alive():
-                raise TrackingError(
-                    f"MLflow has not answered for {timeout_s:.0f} s. Nothing is lost: send the run later with: "
-                    f"lesion-train register {shlex.quote(str(self._mirror.record.folder))}"
-                )
+        if not self._idle.wait(timeout_s):
+            raise TrackingError(
+                f"MLflow has not answered for {timeout_s:.0f} s. Nothing is lost: send the run later with: "
+                f"lesion-train register {shlex.quote(str(self._mirror.record.folder))}"
+            )
