@@ -118,9 +118,14 @@ def test_a_port_that_is_taken_is_named_before_anything_is_loaded(tmp_path: Path)
             pass
 
 
-@pytest.mark.parametrize("count", [0, -1, 1.5, True, "16"])
-@pytest.mark.parametrize("name", ["port", "max_images", "max_request_mib"])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        *((name, count) for name in ("port", "max_images", "max_request_mib") for count in (-1, 1.5, True, "16")),
+        *(("max_images", 0), ("max_request_mib", 0)),
+    ],
+)
 def test_counts_are_whole_numbers(name: str, count: object, tmp_path: Path) -> None:
-    """From 1 on; nothing is rounded, and True is none."""
+    """Nothing is rounded, and True is none. Port 0 is a free one."""
     with pytest.raises(GatewaySettingsError, match=f"{name} is a whole number"):
         GatewaySettings.of(Workspace(tmp_path), **{name: count})

@@ -28,7 +28,7 @@ class GatewaySettings:
 
     Attributes:
         host: address or name to listen on.
-        port: to listen on.
+        port: to listen on; 0 for a free one.
         certificate, private_key: PEM files; both, or none for plain HTTP.
         keys_file: API keys.
         needs_key: ``False`` lets everybody ask; on loopback only.
@@ -66,13 +66,13 @@ class GatewaySettings:
     longest_wait_s: float = 1.5
 
     def __attrs_post_init__(self) -> None:
-        for name, value in (
-            ("port", self.port),
-            ("max_images", self.max_images),
-            ("max_request_mib", self.max_request_mib),
+        for name, value, least in (
+            ("port", self.port, 0),
+            ("max_images", self.max_images, 1),
+            ("max_request_mib", self.max_request_mib, 1),
         ):
-            if type(value) is not int or value < 1:  # exactly: True is no count
-                raise GatewaySettingsError(f"{name} is a whole number from 1 on, got {value!r}.")
+            if type(value) is not int or value < least:  # exactly: True is no count
+                raise GatewaySettingsError(f"{name} is a whole number from {least} on, got {value!r}.")
         if (self.certificate is None) != (self.private_key is None):
             raise GatewaySettingsError("TLS needs both --certificate and --private-key, as PEM files.")
         for path in (self.certificate, self.private_key):
