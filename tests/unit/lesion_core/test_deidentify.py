@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pydicom
@@ -12,6 +14,7 @@ from PIL import Image
 from lesion_core.errors import ImageError
 from lesion_core.imaging import decode_image, image_format
 from lesion_core.imaging.deidentify import deidentify_dicom, deidentify_image
+from lesion_core.processes import child_environment
 from support.image_files import dicom_file, drawn, rle_frame, seed_files, wide_gamut_profile
 from support.tagged import NAME, SECRETS, tagged_dicom, tagged_dicoms, tagged_images, traces
 
@@ -231,3 +234,12 @@ def test_a_key_that_could_be_guessed_is_refused() -> None:
     """With a guessed key, new UIDs could be compared with those of known files."""
     with pytest.raises(ValueError, match="at least 16"):
         deidentify_dicom(DICOMS["explicit"], key=b"secret")
+
+
+def test_programs_that_meet_no_dicom_do_not_load_pydicom() -> None:
+    """It would add to every start."""
+    code = "import sys, lesion_core.imaging, lesion_core.imaging.deidentify; print('pydicom' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], env=child_environment(), capture_output=True, check=True)
+
+    assert done.stdout == b"False\n"
