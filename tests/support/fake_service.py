@@ -132,6 +132,7 @@ class FakeService:
         self.evaluation: dict[str, Any] | None = make_evaluation()
         self.card = "# Model card\n\nTrained on **isic2019**. ![pixel](http://192.0.2.1/x.png)"
         self.feedback: dict[str, list[Feedback]] = {}
+        self.erased = set[str]()  # requests whose person was erased
         self.said: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self._ended = threading.Event()
@@ -165,16 +166,17 @@ class FakeService:
         known = {line.request_id for line in self.lines} | {canned.request_id}
         if request_id not in known:
             return None
+        is_erased = request_id in self.erased
         return Record(
             request_id=request_id,
             at="2026-03-02T09:30:00+00:00",
             key_id="a1b2c3d4",
             position=17,
             digest="fedcba9876543210" * 4,
-            image_sha256="aa" * 32,
+            image_sha256=None if is_erased else "aa" * 32,
             image_bytes=34567,
-            subject="P-1",
-            erased=(),
+            subject=None if is_erased else "P-1",
+            erased=("image_sha256", "subject") if is_erased else (),
             prediction=attrs.evolve(canned, request_id=request_id, heat_map=None),
             feedback=tuple(self.feedback.get(request_id, ())),
         )

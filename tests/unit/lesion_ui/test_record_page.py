@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from lesion_ui import session
 from support.app_pages import go_to, open_app, text, upload
 from support.fake_service import FakeService
 from support.kept import CLINICIAN, make_caller
@@ -126,6 +127,18 @@ def test_a_request_that_is_not_there_is_a_sentence(connected: FakeService) -> No
     """The same as one that the key may not see."""
 
     assert "There is no such prediction" in text(open_record("req-9999"))
+
+
+def test_of_a_patient_who_was_erased_nothing_more_is_asked(connected: FakeService) -> None:
+    """The service would refuse it; what was being written of the patient is forgotten here as well."""
+    draft(app := open_record(), "comment", comment="unsure")
+    connected.erased.add("req-0005")
+    shown = text(app.run())
+
+    assert "The patient of this answer was erased" in shown
+    assert "P-1" not in shown
+    assert len(app.text_area) == len(app.radio) == 0
+    assert app.session_state[session.DRAFTS] == {}
 
 
 def test_a_role_that_may_not_judge_sees_no_form(connected: FakeService) -> None:

@@ -101,7 +101,10 @@ def _show_feedback(record: Record, here: Visit) -> None:
             st.markdown(f"- {markdown_text(feedback_text(one, names, texts))}")
         if not record.feedback:
             st.caption(texts("record.no_feedback"))
-        if here.may("feedback"):
+        if record.image_sha256 is None:  # the service takes nothing more of it
+            _forget_draft(record.request_id)
+            st.info(texts("record.erased"))
+        elif here.may("feedback"):
             _feedback_form(record, names, here)
 
 
