@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from streamlit.testing.v1 import AppTest
-from streamlit.testing.v1.element_tree import Table
+from streamlit.testing.v1.element_tree import Table, Widget, WidgetList
 
 import lesion_ui.app
 
+W = TypeVar("W", bound=Widget)
 TIMEOUT_S = 300  # ends what hangs; no test waits for it
 
 
@@ -41,6 +44,12 @@ def add(app: AppTest, name: str, data: bytes, *, key: str = "image") -> AppTest:
     assert isinstance(uploader._files, list)
     uploader._files[:0] = [(one.file_id, one.name, one.getvalue(), one.type) for one in before]
     return app.run()
+
+
+def field(widgets: WidgetList[W], name: str) -> W:
+    """The widget of one draft or patient: the rest of its key is another one each time."""
+    (found,) = [one for one in widgets if str(one.key).rpartition("-")[0] == name]
+    return found
 
 
 def text(app: AppTest) -> str:

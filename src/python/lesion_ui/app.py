@@ -17,7 +17,7 @@ from lesion_core.service import Caller
 from lesion_ui import shell
 from lesion_ui.screens import assess, batch, history, models, monitor, record
 from lesion_ui.screens import help as help_page
-from lesion_ui.session import current_texts
+from lesion_ui.session import current_texts, leave_patient
 from lesion_ui.texts import Texts
 
 log = structlog.get_logger(__name__)
@@ -64,10 +64,10 @@ def main() -> None:
     with shell.told(texts):
         visit = shell.begin(texts)
         entries = ENTRIES if visit is None else entries_for(visit.caller)
-        page = st.navigation(
-            [one.page(texts, is_default=one is entries[0]) for one in entries],
-            position="sidebar" if visit is not None else "hidden",
-        )
+        pages = [one.page(texts, is_default=one is entries[0]) for one in entries]
+        page = st.navigation(pages, position="sidebar" if visit is not None else "hidden")
+        if entries[pages.index(page)].module is not assess:
+            leave_patient(st.session_state)  # as the images stay behind with their page
         shell.show_sidebar(texts, None if visit is None else visit.caller)
         run = page.run if visit is not None else None
     if run is not None:

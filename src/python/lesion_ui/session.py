@@ -27,7 +27,7 @@ CALLER_S = 30.0
 KEY, CALLER, LANGUAGE, SEEN, ENDED, VISIT = "api_key", "caller", "language", "seen_at", "ended", "visit"
 OTHER_KEY = "other_key"  # why a session ended: somebody else signed in
 CONSENT, ASSESSMENT, OPEN_RECORD = "has_consented", "assessment", "open_record"
-CHOSEN, PATIENT_CLEARED = "chosen", "patient_cleared"
+CHOSEN, PATIENT, PATIENT_CLEARED = "chosen", "patient", "patient_cleared"
 BATCH, SIMILAR, DRAFTS = "batch", "similar", "drafts"
 TAXONOMIES = "taxonomies"
 
@@ -92,6 +92,11 @@ def go_on_with(state: MutableMapping[Any, Any], key: str, clock: Callable[[], fl
         del state[ENDED]
     state[KEY] = key
     touch(state, clock)
+
+
+def leave_patient(state: MutableMapping[Any, Any]) -> None:
+    """The fields about a patient begin anew, for whoever is next."""
+    state.pop(PATIENT, None)
 
 
 def connect(state: MutableMapping[Any, Any], environment: Mapping[str, str] = os.environ) -> GatewayClient:

@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from lesion_ui import session
-from support.app_pages import go_to, open_app, text, upload
+from support.app_pages import field, go_to, open_app, text, upload
 from support.fake_service import FakeService
 from support.kept import CLINICIAN, make_caller
 
@@ -17,15 +17,15 @@ def open_record(request_id: str = "req-0005") -> AppTest:
 
 def draft(app: AppTest, kind: str, *, diagnosis: str | None = None, comment: str = "") -> AppTest:
     """Fill the fields for req-0005 in."""
-    app.radio(key="feedback_kind-req-0005").set_value(kind).run()
+    field(app.radio, "feedback_kind").set_value(kind).run()
     if diagnosis is not None:
-        app.selectbox(key="feedback_diagnosis-req-0005").set_value(diagnosis)
-    app.text_area(key="feedback_comment-req-0005").set_value(comment)
+        field(app.selectbox, "feedback_diagnosis").set_value(diagnosis)
+    field(app.text_area, "feedback_comment").set_value(comment)
     return app.run()
 
 
 def judge(app: AppTest, kind: str, *, diagnosis: str | None = None, comment: str = "") -> AppTest:
-    draft(app, kind, diagnosis=diagnosis, comment=comment).button(key="feedback_save-req-0005").click()
+    field(draft(app, kind, diagnosis=diagnosis, comment=comment).button, "feedback_save").click()
     return app.run()
 
 
@@ -79,26 +79,31 @@ def test_a_judgement_is_saved_and_shown(
 def test_a_draft_stays_with_its_request(connected: FakeService) -> None:
     """Under the answer for another patient the fields are empty, and what is saved there is of that one alone."""
     app = open_other(draft(open_record(), "histology", diagnosis="NV", comment="of the first"), "req-0006")
-    assert app.radio(key="feedback_kind-req-0006").value == "agree"
-    assert app.text_area(key="feedback_comment-req-0006").value == ""
-    app.button(key="feedback_save-req-0006").click().run()
+    assert field(app.radio, "feedback_kind").value == "agree"
+    assert field(app.text_area, "feedback_comment").value == ""
+    field(app.button, "feedback_save").click().run()
     assert connected.said == [{"verdict": "agree"}]
 
     go_to(open_other(app, "req-0005"), "history")
     go_to(app, "record")
-    assert app.radio(key="feedback_kind-req-0005").value == "histology"
-    assert app.selectbox(key="feedback_diagnosis-req-0005").value == "NV"
-    assert app.text_area(key="feedback_comment-req-0005").value == "of the first"
+    assert field(app.radio, "feedback_kind").value == "histology"
+    assert field(app.selectbox, "feedback_diagnosis").value == "NV"
+    assert field(app.text_area, "feedback_comment").value == "of the first"
+    # What a browser shows that has forgotten the field, while the server has not.
+    assert field(app.radio, "feedback_kind").proto.default == 2
+    chosen = field(app.selectbox, "feedback_diagnosis").proto
+    assert chosen.options[chosen.default] == "Melanocytic nevus (NV)"
+    assert field(app.text_area, "feedback_comment").proto.default == "of the first"
 
 
 def test_a_judgement_that_was_saved_leaves_no_draft(connected: FakeService) -> None:
     """It would be sent twice."""
     app = judge(open_record(), "other", diagnosis="NV", comment="once")
-    assert app.text_area(key="feedback_comment-req-0005").value == ""
-    app.radio(key="feedback_kind-req-0005").set_value("other").run()
+    assert field(app.text_area, "feedback_comment").value == ""
+    field(app.radio, "feedback_kind").set_value("other").run()
 
-    assert app.selectbox(key="feedback_diagnosis-req-0005").value is None
-    assert app.button(key="feedback_save-req-0005").click().run()
+    assert field(app.selectbox, "feedback_diagnosis").value is None
+    assert field(app.button, "feedback_save").click().run()
     assert len(connected.said) == 1
 
 
@@ -106,12 +111,12 @@ def test_a_judgement_that_could_not_be_saved_is_still_there(connected: FakeServi
     """To be sent again."""
     app = draft(open_record(), "comment", comment="unsure")
     connected.refuses = True
-    app.button(key="feedback_save-req-0005").click().run()
+    field(app.button, "feedback_save").click().run()
     connected.refuses = False
     app.run()
 
     assert connected.said == []
-    assert app.text_area(key="feedback_comment-req-0005").value == "unsure"
+    assert field(app.text_area, "feedback_comment").value == "unsure"
 
 
 @pytest.mark.parametrize(("kind", "reason"), [("other", "Choose a diagnosis."), ("comment", "Write a comment.")])

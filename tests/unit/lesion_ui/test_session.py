@@ -12,7 +12,7 @@ from lesion_core.workspace import Endpoint, Workspace
 from lesion_ui import session
 from lesion_ui.app import entries_for
 from lesion_ui.client import TOKEN_VARIABLE, GatewayClient
-from support.app_pages import go_to, open_app, text, upload
+from support.app_pages import field, go_to, open_app, text, upload
 from support.fake_service import TOKEN, FakeService
 from support.kept import CLINICIAN, EVERYTHING, make_caller
 
@@ -84,9 +84,9 @@ def test_a_key_that_nobody_goes_on_with_is_forgotten() -> None:
 def test_a_second_user_with_the_same_role_sees_nothing_of_the_first(connected: FakeService, image: bytes) -> None:
     """Not the image and its answer, nor the draft, the patient, the opened record and the list."""
     app = upload(open_app(), ("first.png", image))
-    app.text_input(key="subject").set_value("P-1").run()
+    field(app.text_input, "subject").set_value("P-1").run()
     app.session_state["open_record"] = "req-0005"
-    go_to(app, "record").text_area(key="feedback_comment-req-0005").set_value("of the first").run()
+    field(go_to(app, "record").text_area, "feedback_comment").set_value("of the first").run()
     go_to(app, "history").button(key="collect").click().run()
     app.text_input(key="sidebar_key").set_value(TOKEN)
     app.button(key="FormSubmitter:sidebar_key_form-Sign in").click().run()
@@ -97,12 +97,12 @@ def test_a_second_user_with_the_same_role_sees_nothing_of_the_first(connected: F
     assert "Before you begin" in text(go_to(app, "assess"))
     app.button(key="consent").click().run()
     assert "Choose an image to begin." in text(app)
-    assert app.text_input(key="subject").value == ""
+    assert field(app.text_input, "subject").value == ""
     assert "Choose an answer to judge" in text(go_to(app, "record"))
     go_to(app, "history")
     assert not any("Download" in button.proto.label for button in app.get("download_button"))
     app.session_state["open_record"] = "req-0005"
-    assert go_to(app, "record").text_area(key="feedback_comment-req-0005").value == ""
+    assert field(go_to(app, "record").text_area, "feedback_comment").value == ""
 
 
 @pytest.mark.parametrize(("given", "minutes"), [(None, 15), ("5", 5), ("0.5", 0.5), ("-1", 15), ("soon", 15)])

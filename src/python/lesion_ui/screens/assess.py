@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -24,7 +25,7 @@ from lesion_ui.wording import markdown_text
 MAX_UPLOAD_MB = DEFAULT_LIMITS.max_bytes // 2**20
 MOST_IMAGES = 8
 # The fields that are about the patient, each with what it is while nothing is said.
-PATIENT: Mapping[str, object] = {"age": None, "sex": None, "site": None, "subject": ""}
+PATIENT_FIELDS: Mapping[str, object] = {"age": None, "sex": None, "site": None, "subject": ""}
 
 
 def page() -> None:
@@ -56,14 +57,16 @@ def page() -> None:
 def _question(texts: Texts) -> Question | None:
     """What is known of the patient; ``None`` where the pseudonym cannot be one."""
     with st.expander(texts("assess.patient")):
-        age = st.number_input(texts("assess.age"), min_value=0, max_value=120, value=None, step=1, key="age")
+        age = st.number_input(
+            texts("assess.age"), min_value=0, max_value=120, value=None, step=1, key=_patient_key("age")
+        )
         sex = st.selectbox(
             texts("assess.sex"),
             ["female", "male"],
             index=None,
             placeholder=texts("word.unknown"),
             format_func=lambda code: texts(f"assess.{code}"),
-            key="sex",
+            key=_patient_key("sex"),
         )
         site = st.selectbox(
             texts("assess.site"),
@@ -71,10 +74,14 @@ def _question(texts: Texts) -> Question | None:
             index=None,
             placeholder=texts("word.unknown"),
             format_func=texts.site,
-            key="site",
+            key=_patient_key("site"),
         )
         subject = st.text_input(
-            texts("assess.subject"), help=texts("assess.subject_help"), max_chars=64, key="subject", autocomplete="off"
+            texts("assess.subject"),
+            help=texts("assess.subject_help"),
+            max_chars=64,
+            key=_patient_key("subject"),
+            autocomplete="off",
         )
         heat_map = st.toggle(texts("assess.heat_map"), value=True, key="heat_map")
     known = {"age_approx": age, "sex": sex, "anatom_site_general": site}
@@ -136,9 +143,15 @@ def _leave_images() -> None:
 
 def _forget_patient() -> None:
     """What is known of a patient goes with the images that were chosen for them, or it would be said of the next."""
-    given = [name for name, empty in PATIENT.items() if st.session_state.get(name, empty) != empty]
+    given = [part for part, empty in PATIENT_FIELDS.items() if st.session_state.get(_patient_key(part), empty) != empty]
     st.session_state[session.PATIENT_CLEARED] = bool(given)
-    st.session_state.update(PATIENT)
+    session.leave_patient(st.session_state)
+
+
+def _patient_key(part: str) -> str:
+    """Of a field about the patient. Each patient's are others: a browser sends again what it still has under a key."""
+    patient = st.session_state.setdefault(session.PATIENT, secrets.token_hex(4))
+    return f"{part}-{patient}"
 
 
 def _new_lesion() -> None:

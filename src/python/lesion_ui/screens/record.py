@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 from PIL import Image
 
 from lesion_core.service import Record
 from lesion_ui import session, shell, show
 from lesion_ui.asking import Asked
+from lesion_ui.draft import KINDS, draft_of, forget_draft
 from lesion_ui.export import file_name, record_csv, record_json
 from lesion_ui.report import feedback_text, report_pdf
 from lesion_ui.session import Visit
@@ -20,8 +19,6 @@ from lesion_ui.view import answer_view
 from lesion_ui.wording import markdown_text, time_text
 
 LONGEST_COMMENT = 2000
-# What a judgement consists of, and what each part is before anything is said.
-DRAFT = {"kind": "agree", "diagnosis": None, "comment": ""}
 
 
 def page() -> None:
@@ -95,71 +92,46 @@ def _show_feedback(record: Record, here: Visit) -> None:
     with st.container(border=True, key="feedback"):
         st.markdown(f"##### {texts('record.feedback')}")
         if st.session_state.pop("feedback_saved", None) == record.request_id:
-            _forget_draft(record.request_id)
             st.success(texts("word.saved"), icon=":material/check:")
         for one in record.feedback:
             st.markdown(f"- {markdown_text(feedback_text(one, names, texts))}")
         if not record.feedback:
             st.caption(texts("record.no_feedback"))
         if record.image_sha256 is None:  # the service takes nothing more of it
-            _forget_draft(record.request_id)
+            forget_draft(st.session_state, record.request_id)
             st.info(texts("record.erased"))
         elif here.may("feedback"):
             _feedback_form(record, names, here)
 
 
-def _key(part: str, request_id: str) -> str:
-    """Of a widget that judges one request: under the same key, words for one patient would stay for the next."""
-    return f"feedback_{part}-{request_id}"
-
-
-def _draft(request_id: str) -> dict[str, str | None]:
-    """What was said of a request and not yet saved: it is there again when the request is."""
-    drafts: dict[str, dict[str, str | None]] = st.session_state.setdefault(session.DRAFTS, {})
-    return drafts.setdefault(request_id, dict(DRAFT))
-
-
-def _keep(part: str, request_id: str) -> None:
-    _draft(request_id)[part] = st.session_state[_key(part, request_id)]
-
-
-def _field(part: str, request_id: str) -> dict[str, Any]:
-    """The key of a widget and what keeps its words, once it shows those of the draft."""
-    key = _key(part, request_id)
-    st.session_state.setdefault(key, _draft(request_id)[part])
-    return {"key": key, "on_change": _keep, "args": (part, request_id)}
-
-
-def _forget_draft(request_id: str) -> None:
-    st.session_state.get(session.DRAFTS, {}).pop(request_id, None)
-    st.session_state.update({_key(part, request_id): value for part, value in DRAFT.items()})
-
-
 def _feedback_form(record: Record, names: dict[str, str], here: Visit) -> None:
     """Fields for a judgement: no form, since what is typed into one is not known here before it is sent."""
-    texts, request_id = here.texts, record.request_id
+    texts, draft = here.texts, draft_of(st.session_state, record.request_id)
     kind = st.radio(
         texts("record.what"),
-        ("agree", "other", "histology", "comment"),
+        KINDS,
+        index=draft.position("kind", KINDS) or 0,
         format_func=lambda one: texts(f"record.kind_{one}"),
-        **_field("kind", request_id),
+        **draft.field("kind"),
     )
     diagnosis: str | None = None
     if kind in ("other", "histology"):
         diagnosis = st.selectbox(
             texts("record.diagnosis"),
             list(names),
+            index=draft.position("diagnosis", list(names)),
             placeholder=texts("record.choose"),
             format_func=lambda code: f"{names[code]} ({code})",
-            **_field("diagnosis", request_id),
+            **draft.field("diagnosis"),
         )
     comment = st.text_area(
         texts("record.comment"),
+        value=draft.comment,
         max_chars=LONGEST_COMMENT,
         help=texts("record.comment_help"),
-        **_field("comment", request_id),
+        **draft.field("comment"),
     )
-    sent = st.button(texts("record.save"), type="primary", key=_key("save", request_id))
+    sent = st.button(texts("record.save"), type="primary", key=draft.key("save"))
     if not sent:
         return
     comment = comment.strip()
@@ -178,6 +150,7 @@ def _feedback_form(record: Record, names: dict[str, str], here: Visit) -> None:
         comment=comment or None,
         is_histology=kind == "histology",
     )
+    forget_draft(st.session_state, record.request_id)
     st.session_state["feedback_saved"] = record.request_id
     st.rerun()
 
