@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 BLACK_LEVEL = 35  # of 255, in every channel: darker than the darkest tone of the Monk scale, whose red is 41
 SMALLEST_SHARE = 1 / 3  # of either side that a crop keeps at least
-LONGEST_SIDE = (
-    16  # times the shorter one: a strip that is longer is no photograph, and would take minutes and gigabytes
-)
+LONGEST_SIDE = 16  # times the shorter one: a longer strip is no photograph, and would take minutes and gigabytes
 
 _GRID_PX = 100
 _DARK_SHARE = 0.02  # of an edge of the crop that may be black
