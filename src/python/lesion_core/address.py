@@ -19,6 +19,11 @@ def without_password(text: str) -> str:
     return re.sub(r"(?i)\b(password|passwd|pwd)=[^&\s'\"]+", r"\1=***", hidden)
 
 
+def sqlite_address(file: Path) -> str:
+    """The SQLAlchemy address of an SQLite file, with ``%`` and ``?`` of its name escaped: they mean something else."""
+    return _SQLITE + str(file).replace("%", "%25").replace("?", "%3F")
+
+
 def sqlite_file(address: str) -> Path | None:
     """The file that an SQLAlchemy address of SQLite names; ``None`` for a server, or a database in memory."""
     name = unquote(address.removeprefix(_SQLITE).partition("?")[0])

@@ -10,6 +10,7 @@ from typing import Literal
 
 import attrs
 
+from lesion_core.address import sqlite_address
 from lesion_core.durable import FOR_OWNER, write_whole
 from lesion_core.errors import LesionError
 
@@ -99,8 +100,8 @@ class Workspace:
 
     @property
     def mlflow_database(self) -> str:
-        """SQLAlchemy address of the MLflow tracking store; in an address ``%`` and ``?`` mean something else."""
-        return f"sqlite:///{self.mlflow_file}".replace("%", "%25").replace("?", "%3F")
+        """SQLAlchemy address of the MLflow tracking store."""
+        return sqlite_address(self.mlflow_file)
 
     @property
     def mlflow_file(self) -> Path:

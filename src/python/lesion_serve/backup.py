@@ -19,6 +19,7 @@ from pathlib import Path
 
 import attrs
 
+from lesion_core.address import sqlite_address
 from lesion_core.backup import (
     BackupError,
     Manifest,
@@ -105,7 +106,7 @@ def make_backup(out: Path, places: Places) -> Manifest:
         if places.database is not None:
             # The anchors first: those of later records would have no record here.
             copy_file(places.anchors, folder / ANCHORS)
-            Database(f"sqlite:///{places.database}").require()
+            Database(sqlite_address(places.database)).require()
             copy_database(places.database, folder / RECORDS)
         copy_file(places.keys, folder / KEYS)
         for one in sorted(places.deployments.glob("*/")):
@@ -165,7 +166,7 @@ def _examine(places: Places) -> Verification | None:
     if places.database is None:
         return None
     images = None if places.images is None else ImageStore(folder=places.images, key=None)
-    database = Database(f"sqlite:///{places.database}")
+    database = Database(sqlite_address(places.database))
     with closing(database):
         found = verify(database, AnchorFile(places.anchors), images)
     if not found.is_intact:

@@ -19,6 +19,7 @@ import attrs
 import sqlalchemy as sa
 from filelock import FileLock
 
+from lesion_core.address import sqlite_address
 from lesion_core.errors import LesionError
 from lesion_train.record import user_name
 
@@ -109,7 +110,7 @@ class PromotionLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 60}, poolclass=sa.NullPool)
+        self._engine = sa.create_engine(sqlite_address(path), connect_args={"timeout": 60}, poolclass=sa.NullPool)
         with FileLock(path.with_suffix(".lock")), self._connected() as connection:
             _tables.create_all(connection)
 

@@ -22,6 +22,7 @@ import structlog
 import torch
 from filelock import FileLock
 
+from lesion_core.address import sqlite_address
 from lesion_core.errors import LesionError
 from lesion_core.workspace import Workspace
 from lesion_train.checkpoint import has_checkpoints
@@ -179,7 +180,7 @@ def tune(
     with alone:
         study = optuna.create_study(
             study_name=name,
-            storage=storage or f"sqlite:///{workspace.root / 'tuning.db'}",
+            storage=storage or sqlite_address(workspace.root / "tuning.db"),
             direction="maximize",
             sampler=SeededByTrial(base.seed),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),  # from epoch 2 on

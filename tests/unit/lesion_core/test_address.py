@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lesion_core.address import sqlite_file, without_password
-from lesion_core.workspace import Workspace
+from lesion_core.address import sqlite_address, sqlite_file, without_password
 
 
 @pytest.mark.parametrize(
@@ -27,9 +26,9 @@ def test_an_address_is_shown_without_its_password(shown: str, hidden: str) -> No
 
 def test_the_file_of_a_database_is_found_again(tmp_path: Path) -> None:
     """Also where its name has what an address writes otherwise."""
-    workspace = Workspace(tmp_path / "100 % sure?")
+    odd = tmp_path / "100 % sure?" / "a%20b.db"
 
-    assert sqlite_file(workspace.mlflow_database) == workspace.mlflow_file
+    assert sqlite_file(sqlite_address(odd)) == odd
     assert sqlite_file(f"sqlite:///{tmp_path}/a.db?timeout=60") == tmp_path / "a.db"
 
 

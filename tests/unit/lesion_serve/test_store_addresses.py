@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from lesion_serve.store import Database, StoreError
+from lesion_core.workspace import Workspace
+from lesion_serve.store import Database, PredictionStore, StoreError, default_anchors, default_url
 
 
 @pytest.mark.parametrize(
@@ -41,3 +44,15 @@ def test_an_address_that_the_driver_cannot_use_is_named(url: str) -> None:
 
     assert refused.value.code == "store_unreachable"
     assert "secret" not in refused.value.message
+
+
+def test_a_store_lies_in_its_workspace_whatever_that_is_called(tmp_path: Path) -> None:
+    """Also where the folder's name has signs that mean something else in an address; its anchors stand beside it."""
+    workspace = Workspace(tmp_path / "ward 3? 100 % 3%3F")
+
+    with PredictionStore.open(url := default_url(workspace), anchors=default_anchors(url, workspace)):
+        pass
+
+    assert (workspace.root / "predictions.db").is_file()
+    assert default_anchors(url, workspace).parent == workspace.root / "predictions-anchors"
+    assert [folder.name for folder in tmp_path.iterdir()] == [workspace.root.name]

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import sqlalchemy as sa
 
-from lesion_core.address import without_password
+from lesion_core.address import sqlite_address, without_password
 from lesion_serve.store.database import Database
 from lesion_serve.store.errors import StoreError
 from lesion_serve.store.records import Kind, Receipt
@@ -33,7 +33,7 @@ def newest_time(file: Path) -> str:
     Raises:
         StoreError: it cannot be read.
     """
-    database = Database(f"sqlite:///{file}")
+    database = Database(sqlite_address(file))
     try:
         with database.reading() as connection:
             return connection.scalars(sa.select(event.c.at).order_by(event.c.position.desc()).limit(1)).one()

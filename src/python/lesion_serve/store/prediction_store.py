@@ -11,6 +11,7 @@ from types import TracebackType
 import structlog
 from filelock import FileLock, Timeout
 
+from lesion_core.address import sqlite_address
 from lesion_core.service import Page
 from lesion_core.wire import Features
 from lesion_core.workspace import Workspace
@@ -54,7 +55,7 @@ log = structlog.get_logger()
 
 def default_url(workspace: Workspace) -> str:
     """``predictions.db`` of a workspace."""
-    return f"sqlite:///{workspace.root / 'predictions.db'}"
+    return sqlite_address(workspace.root / "predictions.db")
 
 
 def default_anchors(url: str, workspace: Workspace) -> Path:
