@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -39,6 +41,12 @@ SIDE_PX = 64
 
 def make_tiny_bundle(folder: Path, *, seed: int = 0) -> Bundle:
     """Write a bundle of an EfficientNet-Lite0 with random weights for images of 64 px."""
+    return write_bundle(folder, *_tiny(seed))
+
+
+@functools.cache
+def _tiny(seed: int) -> tuple[BundleManifest, Mapping[str, bytes]]:
+    """Its manifest and its files, made once for each process of tests."""
     registry = BackboneRegistry.load()
     backbone = registry.get("efficientnet_lite0")
     torch.manual_seed(seed)
@@ -79,7 +87,7 @@ def make_tiny_bundle(folder: Path, *, seed: int = 0) -> Bundle:
         REFERENCE: safetensors.numpy.save(reference),
         CARD: b"# An untrained model, for tests",
     }
-    return write_bundle(folder, manifest, files)
+    return manifest, files
 
 
 def with_metadata_branch(bundle: Bundle, folder: Path, sites: tuple[str, ...] = ("back",)) -> Bundle:

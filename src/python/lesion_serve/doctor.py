@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -40,7 +40,7 @@ _IMPORTS = (
 )
 
 
-# Where a check ends with an error of its own.
+# The checks in their order, and what to do where one ends with an error of its own.
 _FIXES = {
     "java": "Install Java 11 or later, or name one with --java.",
     "ports": "Stop the program that has the port, or name another with --port or --torchserve-port.",
@@ -95,22 +95,11 @@ class Examined:
     now: datetime = attrs.field(factory=lambda: datetime.now(UTC))
 
 
-def examine(examined: Examined) -> Iterator[Finding]:
-    """Run every check, one after another; a check that fails itself is a problem of its own."""
-    checks: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
-        _java,
-        _ports,
-        _disk,
-        _keys,
-        _libraries,
-        _model,
-        _store,
-        _clock,
-    )
-    for check in checks:
-        name = check.__name__.strip("_")
+def examine(examined: Examined, checks: Iterable[str] = tuple(_FIXES)) -> Iterator[Finding]:
+    """Run the checks of these names, one after another; a check that fails itself is a problem of its own."""
+    for name in checks:
         try:
-            yield from check(examined)
+            yield from _CHECKS[name](examined)
         except LesionError as error:
             yield Finding(check=name, grade=Grade.PROBLEM, message=error.message, fix=_FIXES[name])
         except OSError as error:
@@ -289,3 +278,15 @@ def _clock(examined: Examined) -> Iterator[Finding]:
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     return next(path for path in (folder, *folder.parents) if path.is_dir())
+
+
+_CHECKS: Mapping[str, Callable[[Examined], Iterator[Finding]]] = {
+    "java": _java,
+    "ports": _ports,
+    "disk": _disk,
+    "keys": _keys,
+    "libraries": _libraries,
+    "model": _model,
+    "store": _store,
+    "clock": _clock,
+}

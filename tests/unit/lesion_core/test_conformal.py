@@ -36,9 +36,8 @@ def test_each_class_is_covered_at_the_stated_rate() -> None:
     """Also the rare one that is mostly taken for another, where a quantile over all images covers it far less."""
     logits, labels = case(0, 40_000)
     fitted, new = slice(0, 20_000), slice(20_000, None)
-    parameters = fit_conformal(
-        logits[fitted], labels[fitted], lesions(labels[fitted]), coverage=0.9, temperature=1.0, codes=CODES
-    )
+    few = np.array([f"{label}-{n % 100}" for n, label in enumerate(labels[fitted])])
+    parameters = fit_conformal(logits[fitted], labels[fitted], few, coverage=0.9, temperature=1.0, codes=CODES)
     sets = conformal_sets(calibrated_probabilities(logits[new], parameters.temperature), parameters.quantiles)
 
     is_hit = sets[np.arange(20_000), labels[new]]
@@ -52,7 +51,7 @@ def test_each_class_is_covered_at_the_stated_rate() -> None:
 
 def test_the_measured_coverage_comes_with_its_interval() -> None:
     """For each class by its code, from lesions that did not set it."""
-    logits, labels = case(2, 4000)
+    logits, labels = case(2, 1000)
     parameters = fit_conformal(logits, labels, lesions(labels), coverage=0.9, temperature=1.0, codes=CODES)
 
     assert tuple(parameters.measured) == CODES
@@ -82,14 +81,14 @@ def test_the_measured_coverage_is_that_of_the_images() -> None:
     assert any(found.value * 7 % 1 > 1e-9 for found in parameters.measured.values())
 
 
-@pytest.mark.parametrize("images", [9, 12, 18])
-def test_the_measured_coverage_of_a_rare_class_is_that_of_the_quantile_that_ships(images: int) -> None:
+@pytest.mark.parametrize(("images", "samples"), [(9, 5), (12, 60), (18, 60)])
+def test_the_measured_coverage_of_a_rare_class_is_that_of_the_quantile_that_ships(images: int, samples: int) -> None:
     """Of half of 9 to 17 images no quantile follows; so they were called always held, which the sets do not do."""
     measured, deployed = [], []
-    for seed in range(60):
+    for seed in range(samples):
         logits, labels = case(seed, 400)
         rare = np.flatnonzero(labels == 3)
-        kept = np.concatenate([np.flatnonzero(labels != 3), rare[:images]])
+        kept = np.concatenate([np.flatnonzero(labels != 3)[:50], rare[:images]])
         found = fit_conformal(logits[kept], labels[kept], kept.astype(str), coverage=0.9, temperature=1.0, codes=CODES)
         others = calibrated_probabilities(logits[rare[images:]], found.temperature)
         deployed.append(conformal_sets(others, found.quantiles)[:, 3].mean())

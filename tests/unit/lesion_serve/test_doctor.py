@@ -38,10 +38,10 @@ def healthy(tmp_path: Path) -> Examined:
     return examined
 
 
-def found(examined: Examined) -> Mapping[str, list[Finding]]:
-    """Findings by check."""
+def found(examined: Examined, *checks: str) -> Mapping[str, list[Finding]]:
+    """Findings by check, of all or of some."""
     by_check: dict[str, list[Finding]] = {}
-    for finding in examine(examined):
+    for finding in examine(examined, checks) if checks else examine(examined):
         by_check.setdefault(finding.check, []).append(finding)
     return by_check
 
@@ -91,7 +91,7 @@ def test_every_version_is_examined_whatever_is_wrong_with_the_first(healthy: Exa
     archive = store.archives / deployment.champion.archive
     archive.write_bytes(archive.read_bytes()[:-10] + b"0123456789")
 
-    assert [one.grade for one in found(healthy)["model"]] == [Grade.PROBLEM, Grade.OK]
+    assert [one.grade for one in found(healthy, "model")["model"]] == [Grade.PROBLEM, Grade.OK]
 
 
 def test_files_that_lie_elsewhere_are_examined_there(healthy: Examined, tmp_path: Path) -> None:
@@ -100,10 +100,10 @@ def test_files_that_lie_elsewhere_are_examined_there(healthy: Examined, tmp_path
     PredictionStore.open(default_url(healthy.workspace), anchors=anchors).close()
     keys_file(healthy.workspace).rename(keys)
 
-    findings = found(attrs.evolve(healthy, anchors=anchors, keys_file=keys))
+    findings = found(attrs.evolve(healthy, anchors=anchors, keys_file=keys), "store", "keys")
 
     assert [one.grade for one in (*findings["store"], *findings["keys"])] == [Grade.OK, Grade.OK]
-    assert {one.grade for one in found(healthy)["store"]} == {Grade.PROBLEM}
+    assert {one.grade for one in found(healthy, "store")["store"]} == {Grade.PROBLEM}
 
 
 def test_a_store_that_the_server_would_refuse_is_a_problem(healthy: Examined, tmp_path: Path) -> None:
@@ -114,11 +114,11 @@ def test_a_store_that_the_server_would_refuse_is_a_problem(healthy: Examined, tm
     shutil.copy(file, tmp_path / "backup.db")
     with PredictionStore.open(url, anchors=anchors) as store:
         store.append(make_record(1))
-    assert [one.grade for one in found(healthy)["store"]] == [Grade.OK]
+    assert [one.grade for one in found(healthy, "store")["store"]] == [Grade.OK]
     shutil.copy(tmp_path / "backup.db", file)
     heads = anchors.read_bytes()
 
-    (finding,) = found(healthy)["store"]
+    (finding,) = found(healthy, "store")["store"]
 
     assert (finding.grade, "cut short" in finding.message) == (Grade.PROBLEM, True)
     assert anchors.read_bytes() == heads
@@ -143,7 +143,7 @@ def test_disks_of_records_and_anchors_are_examined_where_they_are(
         "shutil.disk_usage", lambda folder: small if folder.name in ("records", "heads") else free._replace(free=2**40)
     )
 
-    grades = {one.message.partition(" the ")[2].split(" /")[0]: one.grade for one in found(elsewhere)["disk"]}
+    grades = {one.message.partition(" the ")[2].split(" /")[0]: one.grade for one in found(elsewhere, "disk")["disk"]}
 
     assert grades == {
         "workspace": Grade.OK,
@@ -152,14 +152,14 @@ def test_disks_of_records_and_anchors_are_examined_where_they_are(
         "anchors": Grade.OK,
     }
     away = attrs.evolve(elsewhere, store_url="postgresql://host/records")  # no user: nobody is asked
-    assert len(found(away)["disk"]) == 3
+    assert len(found(away, "disk")["disk"]) == 3
 
 
 def test_a_packaged_java_that_does_not_run_is_a_problem(healthy: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the last that is tried, and nobody would notice before the start."""
     monkeypatch.setattr("lesion_serve.engine.java.java_version", lambda java: 0)
 
-    (finding,) = found(healthy)["java"]
+    (finding,) = found(healthy, "java")["java"]
 
     assert finding.grade is Grade.PROBLEM
     assert "--java" in finding.fix
@@ -170,8 +170,8 @@ def test_old_keys_and_an_empty_workspace_are_warnings(healthy: Examined, tmp_pat
     later = attrs.evolve(healthy, now=datetime.now(UTC) + timedelta(days=400))
     empty = attrs.evolve(healthy, workspace=Workspace(tmp_path / "empty"))
 
-    assert [one.grade for one in found(later)["keys"]] == [Grade.WARNING, Grade.OK]
-    grades = {check: line[0].grade for check, line in found(empty).items()}
+    assert [one.grade for one in found(later, "keys")["keys"]] == [Grade.WARNING, Grade.OK]
+    grades = {check: line[0].grade for check, line in found(empty, "keys", "model", "store").items()}
     assert (grades["keys"], grades["model"], grades["store"]) == (Grade.WARNING, Grade.WARNING, Grade.OK)
     assert not (tmp_path / "empty").exists()
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from lesion_core.bundle import Bundle
 from lesion_core.workspace import Workspace
 from support.bundles import make_tiny_bundle
 from support.houses import House
+from support.mlflow_tables import tables_made_once
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _mlflow_tables() -> Iterator[None]:
+    with tables_made_once():
+        yield
 
 
 @pytest.fixture(scope="module")
