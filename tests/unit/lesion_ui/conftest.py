@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 from PIL import Image
+from streamlit.components.v2 import manifest_scanner
 
 from lesion_core.datasets.synthetic import draw_lesion
 from lesion_ui import client
 from lesion_ui.client import TOKEN_VARIABLE, URL_VARIABLE
 from support.fake_service import FakeService
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _components() -> Iterator[None]:
+    """Each session of Streamlit's test harness looks through all installed packages for components: here the first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 @pytest.fixture
