@@ -20,6 +20,7 @@ from lesion_serve.gateway.messages import DeploymentBody, FeedbackBody
 from support.bundles import make_tiny_bundle
 from support.gateways import GatewayUnderTest
 
+pytest_plugins = ("schemathesis.pytest.plugin",)
 # Bytes as all other images; schemathesis knows fewer media types than the gateway.
 schemathesis.serializer.alias(["application/dicom", "image/bmp", "image/tiff"], "application/octet-stream")
 # Here and not in a fixture: schemathesis makes the tests from the description when this module is read.

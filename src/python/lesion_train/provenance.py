@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import subprocess
@@ -66,7 +67,9 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+@functools.cache
 def _environment_digest() -> str:
     """sha256 over the names and versions of all installed distributions."""
-    found = {f"{item.name.lower()}=={item.version}" for item in importlib.metadata.distributions() if item.name}
+    installed = (item.metadata for item in importlib.metadata.distributions())
+    found = {f"{one['Name'].lower()}=={one['Version']}" for one in installed if one["Name"]}
     return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
