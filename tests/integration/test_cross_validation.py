@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,13 @@ from lesion_train.cross_validation import LABEL_ISSUES, CrossValidation, chosen_
 from lesion_train.fit import FitResult, fit
 from lesion_train.predictions import OUT_OF_FOLD
 from lesion_train.record import RunRecord
+from support.mlflow_tables import tables_made_once
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _mlflow_tables() -> Iterator[None]:
+    with tables_made_once():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -46,9 +46,42 @@ STARTED: list[subprocess.Popen[bytes]] = []
 QUICK = ("--train-options", "--epochs 1 --input-size-px 64 --threads 1")
 
 
-def test_ctrl_c_ends_all_that_was_started(tmp_path: Path) -> None:
+# At each, what was started before runs as well.
+KILL_POINTS = ("Training on", "Packing", "App is up")
+
+
+def test_a_demo_that_was_killed_leaves_no_process_and_the_next_ones_work(tmp_path: Path) -> None:
+    """SIGKILL at three places, and a gateway that could not clear up; then a prediction, and an end by Ctrl-C."""
+    for after in KILL_POINTS:
+        demo, log = start(demo_command(tmp_path, "--once", *QUICK), tmp_path)
+        wait_for(lambda: after in log.read_text() or demo.poll() is not None)  # noqa: B023  (waits here)
+        assert demo.poll() is None, log.read_text()
+
+        os.killpg(demo.pid, signal.SIGKILL)
+        demo.wait()
+
+        wait_for(lambda: not processes_of(tmp_path))
+    Endpoint(url=f"http://127.0.0.1:{free_port()}/v1/predictions", token="gone").save(Workspace(tmp_path).endpoint)
+
+    predicts_once(tmp_path)
+    stays_up_until_ctrl_c(tmp_path)
+
+
+def predicts_once(home: Path) -> None:
+    """Nine probabilities for a held-out image, and exit code 0."""
+    done = subprocess.run(
+        demo_command(home, "--once", *QUICK), env=child_environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "BMA" in done.stdout
+    assert done.stdout.count("%  ") >= 9
+    assert "held out" in done.stdout
+    assert processes_of(home) == []
+
+
+def stays_up_until_ctrl_c(home: Path) -> None:
     """Exit code 0, after the addresses of the app, MLflow, the gateway and TorchServe were printed and answered."""
-    demo, log = start(demo_command(tmp_path, *QUICK), tmp_path)
+    demo, log = start(demo_command(home, *QUICK), home)
     wait_for(lambda: "Everything stays up" in log.read_text() or demo.poll() is not None)
     assert demo.poll() is None, log.read_text()
     addresses = dict(re.findall(r"^  (\w+) +(http://127\.0\.0\.1:\S+)$", log.read_text(), re.MULTILINE))
@@ -62,32 +95,7 @@ def test_ctrl_c_ends_all_that_was_started(tmp_path: Path) -> None:
     os.killpg(demo.pid, signal.SIGINT)
 
     assert demo.wait(60) == 0, log.read_text()
-    assert processes_of(tmp_path) == []
-
-
-KILL_POINTS = ("MLflow server is up", "Training on", "Packing", "Gateway is up", "App is up")
-
-
-def test_a_demo_that_was_killed_leaves_no_process_and_the_next_start_works(tmp_path: Path) -> None:
-    """SIGKILL at five places, and a gateway that could not clear up; then exit code 0 and nine probabilities."""
-    for after in KILL_POINTS:
-        demo, log = start(demo_command(tmp_path, "--once", *QUICK), tmp_path)
-        wait_for(lambda: after in log.read_text() or demo.poll() is not None)  # noqa: B023  (waits here)
-        assert demo.poll() is None, log.read_text()
-
-        os.killpg(demo.pid, signal.SIGKILL)
-        demo.wait()
-
-        wait_for(lambda: not processes_of(tmp_path))
-    Endpoint(url=f"http://127.0.0.1:{free_port()}/v1/predictions", token="gone").save(Workspace(tmp_path).endpoint)
-    again = subprocess.run(
-        demo_command(tmp_path, "--once", *QUICK), env=child_environment(), capture_output=True, text=True, check=False
-    )
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "BMA" in again.stdout
-    assert again.stdout.count("%  ") >= 9
-    assert "held out" in again.stdout
-    assert processes_of(tmp_path) == []
+    assert processes_of(home) == []
 
 
 def test_a_taken_port_is_named_with_its_option(tmp_path: Path) -> None:

@@ -78,9 +78,9 @@ class AssessPage:
         expect(old).to_have_count(0, timeout=TIMEOUT_MS)
         self.page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
 
-    def shows_diagnosis(self) -> bool:
-        """Whether any diagnosis is on the page."""
-        return self.page.locator(".st-key-diagnosis").count() > 0
+    def expect_no_diagnosis(self) -> None:
+        """None is on the page, or what is left of one is taken away within a while."""
+        expect(self.page.locator(".st-key-diagnosis")).to_have_count(0, timeout=TIMEOUT_MS)
 
     def diagnosis(self) -> str:
         """Name of the top diagnosis."""
