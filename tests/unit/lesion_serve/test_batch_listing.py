@@ -43,11 +43,24 @@ def test_a_folder_gives_all_images_below_it_in_order(tmp_path: Path) -> None:
     (images / "dicom").write_bytes(dicom_file(bytes(3 * SIDE_PX * SIDE_PX)))
     (images / "notes.txt").write_text("BMI and other text")
     (images / "empty.png").write_bytes(b"")
-    os.symlink(images / "b", images / "link")
 
     assert names(tasks(tmp_path, images), images) == [
         "b/a.jpg", "b/deep/z.JPG", "c.jpg", "dicom", "empty.png", "no-ending",
     ]  # fmt: skip
+
+
+def test_linked_folders_are_looked_into_once(tmp_path: Path) -> None:
+    """As a data set's are. One to a folder that it lies in leads nowhere, one to its brother brings nothing twice."""
+    images, disk = tmp_path / "images", tmp_path / "other-disk"
+    for name in ("images/b/a.jpg", "other-disk/2026/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(encoded_lesion())
+    for link, target in (("a-brother", images / "b"), ("b/up", images), ("upper", tmp_path), ("second", disk)):
+        os.symlink(target, images / link)
+    os.symlink(disk, images / "first")
+    os.symlink(images / "b" / "a.jpg", images / "b" / "linked.jpg")
+
+    assert names(tasks(tmp_path, images), images) == ["b/a.jpg", "b/linked.jpg", "first/2026/c.jpg"]
 
 
 def test_a_file_that_is_named_is_asked_about_whatever_it_is_and_once(tmp_path: Path) -> None:

@@ -68,8 +68,8 @@ class Listing:
 def found_images(paths: Sequence[Path]) -> Iterator[bytes]:
     """Files that were named, and the images of folders that were named, in no order.
 
-    A file in a folder is an image if it is named like one or begins like one. What is hidden, and links to folders, are
-    left alone.
+    A file in a folder is an image if it is named like one or begins like one. What is hidden is left alone. Links are
+    followed, but for those to a folder that they lie in.
 
     Raises:
         BatchError: ``no_images``, ``unreadable_folder``.
@@ -85,9 +85,17 @@ def found_images(paths: Sequence[Path]) -> Iterator[bytes]:
 
 
 def _below(folder: bytes) -> Iterator[bytes]:
-    waiting = [folder]
-    while waiting:
+    """Each folder's images once: by the path without a link to it, where there is one."""
+    waiting, linked, seen = [folder], list[bytes](), set[bytes]()
+    while waiting or linked:
+        if not waiting:
+            linked.sort(reverse=True)
+            waiting.append(linked.pop())
         current = waiting.pop()
+        real = os.path.realpath(current)
+        if real in seen:
+            continue
+        seen.add(real)
         try:
             with os.scandir(current) as entries:
                 for entry in entries:
@@ -95,6 +103,9 @@ def _below(folder: bytes) -> Iterator[bytes]:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
+                    elif entry.is_dir():
+                        target = os.path.realpath(entry.path)
+                        linked += [entry.path] if os.path.commonpath((real, target)) != target else []
                     elif entry.is_file() and _is_image(entry):
                         yield entry.path
         except OSError as error:
