@@ -46,12 +46,11 @@ STARTED: list[subprocess.Popen[bytes]] = []
 QUICK = ("--train-options", "--epochs 1 --input-size-px 64 --threads 1")
 
 
-# At each, what was started before runs as well.
-KILL_POINTS = ("Training on", "Packing", "App is up")
+KILL_POINTS = ("MLflow server is up", "Training on", "Packing", "Gateway is up", "App is up")
 
 
 def test_a_demo_that_was_killed_leaves_no_process_and_the_next_ones_work(tmp_path: Path) -> None:
-    """SIGKILL at three places, and a gateway that could not clear up; then a prediction, and an end by Ctrl-C."""
+    """SIGKILL at five places, and a gateway that could not clear up; then a prediction, and an end by Ctrl-C."""
     for after in KILL_POINTS:
         demo, log = start(demo_command(tmp_path, "--once", *QUICK), tmp_path)
         wait_for(lambda: after in log.read_text() or demo.poll() is not None)  # noqa: B023  (waits here)

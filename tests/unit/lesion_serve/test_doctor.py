@@ -171,7 +171,7 @@ def test_old_keys_and_an_empty_workspace_are_warnings(healthy: Examined, tmp_pat
     empty = attrs.evolve(healthy, workspace=Workspace(tmp_path / "empty"))
 
     assert [one.grade for one in found(later, "keys")["keys"]] == [Grade.WARNING, Grade.OK]
-    grades = {check: line[0].grade for check, line in found(empty, "keys", "model", "store").items()}
+    grades = {check: line[0].grade for check, line in found(empty).items()}
     assert (grades["keys"], grades["model"], grades["store"]) == (Grade.WARNING, Grade.WARNING, Grade.OK)
     assert not (tmp_path / "empty").exists()
 

@@ -105,7 +105,8 @@ def _below(folder: bytes) -> Iterator[bytes]:
                         waiting.append(entry.path)
                     elif entry.is_dir():
                         target = os.path.realpath(entry.path)
-                        linked += [entry.path] if os.path.commonpath((real, target)) != target else []
+                        if os.path.commonpath((real, target)) != target:
+                            linked.append(entry.path)
                     elif entry.is_file() and _is_image(entry):
                         yield entry.path
         except OSError as error:
