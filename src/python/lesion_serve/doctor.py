@@ -40,19 +40,6 @@ _IMPORTS = (
 )
 
 
-# The checks in their order, and what to do where one ends with an error of its own.
-_FIXES = {
-    "java": "Install Java 11 or later, or name one with --java.",
-    "ports": "Stop the program that has the port, or name another with --port or --torchserve-port.",
-    "disk": "Mount the folder, or choose another with LESION_HOME and TMPDIR.",
-    "keys": "Bring the file back, or move it away and make new ones: lesion-serve keys create NAME --role clinician",
-    "libraries": "Install lesion-serve again from its own requirements, in an environment of its own.",
-    "model": "Move the file away and deploy again: lesion-serve deploy models:/skin-lesion@champion",
-    "store": "Mend the database, or name another with --store; 'lesion-serve audit verify' looks closer.",
-    "clock": "Set the clock, best by NTP.",
-}
-
-
 class Grade(StrEnum):
     """How bad it is."""
 
@@ -95,13 +82,14 @@ class Examined:
     now: datetime = attrs.field(factory=lambda: datetime.now(UTC))
 
 
-def examine(examined: Examined, checks: Iterable[str] = tuple(_FIXES)) -> Iterator[Finding]:
-    """Run the checks of these names, one after another; a check that fails itself is a problem of its own."""
-    for name in checks:
+def examine(examined: Examined, names: Iterable[str] | None = None) -> Iterator[Finding]:
+    """Run all checks, or those of these names, in turn; a check that fails itself is a problem of its own."""
+    for name in _CHECKS if names is None else names:
+        check, fix = _CHECKS[name]
         try:
-            yield from _CHECKS[name](examined)
+            yield from check(examined)
         except LesionError as error:
-            yield Finding(check=name, grade=Grade.PROBLEM, message=error.message, fix=_FIXES[name])
+            yield Finding(check=name, grade=Grade.PROBLEM, message=error.message, fix=fix)
         except OSError as error:
             fix = "Let the user of this program read and write there."
             yield Finding(check=name, grade=Grade.PROBLEM, message=str(error), fix=fix)
@@ -185,13 +173,8 @@ def _libraries(examined: Examined) -> Iterator[Finding]:
         [sys.executable, "-c", _IMPORTS], env=child_environment(), capture_output=True, text=True, check=False
     )
     if done.returncode:
-        yield Finding(
-            check="libraries",
-            grade=Grade.PROBLEM,
-            message=f"timm cannot be imported: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}",
-            fix=_FIXES["libraries"],
-        )
-        return
+        reason = (done.stderr.strip().splitlines() or ["no reason"])[-1]
+        raise LesionError(f"timm cannot be imported: {reason}", code="libraries")
     cured = done.stdout.split()
     how = f"with {', '.join(cured)} declared for torchvision" if cured else "and torchvision needs no remedy"
     yield Finding(check="libraries", grade=Grade.OK, message=f"torch and timm can be imported, {how}.")
@@ -280,13 +263,17 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
-_CHECKS: Mapping[str, Callable[[Examined], Iterator[Finding]]] = {
-    "java": _java,
-    "ports": _ports,
-    "disk": _disk,
-    "keys": _keys,
-    "libraries": _libraries,
-    "model": _model,
-    "store": _store,
-    "clock": _clock,
+# In their order, each with what to do where it ends with an error.
+_CHECKS: Mapping[str, tuple[Callable[[Examined], Iterator[Finding]], str]] = {
+    "java": (_java, "Install Java 11 or later, or name one with --java."),
+    "ports": (_ports, "Stop the program that has the port, or name another with --port or --torchserve-port."),
+    "disk": (_disk, "Mount the folder, or choose another with LESION_HOME and TMPDIR."),
+    "keys": (
+        _keys,
+        "Bring the file back, or move it away and make new ones: lesion-serve keys create NAME --role clinician",
+    ),
+    "libraries": (_libraries, "Install lesion-serve again from its own requirements, in an environment of its own."),
+    "model": (_model, "Move the file away and deploy again: lesion-serve deploy models:/skin-lesion@champion"),
+    "store": (_store, "Mend the database, or name another with --store; 'lesion-serve audit verify' looks closer."),
+    "clock": (_clock, "Set the clock, best by NTP."),
 }

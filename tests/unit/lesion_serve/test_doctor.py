@@ -57,7 +57,7 @@ def test_where_all_is_well_every_check_says_so(healthy: Examined) -> None:
 def test_what_is_wrong_is_found_with_its_fix(
     healthy: Examined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seven faults at once: none hides another."""
+    """Eight faults at once: none hides another."""
     store = DeploymentStore.of(healthy.workspace, healthy.port)
     deployment = store.read()
     assert deployment is not None
@@ -66,18 +66,23 @@ def test_what_is_wrong_is_found_with_its_fix(
     keys_file(healthy.workspace).chmod(0o644)
     open_store(healthy.workspace.root).close()
     monkeypatch.setattr(doctor, "LEAST_FREE_GIB", 1e9)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "timm.py").write_text("raise ImportError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path / "broken")  # other processes import it; this one has the real one already
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", healthy.torchserve_port))
         taken.listen()
         findings = found(attrs.evolve(healthy, java=tmp_path / "java", now=datetime(2001, 1, 1, tzinfo=UTC)))
 
     problems = {check for check, line in findings.items() if any(one.grade is Grade.PROBLEM for one in line)}
-    assert problems == {"java", "ports", "disk", "keys", "model", "store", "clock"}
+    assert problems == {"java", "ports", "disk", "keys", "libraries", "model", "store", "clock"}
     fixes = {check: " ".join(one.fix for one in line) for check, line in findings.items()}
     assert "--java" in fixes["java"]
     assert "--torchserve-port" in fixes["ports"]
     assert fixes["keys"].strip() == f"chmod 600 {keys_file(healthy.workspace)}"
     assert fixes["model"].endswith(f"lesion-serve deploy {deployment.champion.source} --port {healthy.port}")
+    assert "nms does not exist" in findings["libraries"][0].message
+    assert "requirements" in fixes["libraries"]
     assert "--anchors" in fixes["store"]
     assert "NTP" in fixes["clock"]
 
