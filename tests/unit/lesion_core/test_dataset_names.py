@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import attrs
 import pytest
 
 from lesion_core.datasets import read_dataset, read_layout
-from lesion_core.datasets.folder import find_images
+from lesion_core.datasets.image_files import find_images
 from lesion_core.datasets.patients import read_patients
 from lesion_core.frozen_split import apply_parts, write_parts
 from lesion_core.records import ImageRecord
@@ -121,6 +122,26 @@ def test_an_image_that_two_links_lead_to_is_found_once(tmp_path: Path) -> None:
 
     assert sorted(find_images([tmp_path, tmp_path / "one"], problems)) == ["a"]
     assert problems == []
+
+
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+def test_a_folder_that_cannot_be_listed_is_no_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    """Its images would be left out without a word."""
+    write, _ = layouts.LAYOUTS[layout]
+    (written,) = write(tmp_path, [FakeImage(name="ISIC_0000001", diagnosis="NV", lesion="HAM_1", patient="P")])
+    locked, scandir = written.path.parent / "locked", os.scandir
+    layouts.write_pictures(locked, ["b.jpg"])
+
+    def refuse(path: str) -> object:
+        if Path(path) == locked:
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match=str(locked)):
+        read_layout(tmp_path)
 
 
 def broken_class(data: Path) -> str:

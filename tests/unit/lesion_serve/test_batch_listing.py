@@ -153,11 +153,11 @@ def test_a_folder_that_cannot_be_listed_is_no_empty_folder(tmp_path: Path, monke
     """Its images would be missing without a word."""
     (tmp_path / "a.jpg").write_bytes(encoded_lesion())
 
-    def refuse(path: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    def refuse(path: bytes) -> None:
+        raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(BatchError, match="cannot be listed: Permission denied") as caught:
+    with pytest.raises(BatchError, match=f"{tmp_path} cannot be listed: Permission denied") as caught:
         tasks(tmp_path, tmp_path)
     assert caught.value.code == "unreadable_folder"
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import attrs
 
+from lesion_core.datasets.image_files import entries_below
 from lesion_core.datasets.table import RawRow, Reading, note_of
 from lesion_core.errors import UnknownDiagnosisError
 from lesion_core.imaging import FILE_SUFFIXES
@@ -24,53 +24,6 @@ _OTHER_IMAGES = frozenset(
         *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2"),  # of cameras
     )
 )
-
-
-def find_images(folders: Iterable[Path], problems: list[str]) -> dict[str, Path]:
-    """All images in folders and their subfolders, by file name without its ending, in Unicode's form NFC.
-
-    Two images of one name are a problem: which one a table means cannot be known. Links to folders are followed.
-    """
-    found: dict[str, Path] = {}
-    for parent, names in _walk(folders):
-        for name in names:
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() not in FILE_SUFFIXES or name.startswith("."):
-                continue
-            path = parent / name
-            if (first := found.setdefault(_nfc(stem), path)) is not path:
-                problems.append(f"{path}: another image has this name: {first}. Remove one of them")
-    return found
-
-
-def _walk(folders: Iterable[Path]) -> Iterator[tuple[Path, list[str]]]:
-    """Folders and all that are below and not hidden, each once, with the names of their files.
-
-    Links are followed, but for those to a folder that they lie in.
-    """
-    seen: set[str] = set()
-    for folder in folders:
-        for parent, subfolders, names in os.walk(folder, followlinks=True):
-            real = os.path.realpath(parent)
-            if real in seen:
-                subfolders.clear()
-                continue
-            seen.add(real)
-            subfolders[:] = sorted(
-                name
-                for name in subfolders
-                if not name.startswith(".") and not _is_in(real, os.path.realpath(os.path.join(parent, name)))
-            )
-            yield Path(parent), sorted(names)
-
-
-def _is_in(path: str, folder: str) -> bool:
-    return os.path.commonpath((path, folder)) == folder
-
-
-def _nfc(name: str) -> str:
-    """One form for names that look alike: macOS writes ``é`` as two characters, most tables have one."""
-    return unicodedata.normalize("NFC", name)
 
 
 def is_class_folders(folder: Path) -> bool:
@@ -136,9 +89,13 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _images_in(folder: Path, suffixes: Collection[str] = FILE_SUFFIXES) -> list[Path]:
-    """Files in a folder itself, by the endings of their names; links that lead nowhere too, so that they are missed."""
-    images = (path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith("."))
-    return sorted(path for path in images if path.is_file() or _leads_nowhere(path))
+    """Images in a folder itself."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and _is_image(path, suffixes))
+
+
+def _is_image(path: Path, suffixes: Collection[str]) -> bool:
+    """By the ending of its name; a link that leads nowhere too, so that it is missed."""
+    return path.suffix.lower() in suffixes and (path.is_file() or _leads_nowhere(path))
 
 
 def _leads_nowhere(path: Path) -> bool:
@@ -158,7 +115,7 @@ def _broken_links(folder: Path) -> tuple[str, ...]:
 def _images_below(folder: Path) -> list[Path]:
     """Images of any kind in a folder and its subfolders."""
     suffixes = {*FILE_SUFFIXES, *_OTHER_IMAGES}
-    return [path for parent, _ in _walk([folder]) for path in _images_in(parent, suffixes)]
+    return [path for path in map(Path, entries_below([str(folder)])) if _is_image(path, suffixes)]
 
 
 @attrs.define(kw_only=True)
@@ -184,7 +141,8 @@ class _Part:
         missed = sorted(set(_images_below(folder)) - set(images))
         diagnosis = self._diagnosis(folder, is_needed=bool(images or missed))
         for path in images:
-            name = _nfc(f"{self.prefix}{folder.name}/{path.name}")
+            # One form for names that look alike: macOS writes ``é`` as two characters, most tables have one.
+            name = unicodedata.normalize("NFC", f"{self.prefix}{folder.name}/{path.name}")
             if diagnosis is None:
                 record = ImageRecord(
                     isic_id=name, path=path, diagnosis="", lesion_id=f"{UNNAMED_LESION}{name}", listed_at=str(path)

@@ -11,7 +11,7 @@ import attrs
 from lesion_core.data_source import DRAWN, NOT_STATED, UNSTATED, DataSource, license_named
 from lesion_core.datasets import ham10000
 from lesion_core.datasets.csv_file import TableRow, index_rows, read_table
-from lesion_core.datasets.folder import find_images
+from lesion_core.datasets.image_files import find_images
 from lesion_core.datasets.table import RawRow, Reading, note_of
 from lesion_core.taxonomy import ISIC_2019
 

@@ -14,7 +14,7 @@ import attrs
 
 from lesion_core.data_source import NOT_STATED, DataSource, license_named
 from lesion_core.datasets.csv_file import TableRow, has_columns, read_table
-from lesion_core.datasets.folder import find_images
+from lesion_core.datasets.image_files import find_images
 from lesion_core.datasets.table import RawRow, Reading, note_of
 from lesion_core.errors import LesionError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from lesion_core.data_source import DataSource, license_named
 from lesion_core.datasets.cells import id_of
 from lesion_core.datasets.csv_file import TableRow, has_columns, read_table
-from lesion_core.datasets.folder import find_images
+from lesion_core.datasets.image_files import find_images
 from lesion_core.datasets.table import RawRow, Reading, note_of
 
 LAYOUT = "pad-ufes-20"

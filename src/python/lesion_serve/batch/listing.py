@@ -11,6 +11,7 @@ from pathlib import Path
 
 import attrs
 
+from lesion_core.datasets.image_files import entries_below
 from lesion_core.datasets.patients import read_patients
 from lesion_core.errors import DatasetError, ImageError
 from lesion_core.imaging import FILE_SUFFIXES, image_format
@@ -74,46 +75,22 @@ def found_images(paths: Sequence[Path]) -> Iterator[bytes]:
     Raises:
         BatchError: ``no_images``, ``unreadable_folder``.
     """
+    folders = list[bytes]()
     for path in paths:
         named = os.fsencode(os.path.normpath(path))
         if os.path.isdir(named):
-            yield from _below(named)
+            folders.append(named)
         elif os.path.isfile(named):
             yield named
         else:
             raise BatchError(f"{path} is neither a file nor a folder.", code="no_images")
-
-
-def _below(folder: bytes) -> Iterator[bytes]:
-    """Each folder's images once: by the path without a link to it, where there is one."""
-    waiting, linked, seen = [folder], list[bytes](), set[bytes]()
-    while waiting or linked:
-        if not waiting:
-            linked.sort(reverse=True)
-            waiting.append(linked.pop())
-        current = waiting.pop()
-        real = os.path.realpath(current)
-        if real in seen:
-            continue
-        seen.add(real)
-        try:
-            with os.scandir(current) as entries:
-                for entry in entries:
-                    if entry.name.startswith(b"."):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    elif entry.is_dir():
-                        target = os.path.realpath(entry.path)
-                        if os.path.commonpath((real, target)) != target:
-                            linked.append(entry.path)
-                    elif entry.is_file() and _is_image(entry):
-                        yield entry.path
-        except OSError as error:
-            raise BatchError(
-                f"The folder {readable(current)} cannot be listed: {error.strerror}. Nothing was begun.",
-                code="unreadable_folder",
-            ) from error
+    try:
+        yield from (entry.path for entry in entries_below(folders) if entry.is_file() and _is_image(entry))
+    except OSError as error:
+        folder = readable(os.fsencode(error.filename))
+        raise BatchError(
+            f"The folder {folder} cannot be listed: {error.strerror}. Nothing was begun.", code="unreadable_folder"
+        ) from error
 
 
 def _is_image(entry: os.DirEntry[bytes]) -> bool:

@@ -17,7 +17,7 @@ import torch
 
 from lesion_core.bundle import REFERENCE, Bundle, BundleManifest
 from lesion_core.datasets import require_folder
-from lesion_core.datasets.folder import find_images
+from lesion_core.datasets.image_files import find_images
 from lesion_core.decision.metadata import encode_metadata
 from lesion_core.decision.ood import NetworkOutput, Reference
 from lesion_core.durable import write_whole
