@@ -23,7 +23,7 @@ LOOPBACK = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, *command],
-        env=child_environment(LOOPBACK),
+        env=child_environment({**LOOPBACK, "TMPDIR": str(cwd)}),  # torchrun leaves a folder of logs there
         cwd=cwd,
         capture_output=True,
         text=True,

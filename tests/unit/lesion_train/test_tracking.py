@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ def test_files_of_a_run_are_artefacts(workspace: Workspace, tiny: Bundle) -> Non
 
 
 def test_the_model_is_described_with_signature_and_example_but_cannot_be_loaded(
-    workspace: Workspace, tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MLflow's tools read the description; nothing in it names code to run."""
     record = make_run(workspace.runs)
@@ -160,6 +161,7 @@ def test_the_model_is_described_with_signature_and_example_but_cannot_be_loaded(
     run_id, _ = mirror(record, workspace).sync()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", workspace.mlflow_database)
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", workspace.mlflow_database)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where MLflow leaves what it fetched
 
     for uri in (f"runs:/{run_id}/model", f"models:/described/{made.version}", "models:/described@challenger"):
         found = mlflow.models.get_model_info(uri)
