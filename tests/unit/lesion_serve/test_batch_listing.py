@@ -63,6 +63,17 @@ def test_linked_folders_are_looked_into_once(tmp_path: Path) -> None:
     assert names(tasks(tmp_path, images), images) == ["b/a.jpg", "b/linked.jpg", "first/2026/c.jpg"]
 
 
+def test_a_link_that_leads_nowhere_is_asked_about_if_it_is_named_like_an_image(tmp_path: Path) -> None:
+    """It has a row that says so. Reading from a pipe would never end, whatever it is called."""
+    (tmp_path / "a.jpg").write_bytes(encoded_lesion())
+    for name in ("lost.jpg", "lost"):
+        os.symlink("gone", tmp_path / name)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    os.symlink("pipe.jpg", tmp_path / "to-the-pipe.jpg")
+
+    assert names(tasks(tmp_path, tmp_path), tmp_path) == ["a.jpg", "lost.jpg"]
+
+
 def test_a_file_that_is_named_is_asked_about_whatever_it_is_and_once(tmp_path: Path) -> None:
     """Also where its folder is named as well, or it is named another way."""
     (tmp_path / "a.txt").write_text("no image")

@@ -70,7 +70,7 @@ def found_images(paths: Sequence[Path]) -> Iterator[bytes]:
     """Files that were named, and the images of folders that were named, in no order.
 
     A file in a folder is an image if it is named like one or begins like one. What is hidden is left alone. Links are
-    followed, but for those to a folder that they lie in.
+    followed, but for those to a folder that they lie in; one that leads nowhere is an image if it is named like one.
 
     Raises:
         BatchError: ``no_images``, ``unreadable_folder``.
@@ -85,7 +85,7 @@ def found_images(paths: Sequence[Path]) -> Iterator[bytes]:
         else:
             raise BatchError(f"{path} is neither a file nor a folder.", code="no_images")
     try:
-        yield from (entry.path for entry in entries_below(folders) if entry.is_file() and _is_image(entry))
+        yield from (entry.path for entry in entries_below(folders) if _is_image(entry))
     except OSError as error:
         folder = readable(os.fsencode(error.filename))
         raise BatchError(
@@ -94,8 +94,10 @@ def found_images(paths: Sequence[Path]) -> Iterator[bytes]:
 
 
 def _is_image(entry: os.DirEntry[bytes]) -> bool:
-    suffix = os.path.splitext(entry.name)[1]
-    if os.fsdecode(suffix).lower() in FILE_SUFFIXES:
+    is_named_so = os.fsdecode(os.path.splitext(entry.name)[1]).lower() in FILE_SUFFIXES
+    if not entry.is_file():  # a link that leads nowhere is asked about, so that it is named as unreadable
+        return is_named_so and entry.is_symlink() and not os.path.exists(entry.path)
+    if is_named_so:
         return True
     try:
         with open(entry.path, "rb") as stream:
