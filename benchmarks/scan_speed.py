@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from lesion_core.datasets import read_layout
-from lesion_core.datasets.folder import find_images
+from lesion_core.datasets.image_files import find_images
 from lesion_core.errors import DatasetError
 from lesion_core.records import ImageRecord
 from lesion_core.scan import scan_images
