@@ -37,7 +37,8 @@ from lesion_plugins.classifier import Classifier, build_classifier
 from lesion_plugins.registry import BackboneRegistry
 from lesion_train.config import preprocess_of
 from lesion_train.config_file import resolve_config
-from lesion_train.loop import Part, run_network, train_classifier, validation_scores
+from lesion_train.inference import run_network
+from lesion_train.loop import Part, train_classifier, validation_scores
 from lesion_train.parts import make_split
 from lesion_train.squares import CROP_MARGIN, SquareCache
 

@@ -20,7 +20,7 @@ from lesion_core.records import ImageRecord, labels_of, lesions_of
 from lesion_plugins.classifier import Classifier, classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
 from lesion_train.config import TrainConfig
-from lesion_train.loop import run_network
+from lesion_train.inference import run_network
 from lesion_train.parts import make_split
 from lesion_train.squares import SquareCache
 

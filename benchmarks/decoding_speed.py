@@ -33,7 +33,7 @@ from lesion_core.preprocess import load_square, resize_square
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_plugins.classifier import classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
-from lesion_train.loop import run_network
+from lesion_train.inference import run_network
 
 SIDE_PX = 224
 SPEC = PreprocessSpec(input_size_px=SIDE_PX)

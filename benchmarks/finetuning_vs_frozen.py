@@ -26,7 +26,7 @@ from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
 from lesion_train.evaluation.headline import measure, summary
-from lesion_train.loop import run_network
+from lesion_train.inference import run_network
 
 
 def main() -> None:

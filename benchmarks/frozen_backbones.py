@@ -29,7 +29,7 @@ from lesion_core.splits import split_by_lesion
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
-from lesion_train.loop import run_network
+from lesion_train.inference import run_network
 from lesion_train.squares import SquareCache
 
 THREADS = 2

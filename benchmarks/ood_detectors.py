@@ -27,7 +27,7 @@ from lesion_core.decision.parameters import OodDetector
 from lesion_core.metrics import area_under_roc
 from lesion_plugins.classifier import build_classifier
 from lesion_plugins.registry import BackboneRegistry
-from lesion_train.loop import run_network
+from lesion_train.inference import run_network
 
 LEFT_OUT = ("AK", "DF", "VASC", "SCC")
 QUANTILE = 0.99

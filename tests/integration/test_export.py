@@ -26,7 +26,7 @@ from lesion_train.data import unknown_metadata
 from lesion_train.export import export_checked
 from lesion_train.export_cli import export
 from lesion_train.fit import fit
-from lesion_train.loop import run_network
+from lesion_train.inference import run_network
 from support.runs import fast_settings
 from support.small_network import SIDE, SMALL_CNN
 

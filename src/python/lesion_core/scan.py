@@ -8,7 +8,7 @@ Memory does not grow with pixels: of each image 64 characters of a digest and 32
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import attrs
@@ -49,7 +49,13 @@ class ImageScan:
         return data_digest(self.records, self.contents)
 
 
-def scan_images(records: Sequence[ImageRecord], *, threads: int, limits: DecodeLimits = DEFAULT_LIMITS) -> ImageScan:
+def scan_images(
+    records: Sequence[ImageRecord],
+    *,
+    threads: int,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    on_images: Callable[[int], object] | None = None,
+) -> ImageScan:
     """Read every image once: digest of the file, a full check that it decodes, perceptual hash.
 
     A large JPEG is decoded at a reduced size; its whole stream is read all the same, so a file that broke off is found.
@@ -58,6 +64,7 @@ def scan_images(records: Sequence[ImageRecord], *, threads: int, limits: DecodeL
         records: any number of images.
         threads: images that are worked on at a time; decoding leaves Python's lock, so threads use several cores.
         limits: what is refused.
+        on_images: called with how many more are done.
     """
 
     def scan(record: ImageRecord) -> tuple[str, NDArray[np.uint64]] | str:
@@ -70,7 +77,11 @@ def scan_images(records: Sequence[ImageRecord], *, threads: int, limits: DecodeL
         return hashlib.sha256(data).hexdigest(), perceptual_hash(pixels)
 
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        results = list(pool.map(scan, records))
+        results = []
+        for result in pool.map(scan, records):
+            results.append(result)
+            if on_images is not None:
+                on_images(1)
     problems = tuple(result for result in results if isinstance(result, str))
     readable = [(record, found) for record, found in zip(records, results, strict=True) if not isinstance(found, str)]
     return ImageScan(

@@ -42,7 +42,8 @@ from lesion_train.evaluation.part import AnsweredPart
 from lesion_train.evaluation.run import write_evaluation
 from lesion_train.evaluation.values import Evaluation, to_json
 from lesion_train.export import Exported, export_checked
-from lesion_train.loop import Part, run_network
+from lesion_train.inference import run_network
+from lesion_train.loop import Part
 from lesion_train.predictions import Predictions
 from lesion_train.provenance import RunFacts
 from lesion_train.record import RunRecord
@@ -159,8 +160,14 @@ def _ask(trained: Trained) -> _Said:
     model, parts, spec = trained.model, trained.parts, trained.spec
     told = [] if trained.metadata_sites is None else [name for name in PREFIXES if name in parts]
     return _Said(
-        plain={name: trained.known.get(name) or run_network(model, part.squares, spec) for name, part in parts.items()},
-        told={name: run_network(model, parts[name].squares, spec, parts[name].metadata) for name in told},
+        plain={
+            name: trained.known.get(name) or run_network(model, part.squares, spec, shown=f"{name} part")
+            for name, part in parts.items()
+        },
+        told={
+            name: run_network(model, parts[name].squares, spec, parts[name].metadata, shown=f"{name} part, metadata")
+            for name in told
+        },
     )
 
 

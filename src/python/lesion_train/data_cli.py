@@ -7,6 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from lesion_core.errors import LesionError
+from lesion_core.logs import configure_logging
 from lesion_train.options import AtLeastOne, NotNegative, OutputFile, Seed, Switch
 
 data = App(name="data", help="Look at data sets, split them, and download from the ISIC Archive.")
@@ -54,6 +55,7 @@ def check(
     from lesion_core.taxonomy_file import read_taxonomy
     from lesion_train import data_report
 
+    configure_logging()
     threshold = data_report.cosine_threshold(backbone, min_cosine)
     own = read_taxonomy(taxonomy) if taxonomy else None
     found = data_report.check_data(folder, threads=threads, taxonomy=own, split=split)

@@ -23,6 +23,7 @@ from lesion_core.records import UNNAMED_LESION, Dataset, ImageRecord
 from lesion_core.scan import ImageScan, scan_images
 from lesion_core.splits import TEST, TRAIN, require_disjoint
 from lesion_core.taxonomy import Taxonomy
+from lesion_train.image_bar import image_bar
 
 COSINE_BACKBONE = "efficientnet_lite0"
 # For its ImageNet weights at 128 px. On 20,854 images of ISIC 2019 (benchmarks/duplicate_audit.py) it
@@ -92,10 +93,13 @@ def check_data(
     """
     reading = read_layout(folder, taxonomy)
     dataset = reading.dataset
-    scan = scan_images((*dataset.records, *dataset.test), threads=threads)
-    known = {record.path for record in (*dataset.records, *dataset.test)}
+    listed = (*dataset.records, *dataset.test)
+    known = {record.path for record in listed}
     rejected = {record.path: record for record in (*reading.rejected, *reading.rejected_test)}
-    others = scan_images([record for path, record in rejected.items() if path not in known], threads=threads)
+    unlisted = [record for path, record in rejected.items() if path not in known]
+    with image_bar(len(listed) + len(unlisted), "scanning") as advance:
+        scan = scan_images(listed, threads=threads, on_images=advance)
+        others = scan_images(unlisted, threads=threads, on_images=advance)
     problems = [*reading.problems, *scan.problems, *others.problems]
     parts: dict[str, str] = {}
     try:
@@ -158,7 +162,7 @@ def embed(records: Sequence[ImageRecord], backbone: str, *, threads: int) -> NDA
 
     from lesion_plugins.classifier import build_classifier
     from lesion_plugins.registry import BackboneRegistry
-    from lesion_train.loop import run_network
+    from lesion_train.inference import run_network
     from lesion_train.squares import SquareCache
 
     torch.set_num_threads(threads)
@@ -167,7 +171,7 @@ def embed(records: Sequence[ImageRecord], backbone: str, *, threads: int) -> NDA
     preprocess = attrs.evolve(spec.preprocess, input_size_px=EMBEDDED_SIDE_PX)
     with tempfile.TemporaryDirectory(prefix="lesion-squares-") as scratch:
         squares = SquareCache(Path(scratch), records, threads=threads).squares(records, preprocess)
-        return run_network(network, squares, preprocess).embeddings
+        return run_network(network, squares, preprocess, shown="embeddings").embeddings
 
 
 def describe_data(report: DataReport) -> str:

@@ -22,7 +22,7 @@ from lesion_plugins.classifier import Classifier
 from lesion_plugins.errors import OnnxError
 from lesion_plugins.onnx_network import OnnxNetwork, compare_logits, export_onnx
 from lesion_train.data import plain_batches, unknown_metadata
-from lesion_train.loop import BATCH_SIZE
+from lesion_train.inference import BATCH_SIZE
 from lesion_train.squares import Squares
 
 log = structlog.get_logger()

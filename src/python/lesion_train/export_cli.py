@@ -51,7 +51,7 @@ def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, th
     from lesion_plugins.registry import BackboneRegistry
     from lesion_train.evaluation.choice import choose_images, read_dataset_of
     from lesion_train.export import export_checked
-    from lesion_train.loop import run_network
+    from lesion_train.inference import run_network
     from lesion_train.squares import SquareCache
 
     configure_logging(as_json=False)
@@ -64,8 +64,9 @@ def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, th
         told, sites = None, loaded.manifest.metadata_sites
         if sites is not None:
             metadata = encode_metadata(records, sites).astype(np.float32)
-            told = metadata, run_network(model, squares, spec, metadata).logits
-        found = export_checked(model, squares, run_network(model, squares, spec).logits, spec, told=told)
+            told = metadata, run_network(model, squares, spec, metadata, shown="metadata").logits
+        plain = run_network(model, squares, spec, shown="validation part").logits
+        found = export_checked(model, squares, plain, spec, told=told)
     if found is None or found.data is None:
         raise LesionError("The network has no ONNX that answers as it does; the lines above say why.", code="onnx")
     files = {name: loaded.read(name) for name in loaded.manifest.files}

@@ -20,7 +20,7 @@ from lesion_plugins.registry import BackboneRegistry
 from lesion_train.bundling import choice_of, write_report
 from lesion_train.evaluation.measure import measure_outputs
 from lesion_train.evaluation.values import REPORT
-from lesion_train.loop import run_network
+from lesion_train.inference import run_network
 from lesion_train.parts import measured_parts
 from lesion_train.record import RunRecord
 from lesion_train.squares import SquareCache
@@ -85,9 +85,9 @@ def _report(
     model, told = classifier_from_bundle(bundle, registry), None
     if manifest.metadata_sites is not None:
         known = encode_metadata(records, manifest.metadata_sites).astype(np.float32)
-        told = run_network(model, squares, manifest.preprocess, known)
+        told = run_network(model, squares, manifest.preprocess, known, shown=f"{part} part, metadata")
     evaluation, answers = measure_outputs(
-        run_network(model, squares, manifest.preprocess),
+        run_network(model, squares, manifest.preprocess, shown=f"{part} part"),
         choice_of(part, split, manifest.training),
         manifest=manifest,
         reference=safetensors.numpy.load(bundle.read(REFERENCE)),

@@ -14,10 +14,12 @@ from sklearn.linear_model import LogisticRegression
 from lesion_core.decision.ood import NetworkOutput
 from lesion_core.metrics import balanced_multiclass_accuracy
 from lesion_core.preprocess_spec import PreprocessSpec
+from lesion_core.splits import TRAIN, VALIDATION
 from lesion_plugins.classifier import Classifier
 from lesion_train.config import Imbalance, TrainConfig
 from lesion_train.devices import resolve_device
-from lesion_train.loop import Part, run_network
+from lesion_train.inference import run_network
+from lesion_train.loop import Part
 from lesion_train.losses import ABSENT_LOGIT, class_counts, class_weights
 
 log = structlog.get_logger()
@@ -52,7 +54,10 @@ def fit_linear_probe(
     """
     torch.set_num_threads(config.threads)
     model = model.to(resolve_device(config.device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    features, held_out = (run_network(model, part.squares, spec).embeddings for part in (train, validation))
+    features, held_out = (
+        run_network(model, part.squares, spec, shown=f"{name} part").embeddings
+        for name, part in ((TRAIN, train), (VALIDATION, validation))
+    )
     mean, std = features.mean(axis=0), features.std(axis=0).clip(min=1e-6)
     counts = class_counts(train.labels, model.head.out_features)
     balance = config.balance if config.imbalance is Imbalance.WEIGHTED else 0.0

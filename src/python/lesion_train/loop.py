@@ -20,25 +20,22 @@ from scipy.special import softmax
 from torch import Tensor
 from tqdm import tqdm
 
-from lesion_core.decision.ood import NetworkOutput
 from lesion_core.errors import LesionError
 from lesion_core.metrics import balanced_multiclass_accuracy, macro_auroc
-from lesion_core.preprocess import normalise
 from lesion_core.preprocess_spec import PreprocessSpec, Views
-from lesion_core.views import views_of
 from lesion_plugins.backbone import BackboneSpec
 from lesion_plugins.classifier import Classifier
 from lesion_train.checkpoint import Checkpoints, Progress, optimiser_tensors, restore_optimiser
 from lesion_train.config import Keep, TrainConfig
-from lesion_train.data import EpochPlan, epoch_batches, plain_batches, unknown_metadata
+from lesion_train.data import EpochPlan, epoch_batches
 from lesion_train.devices import make_fabric, with_shared_statistics
+from lesion_train.inference import run_network
 from lesion_train.losses import ABSENT_LOGIT, class_counts, make_loss
 from lesion_train.mixing import Mixing
 from lesion_train.optimiser import make_optimiser, set_learning_rates
 from lesion_train.squares import Squares
 
 CLIP_NORM = 2.0
-BATCH_SIZE = 64  # where nothing is trained
 
 
 class DivergedError(LesionError):
@@ -214,35 +211,6 @@ def validation_scores(model: Classifier, validation: Part, spec: PreprocessSpec)
         "val_bma": balanced_multiclass_accuracy(probabilities, validation.labels),
         "val_macro_auroc": macro_auroc(probabilities, validation.labels),
     }
-
-
-def run_network(
-    model: Classifier, squares: Squares, spec: PreprocessSpec, metadata: NDArray[np.float32] | None = None
-) -> NetworkOutput:
-    """What the network says of N images, in order; the mean over the specified views.
-
-    Args:
-        model: any classifier, on any device.
-        squares: uint8 ``(N, P, P, 3)``.
-        spec: its preprocessing.
-        metadata: float32 ``(N, M)``; a network with a branch for it is told that nothing is known where it is ``None``.
-    """
-    device = next(model.parameters()).device
-    model.eval()
-    logits: list[NDArray[np.float32]] = []
-    embeddings: list[NDArray[np.float32]] = []
-    told = None
-    if model.metadata_features:
-        rows = unknown_metadata(model.metadata_features).repeat(len(squares), axis=0) if metadata is None else metadata
-        told = torch.from_numpy(rows).to(device).split(BATCH_SIZE)
-    with torch.inference_mode():
-        for number, pixels in enumerate(plain_batches(squares, spec, batch_size=BATCH_SIZE)):
-            views = [torch.from_numpy(normalise(view, spec)) for view in views_of(pixels, spec.views)]
-            known = None if told is None else told[number]
-            outputs = [model(images.to(device, memory_format=torch.channels_last), known) for images in views]
-            logits.append(torch.stack([output.logits.float() for output in outputs]).mean(0).cpu().numpy())
-            embeddings.append(torch.stack([output.embedding.float() for output in outputs]).mean(0).cpu().numpy())
-    return NetworkOutput(logits=np.concatenate(logits), embeddings=np.concatenate(embeddings))
 
 
 @torch.no_grad()

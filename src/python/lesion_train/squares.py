@@ -32,6 +32,7 @@ from lesion_core.imaging import read_image_file
 from lesion_core.preprocess import load_square
 from lesion_core.preprocess_spec import PreprocessSpec
 from lesion_core.records import ImageRecord, data_digest
+from lesion_train.image_bar import image_bar
 
 # Training squares are stored a little larger than the input, so that a random crop loses no sharpness.
 CROP_MARGIN = 1.15
@@ -156,7 +157,7 @@ class SquareCache:
             return None
 
         try:
-            with ThreadPoolExecutor(max_workers=self._threads) as pool:
+            with ThreadPoolExecutor(max_workers=self._threads) as pool, image_bar(len(rows), "decoding") as advance:
                 for start in range(0, len(rows), _CHUNK):
                     chunk = rows[start : start + _CHUNK].tolist()
                     found = list(pool.map(decode, chunk))
@@ -165,6 +166,7 @@ class SquareCache:
                         if problem is None:
                             _write(marks, b"\1", row)
                     problems += [problem for problem in found if problem]
+                    advance(len(chunk))
         except OSError as error:
             if error.errno not in FULL_DISK:
                 raise

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from lesion_core.preprocess_spec import Views
 from lesion_plugins.classifier import Classifier, build_classifier
 from lesion_train.config import TrainConfig
+from lesion_train.inference import run_network
 from lesion_train.linear_probe import fit_linear_probe
-from lesion_train.loop import Part, run_network
+from lesion_train.loop import Part
 from support.small_network import SIDE, SMALL_CNN
 
 

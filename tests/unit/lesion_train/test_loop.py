@@ -21,7 +21,8 @@ from lesion_plugins.weights import weights_to_bytes
 from lesion_train.config import Augmentation, Imbalance, Precision, TrainConfig
 from lesion_train.data import plain_batches
 from lesion_train.devices import with_shared_statistics
-from lesion_train.loop import Part, run_network, train_classifier
+from lesion_train.inference import run_network
+from lesion_train.loop import Part, train_classifier
 from lesion_train.losses import ABSENT_LOGIT, DEFERRED_SHARE, ImbalanceLoss
 from support.small_network import SMALL_CNN
 

@@ -19,7 +19,8 @@ from lesion_train.config_file import ConfigError, resolve_config
 from lesion_train.data import METADATA_DROPOUT, EpochPlan, epoch_batches, unknown_metadata
 from lesion_train.evaluation.run import EvaluationOptions, evaluate_bundle
 from lesion_train.fit import fit
-from lesion_train.loop import Part, run_network, train_classifier
+from lesion_train.inference import run_network
+from lesion_train.loop import Part, train_classifier
 from support.small_network import SIDE, SMALL_CNN
 
 SITES = ("back", "head/neck")

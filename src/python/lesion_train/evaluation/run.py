@@ -44,7 +44,7 @@ from lesion_train.evaluation.values import (
     Robustness,
     to_json,
 )
-from lesion_train.loop import run_network
+from lesion_train.inference import run_network
 from lesion_train.squares import SquareCache, Squares
 
 log = structlog.get_logger()
@@ -162,11 +162,13 @@ def evaluate_bundle(
             return SquareCache(Path(scratch), records, threads=options.threads).squares(records, spec)
 
         squares = decode(choice.records, manifest.preprocess)
-        output, with_metadata = network(squares), None
+        output, with_metadata = network(squares, shown="images"), None
         if manifest.metadata_sites is not None:
             told = encode_metadata(choice.records, manifest.metadata_sites).astype(np.float32)
-            with_metadata = network(squares, metadata=told)
-        strange = {name: network(decode(records, manifest.preprocess)) for name, records in strange_records.items()}
+            with_metadata = network(squares, metadata=told, shown="images, metadata")
+        strange = {
+            name: network(decode(records, manifest.preprocess), shown=name) for name, records in strange_records.items()
+        }
         robustness = None
         if options.corruptions:
             robustness = measure_robustness(
