@@ -150,6 +150,7 @@ def test_a_whole_visit_from_the_image_to_the_history(
         page.get_by_role("button", name="Save").click()
         page.get_by_text("Saved.").wait_for()
         assert page.get_by_text("another diagnosis – Melanocytic nevus").is_visible()
+        page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()  # the report is made anew
         with page.expect_download() as download:
             page.get_by_role("button", name="PDF report").click()
         report = tmp_path / download.value.suggested_filename
