@@ -64,7 +64,7 @@ def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, th
         told, sites = None, loaded.manifest.metadata_sites
         if sites is not None:
             metadata = encode_metadata(records, sites).astype(np.float32)
-            told = metadata, run_network(model, squares, spec, metadata, shown="metadata").logits
+            told = metadata, run_network(model, squares, spec, metadata, shown="validation part, metadata").logits
         plain = run_network(model, squares, spec, shown="validation part").logits
         found = export_checked(model, squares, plain, spec, told=told)
     if found is None or found.data is None:

@@ -22,7 +22,7 @@ def find_images(folders: Iterable[Path], problems: list[str]) -> dict[str, Path]
     """
     found: dict[str, Path] = {}
     present = [str(folder) for folder in folders if folder.is_dir()]
-    for path in sorted(Path(entry.path) for entry in entries_below(present)):
+    for path in map(Path, sorted(entry.path for entry in entries_below(present))):
         if path.suffix.lower() not in FILE_SUFFIXES:
             continue
         if (first := found.setdefault(unicodedata.normalize("NFC", path.stem), path)) is not path:
