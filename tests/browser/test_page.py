@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from support.fake_service import TOKEN
-from support.pages import TIMEOUT_MS, AssessPage
+from support.pages import TIMEOUT_MS, AssessPage, wait_until_idle
 
 
 def test_the_diagnosis_of_an_uploaded_image_can_be_read(assess: AssessPage, image: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_whole_visit_from_the_image_to_the_history(
         page.get_by_role("button", name="Save").click()
         page.get_by_text("Saved.").wait_for()
         assert page.get_by_text("another diagnosis – Melanocytic nevus").is_visible()
-        page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()  # the report is made anew
+        wait_until_idle(page)  # the report is made anew
         with page.expect_download() as download:
             page.get_by_role("button", name="PDF report").click()
         report = tmp_path / download.value.suggested_filename
@@ -248,7 +248,7 @@ def test_everything_is_reached_by_keyboard(browser: Browser, app_url: str) -> No
         _tab_to(page, lambda: page.locator(".st-key-consent button:focus").count() == 1)
         page.keyboard.press("Enter")
         page.locator("input[type=file]").wait_for(state="attached")
-        page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+        wait_until_idle(page)
         reached = _tab_through(page)
     finally:
         context.close()

@@ -42,6 +42,11 @@ def launch_chromium(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=path, args=list(FLAGS))
 
 
+def wait_until_idle(page: Page) -> None:
+    """Until Streamlit has run the page's script to its end."""
+    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+
+
 @attrs.frozen
 class AssessPage:
     """The page that assesses one image. ``upload`` returns when the answer, or the reason for none, is complete."""
@@ -80,7 +85,7 @@ class AssessPage:
         """Until the script is done, ``new`` is there and ``old`` taken away, which Streamlit does some time later."""
         expect(new).to_have_count(1, timeout=TIMEOUT_MS)
         expect(old).to_have_count(0, timeout=TIMEOUT_MS)
-        self.page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+        wait_until_idle(self.page)
 
     def shows_diagnosis(self) -> bool:
         """Whether any diagnosis is on the page."""
