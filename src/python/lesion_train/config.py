@@ -37,10 +37,11 @@ def usable_cores() -> int:
 
 LARGEST_SEED = 2**32 - 1  # scikit-learn, which splits, takes no larger one
 
-# Settings of the loop, which a linear probe does not have.
+# Settings of the loop and of its network, which a linear probe does not have.
 NOT_OF_A_PROBE = (
     *("epochs", "batch_size", "accumulate", "learning_rate", "head_learning_rate", "layer_decay", "unfreeze_epochs"),
     *("weight_decay", "label_smoothing", "augmentation", "mixup", "cutmix", "dropout", "ema_decay", "patience", "keep"),
+    "metadata_fusion",
 )
 
 
@@ -192,8 +193,6 @@ def conflicts(settings: Mapping[str, Any]) -> list[str]:
     """
     found: list[str] = []
     imbalance, patience, unfreeze_epochs = (settings[name] for name in ("imbalance", "patience", "unfreeze_epochs"))
-    if settings["metadata_fusion"] and (settings["linear_probe"] or settings["mixup"] or settings["cutmix"]):
-        found.append("metadata_fusion goes with neither linear_probe nor mixup nor cutmix")
     if settings["linear_probe"]:
         default = attrs.fields_dict(TrainConfig)
         idle = [name for name in NOT_OF_A_PROBE if settings[name] != default[name].default]

@@ -114,15 +114,15 @@ def epoch_batches(
             ]
         )
         images, targets = torch.from_numpy(normalise(pixels, plan.spec)), torch.from_numpy(labels[rows[own]])
-        if plan.mixing.is_on:
-            one_hot = torch.nn.functional.one_hot(targets, plan.classes).float()
-            random = _random(plan.seed, epoch, _Draw.MIXING, step * plan.slices + part)
-            images, targets = mix(images, one_hot, plan.mixing, random)
         known = None
         if metadata is not None:
             random = _random(plan.seed, epoch, _Draw.METADATA, step * plan.slices + part)
             is_lost = random.random((len(own), 1)) < METADATA_DROPOUT
             known = torch.from_numpy(np.where(is_lost, unknown_metadata(metadata.shape[1]), metadata[rows[own]]))
+        if plan.mixing.is_on:
+            one_hot = torch.nn.functional.one_hot(targets, plan.classes).float()
+            random = _random(plan.seed, epoch, _Draw.MIXING, step * plan.slices + part)
+            images, targets, known = mix(images, one_hot, known, plan.mixing, random)
         return Batch(images, targets, torch.from_numpy(labels[rows]), known)
 
     wanted = range(plan.slices) if own_slices is None else own_slices

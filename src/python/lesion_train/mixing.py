@@ -1,10 +1,11 @@
-"""Mixup and CutMix: images made of two, with targets in the same proportion."""
+"""Mixup and CutMix: images made of two, with targets and metadata in the same proportion."""
 
-# B images · C=3 RGB · S side in pixels · K trained classes
+# B images · C=3 RGB · S side in pixels · K trained classes · M metadata features
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import attrs
 import numpy as np
@@ -31,19 +32,28 @@ class Mixing:
         return self.mixup > 0 or self.cutmix > 0
 
 
-def mix(images: Tensor, targets: Tensor, mixing: Mixing, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Mix each image with another one of the batch, all in the same way.
+class Mixed(NamedTuple):
+    """Images float32 ``(B, 3, S, S)``, targets float32 ``(B, K)`` and, where there is any, metadata ``(B, M)``."""
+
+    images: Tensor
+    targets: Tensor
+    metadata: Tensor | None
+
+
+def mix(images: Tensor, targets: Tensor, metadata: Tensor | None, mixing: Mixing, random: np.random.Generator) -> Mixed:
+    """Mix each image with another one of the batch, all in the same way, with what is known of the two patients.
 
     Args:
         images: float32 ``(B, 3, S, S)``, normalised; left as they are.
         targets: float32 ``(B, K)``; rows sum to 1.
+        metadata: float32 ``(B, M)``, or ``None`` where the network takes none.
         mixing: what is done.
         random: decides on the kind, λ, the partners and the rectangle.
     Returns:
-        Images ``(B, 3, S, S)`` and targets ``(B, K)``; where mixing is off, what came.
+        All of them mixed; where mixing is off, what came.
     """
     if not mixing.is_on:
-        return images, targets
+        return Mixed(images, targets, metadata)
     pasted = mixing.cutmix > 0 and (mixing.mixup == 0 or random.random() < 0.5)
     alpha = mixing.cutmix if pasted else mixing.mixup
     share = float(random.beta(alpha, alpha))
@@ -51,8 +61,13 @@ def mix(images: Tensor, targets: Tensor, mixing: Mixing, random: np.random.Gener
     if pasted:
         mixed, share = paste(images, partners, share, random)
     else:
-        mixed = share * images + (1 - share) * images[partners]
-    return mixed, share * targets + (1 - share) * targets[partners]
+        mixed = _blend(images, partners, share)
+    known = None if metadata is None else _blend(metadata, partners, share)
+    return Mixed(mixed, _blend(targets, partners, share), known)
+
+
+def _blend(rows: Tensor, partners: Tensor, share: float) -> Tensor:
+    return share * rows + (1 - share) * rows[partners]
 
 
 def paste(images: Tensor, partners: Tensor, share: float, random: np.random.Generator) -> tuple[Tensor, float]:

@@ -272,7 +272,7 @@ def test_options_are_named_after_fields() -> None:
         ({"patience": 3, "unfreeze_epochs": 3.5}, "patience has to be at least unfreeze_epochs"),
         ({"epochs": 3, "unfreeze_epochs": 3}, "unfreeze_epochs has to be less than epochs"),
         ({"linear_probe": True, "imbalance": "focal"}, "a linear_probe has no imbalance focal: possible are none and"),
-        ({"metadata_fusion": True, "mixup": 0.2}, "metadata_fusion goes with neither linear_probe nor mixup nor cut"),
+        ({"linear_probe": True, "metadata_fusion": True}, "a linear_probe has no metadata_fusion: leave these out, or"),
     ],
 )
 def test_settings_that_do_not_go_together_are_named(settings: Mapping[str, object], sentence: str) -> None:
@@ -294,8 +294,7 @@ def test_all_that_does_not_go_together_is_listed_at_once() -> None:
 
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
         "data is missing",
-        "metadata_fusion goes with neither linear_probe nor mixup nor cutmix",
-        "a linear_probe has no unfreeze_epochs, patience",
+        "a linear_probe has no unfreeze_epochs, patience, metadata_fusion",
         "a linear_probe has no imbalance ldam_drw",
         "ldam_drw does not go with patience",
         "unfreeze_epochs has to be less than epochs, or the first layers would never be trained",

@@ -15,12 +15,12 @@ from lesion_core.decision.metadata import PatientMetadata, encode_metadata, meta
 from lesion_core.workspace import Workspace
 from lesion_plugins.classifier import Classifier, build_classifier
 from lesion_train.config import Augmentation, TrainConfig
-from lesion_train.config_file import ConfigError, resolve_config
 from lesion_train.data import METADATA_DROPOUT, EpochPlan, epoch_batches, unknown_metadata
 from lesion_train.evaluation.run import EvaluationOptions, evaluate_bundle
 from lesion_train.fit import fit
 from lesion_train.inference import run_network
 from lesion_train.loop import Part, train_classifier
+from lesion_train.mixing import Mixing
 from support.small_network import SIDE, SMALL_CNN
 
 SITES = ("back", "head/neck")
@@ -84,11 +84,30 @@ def test_some_images_are_shown_without_their_metadata_and_always_the_same() -> N
     assert lost == pytest.approx(METADATA_DROPOUT, abs=0.08)
 
 
-def test_it_goes_with_neither_a_linear_probe_nor_mixed_images() -> None:
-    """There is no half metadata."""
-    for other in ({"linear_probe": True}, {"mixup": 0.2}, {"cutmix": 1.0}):
-        with pytest.raises(ConfigError, match="metadata_fusion goes with neither"):
-            resolve_config(None, {"data": Path("images"), "metadata_fusion": True, **other}).config()
+def test_what_is_known_of_patients_is_mixed_as_their_images_are() -> None:
+    """Of two diagnoses with two patients, the target says how much of which patient is told; of a lost one, nothing."""
+    part = noise(400)
+    plan = EpochPlan(
+        spec=SMALL_CNN.preprocess,
+        augmentation=Augmentation.LIGHT,
+        batch_size=100,
+        seed=0,
+        classes=2,
+        mixing=Mixing(mixup=1.0),
+    )
+    assert part.metadata is not None
+    nothing, one, other = unknown_metadata(part.metadata.shape[1])[0], *part.metadata[:2]
+    told = torch.from_numpy(np.stack([nothing, one, other]).T)
+
+    for batch in epoch_batches(part.squares, part.labels, plan, epoch=1, metadata=part.metadata):
+        assert batch.metadata is not None
+        shares = torch.linalg.lstsq(told, batch.metadata.T).solution.T  # of nothing, the one and the other
+        torch.testing.assert_close(shares @ told.T, batch.metadata)
+        torch.testing.assert_close(shares.sum(1), torch.ones(100))
+        assert (shares[:, 1:] <= batch.targets + 1e-5).all()
+        is_told = shares[:, 0].abs() < 1e-5
+        torch.testing.assert_close(shares[is_told, 1:], batch.targets[is_told], atol=1e-5, rtol=0)
+        assert 0 < is_told.sum() < 100
 
 
 def test_a_run_makes_a_bundle_that_is_measured_with_and_without_metadata(tmp_path: Path) -> None:

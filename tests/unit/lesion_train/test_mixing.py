@@ -1,4 +1,4 @@
-"""Mixup and CutMix: the targets say what the images are made of."""
+"""Mixup and CutMix: targets and metadata say what the images are made of."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lesion_train.mixing import Mixing, mix, paste
 BATCH = 6
 SEEDS = st.integers(0, 2**32 - 1)
 ALPHAS = st.sampled_from([0.0, 0.1, 1.0, 5.0])
+METADATA = torch.arange(BATCH * 2, dtype=torch.float32).reshape(BATCH, 2)
 
 
 def batch(high: int = 12, wide: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,12 +26,15 @@ def test_targets_say_what_an_image_is_made_of(seed: int, mixup: float, cutmix: f
     """Its mean is that of its classes by their shares, which sum to 1."""
     images, targets = batch()
 
-    mixed, shares = mix(images, targets, Mixing(mixup=mixup, cutmix=cutmix), np.random.default_rng(seed))
+    mixed, shares, known = mix(
+        images, targets, METADATA, Mixing(mixup=mixup, cutmix=cutmix), np.random.default_rng(seed)
+    )
 
     torch.testing.assert_close(shares.sum(1), torch.ones(BATCH))
     assert (shares >= 0).all()
     expected = shares @ torch.arange(BATCH, dtype=torch.float32)
     torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(known, shares @ METADATA)
 
 
 @given(seed=SEEDS, share=st.floats(0, 1))
@@ -51,10 +55,11 @@ def test_mixing_that_is_off_changes_nothing(seed: int) -> None:
     """Not even copies are made."""
     images, targets = batch()
 
-    mixed, shares = mix(images, targets, Mixing(), np.random.default_rng(seed))
+    mixed, shares, known = mix(images, targets, METADATA, Mixing(), np.random.default_rng(seed))
 
     assert mixed is images
     assert shares is targets
+    assert known is METADATA
 
 
 @given(seed=SEEDS, mixup=ALPHAS, cutmix=ALPHAS)
@@ -64,7 +69,7 @@ def test_equal_generators_mix_equally_and_leave_the_originals(seed: int, mixup: 
     before = images.clone()
     mixing = Mixing(mixup=mixup, cutmix=cutmix)
 
-    first, second = (mix(images, targets, mixing, np.random.default_rng(seed)) for _ in range(2))
+    first, second = (mix(images, targets, None, mixing, np.random.default_rng(seed)) for _ in range(2))
 
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
@@ -78,7 +83,7 @@ def test_both_kinds_are_used_where_both_are_on() -> None:
 
     kinds = {
         bool((mixed == mixed.round()).all())
-        for mixed, _ in (mix(images, targets, Mixing(mixup=1.0, cutmix=1.0), random) for _ in range(20))
+        for mixed, *_ in (mix(images, targets, None, Mixing(mixup=1.0, cutmix=1.0), random) for _ in range(20))
     }
 
     assert kinds == {True, False}
