@@ -9,7 +9,6 @@ from functools import partial
 
 import attrs
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from lesion_core.bundle import BundleManifest
@@ -23,9 +22,8 @@ from lesion_train.evaluation.decisions import scores_of, target_of
 from lesion_train.evaluation.part import AnsweredPart, answer
 from lesion_train.evaluation.scores import answered_rightly
 from lesion_train.evaluation.values import CorruptionResult, Robustness
+from lesion_train.image_bar import image_bar
 from lesion_train.squares import Squares
-
-log = structlog.get_logger()
 
 BLOCK = 256  # images that are corrupted at a time: memory does not grow with their number
 
@@ -74,7 +72,10 @@ def measure_robustness(
     steps = spec if spec.crop_border else attrs.evolve(spec, crop_fraction=1.0)
 
     def result(corruption: str, severity: int, changed: Iterator[NDArray[np.uint8]]) -> CorruptionResult:
-        outputs = [network(block) for block in changed]
+        outputs = []
+        for block in changed:
+            outputs.append(network(block))
+            asked(len(block))
         output = NetworkOutput(
             logits=np.concatenate([one.logits for one in outputs]),
             embeddings=np.concatenate([one.embeddings for one in outputs]),
@@ -82,14 +83,13 @@ def measure_robustness(
         part = answer(output, records, manifest=manifest, reference=reference, resamples=resamples)
         return _result(part, corruption, severity, manifest)
 
-    clean = result("none", 0, _blocks(squares, lambda square, row: resize_square(square, steps)))
-    results = []
-    for corruption in corruptions:
-        for severity in SEVERITIES:
-            change = partial(_corrupted, corruption=corruption, severity=severity, steps=steps)
-            results.append(result(corruption, severity, _blocks(squares, change)))
-        left = [item.bma.value for item in results[-len(SEVERITIES) :] if item.bma]
-        log.info("corruption_measured", corruption=corruption, mean_bma=round(float(np.mean(left)), 3))
+    with image_bar(len(squares) * (1 + len(corruptions) * len(SEVERITIES)), "corrupted images") as asked:
+        clean = result("none", 0, _blocks(squares, lambda square, row: resize_square(square, steps)))
+        results = []
+        for corruption in corruptions:
+            for severity in SEVERITIES:
+                change = partial(_corrupted, corruption=corruption, severity=severity, steps=steps)
+                results.append(result(corruption, severity, _blocks(squares, change)))
     scores = [item.bma.value for item in results if item.bma]
     is_defined = clean.bma is not None and clean.bma.value > 0 and scores
     return Robustness(
