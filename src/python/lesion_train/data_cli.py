@@ -8,7 +8,7 @@ from cyclopts import App
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
-from lesion_train.options import AtLeastOne, NotNegative, OutputFile, Seed, Switch
+from lesion_train.options import ALL_CORES, AtLeastOne, NotNegative, OutputFile, Seed, Switch
 
 data = App(name="data", help="Look at data sets, split them, and download from the ISIC Archive.")
 
@@ -23,7 +23,7 @@ def check(
     duplicates: OutputFile | None = None,
     backbone: str | None = None,
     min_cosine: float | None = None,
-    threads: AtLeastOne = 2,
+    threads: AtLeastOne = ALL_CORES,
 ) -> None:
     """Read a data set, decode every image, and list all problems and duplicates.
 
@@ -50,7 +50,7 @@ def check(
     min_cosine
         Embeddings at least so similar are duplicates; 0.97 for efficientnet_lite0, to be given for others.
     threads
-        Images that are decoded at a time.
+        Images that are decoded at a time; one for each core that this program may use if not given.
     """
     from lesion_core.taxonomy_file import read_taxonomy
     from lesion_train import data_report

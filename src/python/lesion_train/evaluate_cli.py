@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from lesion_core.logs import configure_logging
-from lesion_train.options import AtLeastOne, OutputFile, Switch
+from lesion_train.options import ALL_CORES, AtLeastOne, OutputFile, Switch
 
 
 def evaluate(
@@ -22,7 +22,7 @@ def evaluate(
     no_thumbnails: Switch = False,
     isic_csv: OutputFile | None = None,
     resamples: AtLeastOne = 1000,
-    threads: AtLeastOne = 2,
+    threads: AtLeastOne = ALL_CORES,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     log_json: Switch = False,
 ) -> None:
@@ -58,7 +58,7 @@ def evaluate(
     resamples
         Of the bootstrap that makes the intervals.
     threads
-        That decode and calculate.
+        That decode and calculate; one for each core that this program may use if not given.
     device
         auto, cpu or cuda.
     log_json

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
-from lesion_train.options import AtLeastOne
+from lesion_train.options import ALL_CORES, AtLeastOne
 
 
-def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, threads: AtLeastOne = 2) -> None:
+def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, threads: AtLeastOne = ALL_CORES) -> None:
     """Make a bundle that also holds its network as model.onnx, for a bundle that was made without.
 
     Example: lesion-train export .lesion/runs/RUN/bundle --data ISIC_2019 --out with-onnx
@@ -29,7 +29,7 @@ def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, th
     split
         Frozen split of its run (split.csv), where it does not lie beside the bundle's folder, as it does in its run's.
     threads
-        That calculate.
+        That calculate; one for each core that this program may use if not given.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     from lesion_core.bundle import ONNX, OnnxParity, load_bundle, write_bundle

@@ -227,7 +227,7 @@ def test_each_folder_of_strange_images_is_a_group(measured: Measured) -> None:
 
 def test_a_folder_without_groups_of_strange_images_is_refused(bundle: Bundle, data: Path, tmp_path: Path) -> None:
     """It says what was expected."""
-    options = EvaluationOptions(ood=tmp_path, resamples=RESAMPLES, device="cpu")
+    options = EvaluationOptions(ood=tmp_path, resamples=RESAMPLES, threads=1, device="cpu")
 
     with pytest.raises(DatasetError, match="expected folders with images"):
         evaluate_bundle(bundle, data, tmp_path / "out", options)

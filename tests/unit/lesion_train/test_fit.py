@@ -175,9 +175,9 @@ def test_a_test_part_is_held_out_and_measured_once(tmp_path: Path) -> None:
     """The default; nothing is fitted on it, and the record says which images it has."""
     data = write_synthetic_dataset(tmp_path / "data", images_per_class=20, side_px=64)
 
-    result = fit(
-        TrainConfig(data=data, epochs=1, input_size_px=32, pretrained="none", onnx=False), Workspace(tmp_path / "home")
-    )
+    settings = TrainConfig(data=data, epochs=1, input_size_px=32, pretrained="none", onnx=False, threads=1)
+
+    result = fit(settings, Workspace(tmp_path / "home"))
 
     parts = Counter(read_parts(result.record.split).values())
     assert parts.keys() == {"train", "validation", "test"}

@@ -27,6 +27,7 @@ from lesion_core.records import ImageRecord
 from lesion_core.taxonomy import Taxonomy
 from lesion_plugins.classifier import classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
+from lesion_train.config import usable_cores
 from lesion_train.devices import resolve_device
 from lesion_train.evaluation.choice import Choice, choose_images, read_dataset_of
 from lesion_train.evaluation.errors import EvaluationError
@@ -64,7 +65,7 @@ class EvaluationOptions:
         with_thumbnails: the report shows images of patients.
         isic_csv: where to write the challenge's file.
         resamples: of the bootstrap.
-        threads: that decode and calculate.
+        threads: that decode and calculate; one for each core that this program may use if not given.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
 
@@ -75,7 +76,7 @@ class EvaluationOptions:
     with_thumbnails: bool = True
     isic_csv: Path | None = None
     resamples: int = RESAMPLES
-    threads: int = 2
+    threads: int = usable_cores()
     device: str = "auto"
 
 
