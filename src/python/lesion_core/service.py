@@ -145,6 +145,11 @@ class Record:
     prediction: Prediction
     feedback: tuple[Feedback, ...]
 
+    @property
+    def is_erased(self) -> bool:
+        """Whether what is personal was erased: the service then takes nothing more of it."""
+        return self.image_sha256 is None
+
 
 @attrs.frozen(kw_only=True)
 class SimilarCase:

@@ -146,6 +146,20 @@ def test_of_a_patient_who_was_erased_nothing_more_is_asked(connected: FakeServic
     assert app.session_state[session.DRAFTS] == {}
 
 
+def test_the_image_of_a_patient_who_was_erased_is_not_shown(connected: FakeService, image: bytes) -> None:
+    """Not even by the session that sent it and still has it."""
+    app = upload(open_app(), ("SYNTHETIC.png", image))
+    app.button(key="open_record-0").click().run()
+    assert "Asked without age" in text(app)
+    assert len(app.get("image")) == 1
+    connected.erased.add("req-0001")
+    app.run()
+
+    assert "The patient of this answer was erased" in text(app)
+    assert "Asked without age" not in text(app)
+    assert len(app.get("image")) == 0
+
+
 def test_a_role_that_may_not_judge_sees_no_form(connected: FakeService) -> None:
     """But what others said."""
     connected.caller = make_caller(("read_own", "read_all"), role="auditor")

@@ -50,7 +50,7 @@ def _chosen(texts: Texts) -> str | None:
 def _show(record: Record, here: Visit) -> None:
     texts = here.texts
     answer = answer_view(record.prediction, texts)
-    asked = _asked(record.request_id)
+    asked = None if record.is_erased else _asked(record.request_id)
     image = None if asked is None else asked.image
     with st.container(key="record"):
         st.caption(
@@ -68,7 +68,7 @@ def _show(record: Record, here: Visit) -> None:
     with left:
         if image is not None:
             show.show_image(image, texts("assess.alt", name=record.request_id))
-        else:
+        elif not record.is_erased:
             st.caption(texts("record.no_image"))
         show.show_quality(answer, texts)
         _show_feedback(record, here)
@@ -97,7 +97,7 @@ def _show_feedback(record: Record, here: Visit) -> None:
             st.markdown(f"- {markdown_text(feedback_text(one, names, texts))}")
         if not record.feedback:
             st.caption(texts("record.no_feedback"))
-        if record.image_sha256 is None:  # the service takes nothing more of it
+        if record.is_erased:
             forget_draft(st.session_state, record.request_id)
             st.info(texts("record.erased"))
         elif here.may("feedback"):
