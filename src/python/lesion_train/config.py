@@ -6,8 +6,6 @@ follow from them. See ``config_file``.
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -19,21 +17,7 @@ from attrs.validators import ge, gt, in_, le, optional
 from lesion_core.decision.parameters import OodDetector
 from lesion_core.preprocess_spec import SHADES_OF_GREY, PreprocessSpec, Views
 from lesion_plugins.backbone import BackboneSpec
-
-
-def usable_cores() -> int:
-    """Cores that this process of a run may use: of those that it is let run on, or has a quota of, its share.
-
-    A container's quota is in ``cpu.max`` of its control group (version 2); ``torchrun`` says how many processes share.
-    """
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):  # no such file, or "max": no quota
-        pass
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-
+from lesion_train.threads import usable_cores
 
 LARGEST_SEED = 2**32 - 1  # scikit-learn, which splits, takes no larger one
 

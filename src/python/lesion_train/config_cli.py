@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ from cyclopts import App, Parameter
 from lesion_train.config import TrainConfig
 from lesion_train.config_file import FIELDS, TYPES, ResolvedConfig, plain, resolve_config
 from lesion_train.options import AsJson
+from lesion_train.threads import prepare_threads
 
 REQUIRED_ORIGIN = "required"
 
@@ -87,7 +87,7 @@ def prepare_training(settings: TrainConfig) -> None:
     Raises:
         DatasetError: there is no folder ``data``.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
+    prepare_threads(settings.threads)
     from lesion_core.datasets import require_folder
 
     require_folder(settings.data)

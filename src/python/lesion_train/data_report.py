@@ -24,6 +24,7 @@ from lesion_core.scan import ImageScan, scan_images
 from lesion_core.splits import TEST, TRAIN, require_disjoint
 from lesion_core.taxonomy import Taxonomy
 from lesion_train.image_bar import image_bar
+from lesion_train.threads import prepare_threads
 
 COSINE_BACKBONE = "efficientnet_lite0"
 # For its ImageNet weights at 128 px. On 20,854 images of ISIC 2019 (benchmarks/duplicate_audit.py) it
@@ -158,6 +159,7 @@ def embed(records: Sequence[ImageRecord], backbone: str, *, threads: int) -> NDA
     Raises:
         LesionError: there is no such backbone, or it comes without weights.
     """
+    prepare_threads(threads)
     import torch
 
     from lesion_plugins.classifier import build_classifier

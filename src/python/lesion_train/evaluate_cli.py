@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from lesion_core.logs import configure_logging
 from lesion_train.options import ALL_CORES, AtLeastOne, OutputFile, Switch
+from lesion_train.threads import prepare_threads
 
 
 def evaluate(
@@ -64,7 +64,7 @@ def evaluate(
     log_json
         Log as JSON lines, for machines.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    prepare_threads(threads)
     from lesion_core.bundle import load_bundle
     from lesion_core.datasets import require_folder
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
 from lesion_train.options import ALL_CORES, AtLeastOne
+from lesion_train.threads import prepare_threads
 
 
 def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, threads: AtLeastOne = ALL_CORES) -> None:
@@ -31,7 +31,7 @@ def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, th
     threads
         That calculate; one for each core that this program may use if not given.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    prepare_threads(threads)
     from lesion_core.bundle import ONNX, OnnxParity, load_bundle, write_bundle
     from lesion_core.datasets import require_folder
 

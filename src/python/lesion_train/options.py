@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from lesion_train.config import LARGEST_SEED, usable_cores
+from lesion_train.config import LARGEST_SEED
+from lesion_train.threads import usable_cores
 
 ALL_CORES = usable_cores()
 

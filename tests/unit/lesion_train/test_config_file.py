@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lesion_core.decision.parameters import OodDetector
 from lesion_plugins.errors import InputSizeError
 from lesion_plugins.registry import BackboneRegistry
-from lesion_train.config import LARGEST_SEED, TrainConfig, preprocess_of, usable_cores, with_backbone_defaults
+from lesion_train.config import LARGEST_SEED, TrainConfig, preprocess_of, with_backbone_defaults
 from lesion_train.config_file import ConfigError, option_of, resolve_config, to_toml, without_paths
 
 NAMES = [field.name for field in attrs.fields(TrainConfig)]
@@ -187,27 +187,6 @@ def test_missing_data_names_the_option_and_the_key() -> None:
 
     with pytest.raises(ConfigError, match=r"data is missing: give --data, or the key 'data' in the file"):
         resolved.config()
-
-
-@pytest.mark.parametrize(
-    ("quota", "processes", "expected"),
-    [("max 100000", 1, 16), ("350000 100000", 1, 4), ("350000 100000", 2, 2), ("max 100000", 64, 1), (None, 4, 4)],
-)
-def test_a_process_takes_its_share_of_the_cores(
-    monkeypatch: pytest.MonkeyPatch, quota: str | None, processes: int, expected: int
-) -> None:
-    """A container's quota counts, and so do the other processes that torchrun starts on the machine."""
-
-    def read_text(path: Path) -> str:
-        if quota is None:
-            raise FileNotFoundError(path)
-        return f"{quota}\n"
-
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(16)))
-    monkeypatch.setattr(Path, "read_text", read_text)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-
-    assert usable_cores() == expected
 
 
 def test_what_the_backbone_decides_is_written_out_with_its_name(file: Path) -> None:

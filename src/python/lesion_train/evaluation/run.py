@@ -27,7 +27,6 @@ from lesion_core.records import ImageRecord
 from lesion_core.taxonomy import Taxonomy
 from lesion_plugins.classifier import classifier_from_bundle
 from lesion_plugins.registry import BackboneRegistry
-from lesion_train.config import usable_cores
 from lesion_train.devices import resolve_device
 from lesion_train.evaluation.choice import Choice, choose_images, read_dataset_of
 from lesion_train.evaluation.errors import EvaluationError
@@ -47,6 +46,7 @@ from lesion_train.evaluation.values import (
 )
 from lesion_train.inference import run_network
 from lesion_train.squares import SquareCache, Squares
+from lesion_train.threads import usable_cores
 
 log = structlog.get_logger()
 
