@@ -17,7 +17,7 @@ from attrs.validators import ge, gt, in_, le, optional
 from lesion_core.decision.parameters import OodDetector
 from lesion_core.preprocess_spec import SHADES_OF_GREY, PreprocessSpec, Views
 from lesion_plugins.backbone import BackboneSpec
-from lesion_train.threads import usable_cores
+from lesion_train.threads import ALL_CORES
 
 LARGEST_SEED = 2**32 - 1  # scikit-learn, which splits, takes no larger one
 
@@ -152,8 +152,8 @@ class TrainConfig:
     split: Path | None = None
     fold: int | None = attrs.field(default=None, validator=optional(ge(1)))
     seed: int = attrs.field(default=0, validator=[ge(0), le(LARGEST_SEED)])
-    threads: int = attrs.field(default=usable_cores(), validator=ge(1))
-    workers: int = attrs.field(default=max(1, usable_cores() // 2), validator=ge(0))
+    threads: int = attrs.field(default=ALL_CORES, validator=ge(1))
+    workers: int = attrs.field(default=max(1, ALL_CORES // 2), validator=ge(0))
     device: str = attrs.field(default="auto", validator=in_(("auto", "cpu", "cuda")))
     precision: Precision = Precision.AUTO
     checkpoint_minutes: float = attrs.field(default=5.0, validator=ge(0))

@@ -8,7 +8,8 @@ from cyclopts import App
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
-from lesion_train.options import ALL_CORES, AtLeastOne, NotNegative, OutputFile, Seed, Switch
+from lesion_train.options import AtLeastOne, NotNegative, OutputFile, Seed, Switch
+from lesion_train.threads import ALL_CORES
 
 data = App(name="data", help="Look at data sets, split them, and download from the ISIC Archive.")
 

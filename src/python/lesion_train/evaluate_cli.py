@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from lesion_core.logs import configure_logging
-from lesion_train.options import ALL_CORES, AtLeastOne, OutputFile, Switch
-from lesion_train.threads import prepare_threads
+from lesion_train.options import AtLeastOne, OutputFile, Switch
+from lesion_train.threads import ALL_CORES, prepare_threads
 
 
 def evaluate(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lesion_core.errors import LesionError
 from lesion_core.logs import configure_logging
-from lesion_train.options import ALL_CORES, AtLeastOne
-from lesion_train.threads import prepare_threads
+from lesion_train.options import AtLeastOne
+from lesion_train.threads import ALL_CORES, prepare_threads
 
 
 def export(bundle: Path, *, data: Path, out: Path, split: Path | None = None, threads: AtLeastOne = ALL_CORES) -> None:

@@ -8,9 +8,6 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 
 from lesion_train.config import LARGEST_SEED
-from lesion_train.threads import usable_cores
-
-ALL_CORES = usable_cores()
 
 
 def _can_be_written(_type: object, path: Path | None) -> None:

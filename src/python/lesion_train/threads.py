@@ -23,6 +23,9 @@ def usable_cores() -> int:
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
+ALL_CORES = usable_cores()
+
+
 def prepare_threads(threads: int) -> None:
     """Set what libraries read when they are imported: call it before. What the environment says already counts.
 

@@ -46,7 +46,7 @@ from lesion_train.evaluation.values import (
 )
 from lesion_train.inference import run_network
 from lesion_train.squares import SquareCache, Squares
-from lesion_train.threads import usable_cores
+from lesion_train.threads import ALL_CORES
 
 log = structlog.get_logger()
 
@@ -76,7 +76,7 @@ class EvaluationOptions:
     with_thumbnails: bool = True
     isic_csv: Path | None = None
     resamples: int = RESAMPLES
-    threads: int = usable_cores()
+    threads: int = ALL_CORES
     device: str = "auto"
 
 
